@@ -1,0 +1,25 @@
+/* conf: /etc/rrdmergd.conf → one const struct. */
+#ifndef CONF_H
+#define CONF_H
+
+#include <stddef.h>
+
+struct conf {
+	char *live;
+	char **backup;          /* [backups], most trusted first */
+	size_t backups;
+	unsigned workers;
+	char *state_dir;
+	char *socket;
+	int facility;           /* syslog's */
+};
+
+/* Called for each problem found; `message` names the file and the line. */
+typedef void conf_report_fn(int priority, const char *message, void *arg);
+
+/* Reads and checks.  Reports every error (LOG_ERR) and warning (LOG_WARNING), not the first
+ * alone.  0, or -EINVAL where there was an error, or -errno where the file could not be read. */
+int conf_read(const char *path, struct conf *ret, conf_report_fn *report, void *arg);
+void conf_free(struct conf *conf);
+
+#endif

@@ -1,0 +1,62 @@
+/* io: whole reads and writes, and files found beneath a root without following a link. */
+#ifndef IO_H
+#define IO_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+
+#include "reason.h"
+
+/* What tells one state of a file from another: identity, size and times. */
+struct io_stamp {
+	dev_t dev;
+	ino_t ino;
+	nlink_t links;
+	uint64_t size;      /* bytes */
+	int64_t mtime_ns;   /* nanoseconds since the epoch */
+	int64_t ctime_ns;
+};
+
+struct io_stamp io_stamp_of(const struct stat *st);
+bool io_stamp_equal(const struct io_stamp *a, const struct io_stamp *b);
+
+/* Reads exactly `size` bytes at `offset`.  -EIO with a reason where the file ends before. */
+int io_pread(int fd, void *buffer, size_t size, uint64_t offset);
+/* Writes all of it, or returns -errno. */
+int io_pwrite(int fd, const void *buffer, size_t size, uint64_t offset);
+
+/* Opens a root directory (links in its own path are the administrator's and followed).
+ * Returns a descriptor to close, or -errno. */
+int io_open_root(const char *path);
+
+/* Opens `rel` beneath `root` with `flags`: no link is followed, nothing outside is reached.
+ * Anything but a regular file is refused without opening it.  Returns a descriptor. */
+int io_open_file(int root, const char *rel, int flags, int *ret_fd, struct stat *ret_st,
+		 struct reason *why);
+/* The same for a directory. */
+int io_open_dir(int root, const char *rel, int *ret_fd);
+
+enum io_kind { IO_FILE, IO_DIR, IO_LINK, IO_LINK_TO_DIR, IO_OTHER };
+
+/* Called for each entry of a directory; `rel` is beneath the root and lives only for the call.
+ * A return other than 0 ends the listing and is handed back. */
+typedef int io_entry_fn(const char *rel, enum io_kind kind, void *arg);
+/* Called for a directory that cannot be read: -errno in `error`. */
+typedef void io_error_fn(const char *rel, int error, void *arg);
+
+/* Lists one directory ("" is the root itself), not its subdirectories. */
+int io_list(int root, const char *rel, io_entry_fn *entry, void *arg);
+/* Walks everything beneath `rel`, hidden entries included, depth bounded; directories
+ * themselves are reported before what is in them. */
+int io_walk(int root, const char *rel, io_entry_fn *entry, io_error_fn *error, void *arg);
+
+/* True for the names that we merge: "*.rrd". */
+bool io_is_rrd_name(const char *rel);
+
+/* Monotonic clock in nanoseconds. */
+uint64_t io_now_ns(void);
+
+#endif

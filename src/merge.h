@@ -1,0 +1,60 @@
+/* merge: one live file, the whole transaction: read, plan, apply. */
+#ifndef MERGE_H
+#define MERGE_H
+
+#include "plan.h"
+#include "source.h"
+
+enum merge_outcome {
+	MERGE_MERGED,           /* written to (with dry_run: would be) */
+	MERGE_UNCHANGED,        /* nothing to fill */
+	MERGE_SKIPPED,          /* no counterpart in any source */
+	MERGE_FAILED,           /* refused, or an error: result.why */
+	MERGE_GONE,             /* the live file is not there any more */
+	/* to be tried again, in result.retry_ms at the earliest: */
+	MERGE_BUSY,             /* another process has the live file open */
+	MERGE_RESTING,          /* a source changed only just now */
+	MERGE_TORN,             /* a source is torn, or changed while it was read */
+	MERGE_QUIET             /* no lease to be had: wait for the file's next CLOSE_WRITE */
+};
+
+/* What holds for all files of a run; const while workers use it. */
+struct merge_site {
+	const char *live;       /* root of the live tree */
+	struct source_set sources;
+	bool dry_run;
+	unsigned rest_s;        /* a source must have rested so long, seconds; 0: need not */
+	bool wait_quiet;        /* without leases, write only right after a CLOSE_WRITE */
+};
+
+struct merge_request {
+	const char *rel;        /* beneath the live root */
+	bool just_written;      /* its CLOSE_WRITE came a moment ago */
+};
+
+struct merge_result {
+	enum merge_outcome outcome;
+	bool partial;           /* something was refused although the rest was taken: why */
+	bool settled;           /* live's last_update has passed every source's */
+	bool no_lease;          /* leases are refused here; a lock alone was used */
+	bool future;            /* a last_update lies in the future: a clock is wrong */
+	struct reason why;
+	unsigned retry_ms;
+	uint64_t cells;
+	int64_t from, to;       /* seconds since the epoch; cells > 0 */
+	unsigned source;        /* 1 = the first that gave something */
+	uint64_t bytes;         /* read and written */
+	uint64_t took_ns;
+	uint64_t hold_ns;       /* the longest hold */
+	unsigned holds;
+};
+
+/* Buffers that one thread keeps from file to file. */
+struct merge_scratch;
+struct merge_scratch *merge_scratch_new(void);
+void merge_scratch_free(struct merge_scratch *scratch);
+
+void merge_file(struct merge_scratch *scratch, const struct merge_site *site,
+		const struct merge_request *request, struct merge_result *ret);
+
+#endif

@@ -1,0 +1,59 @@
+/* queue: paths to look at: coalesced, each with its due time, each in one hand at a time.
+ *
+ * Invariants:
+ *  1. A path is in the queue at most once; putting it again moves it to the earlier due time.
+ *  2. A path that is in flight is handed to nobody else; put again meanwhile, it comes back
+ *     when it is done.
+ *  3. queue_take() gives the path due earliest, equal due times in the order of their coming.
+ * One mutex inside; every function may be called from any thread. */
+#ifndef QUEUE_H
+#define QUEUE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct queue;
+
+enum queue_kind { QUEUE_FILE, QUEUE_DIR, QUEUE_BACKUPS };
+
+#define QUEUE_NOW 0             /* due before everything that waits its turn */
+
+/* Flags travel with the path, or-ed together when it is put more than once. */
+#define QUEUE_JUST_WRITTEN 1u
+
+struct queue_job {
+	enum queue_kind kind;
+	const char *path;       /* valid until queue_done() */
+	unsigned flags;
+	unsigned tries;         /* how often it was put back by queue_done() in a row */
+	void *item;             /* the queue's own */
+};
+
+struct queue *queue_new(void);
+void queue_free(struct queue *queue);
+
+/* Puts a path, due at `due_ns` of the monotonic clock (io_now_ns), or QUEUE_NOW.  Copies it.
+ * 0 or -ENOMEM. */
+int queue_put(struct queue *queue, enum queue_kind kind, const char *path, uint64_t due_ns,
+	      unsigned flags);
+
+/* Waits for a path that is due.  False when the queue was stopped, or was ended and is empty. */
+bool queue_take(struct queue *queue, struct queue_job *ret);
+
+/* The job is finished; with `again`, it comes back at `due_ns` (and tries goes up). */
+void queue_done(struct queue *queue, struct queue_job *job, bool again, uint64_t due_ns);
+
+/* Nothing more will be put: takers get false once all is done (jobs that come back included). */
+void queue_end(struct queue *queue);
+/* Takers get false at once. */
+void queue_stop(struct queue *queue);
+
+struct queue_count {
+	size_t due;             /* waiting for a taker */
+	size_t later;           /* due in the future */
+	size_t in_flight;
+};
+struct queue_count queue_count(struct queue *queue);
+
+#endif
