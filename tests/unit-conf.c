@@ -1,0 +1,756 @@
+/* conf: what is accepted, and that every problem is told in one line with file and line. */
+#include "config.h"
+
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <syslog.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "conf.h"
+
+/* libconfig 1.5 itself loses some bytes where a string is broken off. */
+const char *__lsan_default_suppressions(void);
+
+const char *__lsan_default_suppressions(void)
+{
+	return "leak:libconfig.so";
+}
+
+static char *dir;               /* a fresh directory: live/ back/ two/ stand in it */
+static char file[PATH_MAX];     /* the configuration in it */
+
+/* What conf_read() reported, a line each: "E " or "W " and the message. */
+static char told[65536];
+static unsigned errors, warnings;
+
+static void tell(int priority, const char *message, void *arg)
+{
+	size_t len = strlen(told);
+
+	assert_ptr_equal(arg, &errors);
+	assert_null(strchr(message, '\n'));
+	assert_true(priority == LOG_ERR || priority == LOG_WARNING);
+	if (priority == LOG_ERR)
+		errors++;
+	else
+		warnings++;
+	snprintf(told + len, sizeof(told) - len, "%c %s\n", priority == LOG_ERR ? 'E' : 'W',
+		 message);
+}
+
+static int setup(void **state)
+{
+	static char template[PATH_MAX];
+	const char *tmp = getenv("TMPDIR");
+	char path[PATH_MAX + 16];
+
+	(void)state;
+	snprintf(template, sizeof(template), "%s/conf.XXXXXX", tmp ? tmp : "/tmp");
+	dir = realpath(mkdtemp(template), NULL);
+	if (!dir)
+		return -1;
+	snprintf(file, sizeof(file), "%s/rrdmergd.conf", dir);
+	for (const char *const *name = (const char *const[]){ "live", "back", "two", NULL };
+	     *name; name++) {
+		snprintf(path, sizeof(path), "%s/%s", dir, *name);
+		if (mkdir(path, 0755) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	char command[PATH_MAX + 16];
+	int rc;
+
+	(void)state;
+	snprintf(command, sizeof(command), "rm -rf '%s'", dir);
+	rc = system(command);
+	free(dir);
+	return rc;
+}
+
+static void write_bytes(const char *path, const char *bytes, size_t len)
+{
+	FILE *out = fopen(path, "w");
+
+	assert_non_null(out);
+	assert_int_equal(fwrite(bytes, 1, len, out), len);
+	assert_int_equal(fclose(out), 0);
+}
+
+/* `text` with each @ made the directory's path, into `to`. */
+static void put_dir(char *to, size_t size, const char *text)
+{
+	size_t used = 0;
+
+	for (; *text && used + strlen(dir) + 2 < size; text++) {
+		if (*text == '@') {
+			used += (size_t)snprintf(to + used, size - used, "%s", dir);
+		} else {
+			/* "~include" is written so that it is not taken for one. */
+			to[used++] = *text == '~' ? '@' : *text;
+		}
+	}
+	to[used] = '\0';
+}
+
+static int read_conf(struct conf *conf)
+{
+	told[0] = '\0';
+	errors = warnings = 0;
+	return conf_read(file, conf, tell, &errors);
+}
+
+static int read_text(struct conf *conf, const char *text)
+{
+	char full[32768];
+
+	put_dir(full, sizeof(full), text);
+	write_bytes(file, full, strlen(full));
+	return read_conf(conf);
+}
+
+/* The text is accepted without a word. */
+static struct conf good(const char *text)
+{
+	struct conf conf;
+	int rc = read_text(&conf, text);
+
+	if (rc || errors || warnings)
+		fail_msg("%d for: %s\n%s", rc, text, told);
+	return conf;
+}
+
+/* Exactly these messages, each without the configuration's own path, were reported. */
+static void expect_told(const char *messages)
+{
+	char full[32768], *own;
+
+	while ((own = strstr(told, file)))
+		memmove(own, own + strlen(file), strlen(own + strlen(file)) + 1);
+	put_dir(full, sizeof(full), messages);
+	assert_string_equal(told, full);
+}
+
+static void expect(const char *text, int expected_rc, const char *messages)
+{
+	struct conf conf, before;
+	int rc;
+
+	memset(&conf, 0x5a, sizeof(conf));
+	before = conf;
+	rc = read_text(&conf, text);
+	expect_told(messages);
+	assert_int_equal(rc, expected_rc);
+	if (rc)
+		assert_memory_equal(&conf, &before, sizeof(conf));
+	else
+		conf_free(&conf);
+}
+
+static void expect_error(const char *text, const char *messages)
+{
+	expect(text, -EINVAL, messages);
+}
+
+#define LIVE "live = \"@/live\";\n"
+#define BOTH LIVE "backup = \"@/back\";\n"
+
+static void two_lines_are_enough(void **state)
+{
+	struct conf conf = good("live = \"@/live\";\nbackup = \"@/back\";\n");
+	char path[PATH_MAX];
+
+	(void)state;
+	put_dir(path, sizeof(path), "@/live");
+	assert_string_equal(conf.live, path);
+	assert_int_equal(conf.backups, 1);
+	put_dir(path, sizeof(path), "@/back");
+	assert_string_equal(conf.backup[0], path);
+	assert_true(conf.workers >= 1 && conf.workers <= 4);
+	assert_true(conf.workers <= (unsigned)sysconf(_SC_NPROCESSORS_ONLN));
+	assert_string_equal(conf.state_dir, "/var/lib/rrdmergd");
+	assert_string_equal(conf.socket, "/run/rrdmergd/control.sock");
+	assert_int_equal(conf.facility, LOG_DAEMON);
+	conf_free(&conf);
+	assert_null(conf.live);
+	assert_null(conf.backup);
+	conf_free(&conf);
+	conf_free(NULL);
+}
+
+static void every_key(void **state)
+{
+	struct conf conf = good("socket=\"/a/b\"; workers : 64\nfacility = \"local3\"\n"
+				"state_dir = \"/s//\";\r\n# c\n// c\n/* c\n\n */ backup = "
+				"( \"@/two\", \"@/back///\" ) live = \"@/li\" \"ve/\"\n");
+	char path[PATH_MAX];
+
+	(void)state;
+	assert_string_equal(conf.socket, "/a/b");
+	assert_string_equal(conf.state_dir, "/s");
+	assert_int_equal(conf.workers, 64);
+	assert_int_equal(conf.facility, LOG_LOCAL3);
+	assert_int_equal(conf.backups, 2);
+	put_dir(path, sizeof(path), "@/two");
+	assert_string_equal(conf.backup[0], path);
+	put_dir(path, sizeof(path), "@/back");
+	assert_string_equal(conf.backup[1], path);
+	put_dir(path, sizeof(path), "@/live");
+	assert_string_equal(conf.live, path);
+	conf_free(&conf);
+
+	conf = good(LIVE "backup = [ \"@/back\" ]; workers = 1L;");
+	assert_int_equal(conf.backups, 1);
+	assert_int_equal(conf.workers, 1);
+	conf_free(&conf);
+}
+
+static void syntax(void **state)
+{
+	(void)state;
+	expect_error("# one\nlive = = 3;\n", "E :2: syntax error; correct this line, or the end "
+		     "of the one before it\n");
+	expect_error("live = /srv/x;\n", "E :1: syntax error; correct this line, or the end "
+		     "of the one before it\n");
+	expect_error(BOTH "workers = 2;\nlive = \"@/two\";\n", "E :4: duplicate setting name; "
+		     "take one of the two out\n");
+	expect_error(BOTH "\nworkers = 2;\nworkers = 2;", "E :5: duplicate setting name; "
+		     "take one of the two out\n");
+}
+
+static void unknown_keys(void **state)
+{
+	(void)state;
+	expect_error(BOTH "worker = 2;\nLive = \"x\";\nbakcup = \"/x\";\nstatedir = \"/\";\n"
+		     "colour = \"blue\";\na_name_that_is_much_longer_than_any_of_the_known = 1;\n",
+		     "E :3: unknown key \"worker\"; did you mean \"workers\"?\n"
+		     "E :4: unknown key \"Live\"; did you mean \"live\"?\n"
+		     "E :5: unknown key \"bakcup\"; did you mean \"backup\"?\n"
+		     "E :6: unknown key \"statedir\"; did you mean \"state_dir\"?\n"
+		     "E :7: unknown key \"colour\"; take it out, or see rrdmergd.conf(5) "
+		     "for those there are\n"
+		     "E :8: unknown key \"a_name_that_is_much_longer_than_any_of_the_known\"; "
+		     "take it out, or see rrdmergd.conf(5) for those there are\n");
+}
+
+static void wrong_types(void **state)
+{
+	(void)state;
+	expect_error("live = 5;\nbackup = true;\nworkers = \"2\";\nstate_dir = { a = 1; };\n"
+		     "socket = [ \"/a\" ];\nfacility = 3.5;\n",
+		     "E :1: \"live\" is a number and must be a path in quotes; write it like "
+		     "live = \"/var/lib/pnp4nagios/perfdata\";\n"
+		     "E :2: \"backup\" is true or false and must be a path in quotes; write it "
+		     "like backup = \"/srv/restore/perfdata\";\n"
+		     "E :3: \"workers\" is a string and must be a whole number; write it like "
+		     "workers = 2;\n"
+		     "E :4: \"state_dir\" is a group and must be a path in quotes; write it like "
+		     "state_dir = \"/var/lib/rrdmergd\";\n"
+		     "E :5: \"socket\" is a list and must be a path in quotes; write it like "
+		     "socket = \"/run/rrdmergd/control.sock\";\n"
+		     "E :6: \"facility\" is a number with a fraction and must be a name in "
+		     "quotes; write it like facility = \"daemon\";\n");
+	expect_error("live = [ \"@/live\" ];\nbackup = ( \"@/back\",\n 7,\n { a = 1; } );\n",
+		     "E :1: \"live\" is a list and must be a path in quotes; write it like "
+		     "live = \"/var/lib/pnp4nagios/perfdata\";\n"
+		     "E :3: \"backup\" is a number and must be a path in quotes; write it like "
+		     "backup = \"/srv/restore/perfdata\";\n"
+		     "E :4: \"backup\" is a group and must be a path in quotes; write it like "
+		     "backup = \"/srv/restore/perfdata\";\n");
+}
+
+#define NO_BACKUP "\"backup\" is empty; put the path of the restored RRD files there, like " \
+	"backup = \"/srv/restore/perfdata\";\n"
+
+static void missing_or_empty(void **state)
+{
+	(void)state;
+	expect_error("", "E : \"live\" is missing; add a line like live = "
+		     "\"/var/lib/pnp4nagios/perfdata\";\n"
+		     "E : \"backup\" is missing; add a line like backup = "
+		     "\"/srv/restore/perfdata\";\n");
+	expect_error("live = \"\";\nbackup = \"\";\n",
+		     "E :1: \"live\" is empty; put the path there, like live = "
+		     "\"/var/lib/pnp4nagios/perfdata\";\n"
+		     "E :2: " NO_BACKUP);
+	expect_error(LIVE "\nbackup = [];\n", "E :3: " NO_BACKUP);
+	expect_error(LIVE "backup = ();\n", "E :2: " NO_BACKUP);
+	expect_error(LIVE "backup = [ \"@/back\",\n\"\" ];\n", "E :3: " NO_BACKUP);
+	expect_error(BOTH "socket = \"\";\nstate_dir = \"\";\nfacility = \"\";\n",
+		     "E :3: \"socket\" is empty; put the path there, like socket = "
+		     "\"/run/rrdmergd/control.sock\";\n"
+		     "E :4: \"state_dir\" is empty; put the path there, like state_dir = "
+		     "\"/var/lib/rrdmergd\";\n"
+		     "E :5: \"facility\" names no facility of syslog: \"\"; "
+		     "use \"daemon\", \"user\" or \"local0\" to \"local7\"\n");
+}
+
+/* The file as installed gives one sentence, and is fine once the path is in it. */
+static void as_installed(void **state)
+{
+	const char *top = getenv("top_srcdir");
+	char path[PATH_MAX], text[32768], *place, *hash;
+	char expected[] = NO_BACKUP;
+	struct conf conf;
+	size_t len;
+	FILE *in;
+
+	(void)state;
+	snprintf(path, sizeof(path), "%s/etc/rrdmergd.conf", top ? top : ".");
+	in = fopen(path, "r");
+	if (!in)
+		skip();         /* not run by make check, nor at the top of the sources */
+	len = fread(text, 1, sizeof(text) - 1, in);
+	text[len] = '\0';
+	fclose(in);
+	write_bytes(file, text, len);
+	assert_int_equal(read_conf(&conf), -EINVAL);
+	assert_int_equal(errors, 1);
+	assert_non_null(place = strstr(told, "\"backup\""));
+	assert_memory_equal(place, expected, strlen(expected));
+
+	/* Its comments are the defaults, and can be taken for settings. */
+	while ((hash = strstr(text, "\n#workers")) || (hash = strstr(text, "\n#state_dir"))
+	       || (hash = strstr(text, "\n#socket")) || (hash = strstr(text, "\n#facility")))
+		hash[1] = ' ';
+	place = strstr(text, "\nbackup = \"\"");
+	assert_non_null(place);
+	memmove(place + 13, place + 11, strlen(place + 11) + 1);
+	memcpy(place + 11, "/b", 2);
+	write_bytes(file, text, strlen(text));
+	assert_int_equal(read_conf(&conf), 0);
+	assert_int_equal(errors, 0);
+	assert_string_equal(conf.backup[0], "/b");
+	assert_string_equal(conf.live, "/var/lib/pnp4nagios/perfdata");
+	assert_string_equal(conf.state_dir, "/var/lib/rrdmergd");
+	assert_string_equal(conf.socket, "/run/rrdmergd/control.sock");
+	assert_int_equal(conf.facility, LOG_DAEMON);
+	conf_free(&conf);
+}
+
+static void relative_paths(void **state)
+{
+	(void)state;
+	expect_error("live = \"perf\\ndata\";\nbackup = [ \"../x\", \"./y\" ];\nsocket = \"s\";\n",
+		     "E :1: \"live\" is a relative path: perf\\x0Adata; write the whole path, "
+		     "beginning with /\n"
+		     "E :2: \"backup\" is a relative path: ../x; write the whole path, "
+		     "beginning with /\n"
+		     "E :2: \"backup\" is a relative path: ./y; write the whole path, "
+		     "beginning with /\n"
+		     "E :3: \"socket\" is a relative path: s; write the whole path, "
+		     "beginning with /\n");
+}
+
+#define SAME_AS_LIVE " are the same directory; name the restored copy, not the live tree, " \
+	"as backup\n"
+#define APART "; use directories that do not hold one another\n"
+
+static void same_directory(void **state)
+{
+	char from[PATH_MAX], to[PATH_MAX];
+
+	(void)state;
+	expect_error(LIVE "backup = \"@/live//\";\n",
+		     "E :2: \"live\" @/live and \"backup\" @/live" SAME_AS_LIVE);
+	expect_error(LIVE "backup = \"@/back/../live/.\";\n",
+		     "E :2: \"live\" @/live and \"backup\" @/back/../live/." SAME_AS_LIVE);
+	put_dir(from, sizeof(from), "@/live");
+	put_dir(to, sizeof(to), "@/two/link");
+	assert_int_equal(symlink(from, to), 0);
+	expect_error(LIVE "backup = [ \"@/back\",\n\"@/two/link\" ];\n",
+		     "E :3: \"live\" @/live and \"backup\" @/two/link" SAME_AS_LIVE);
+	expect_error(LIVE "backup = [ \"@/back\", \"@/two\",\n\"@/back/\" ];\n",
+		     "E :3: \"backup\" @/back and \"backup\" @/back are the same directory; "
+		     "name it once\n");
+	/* Neither need exist. */
+	expect_error("live = \"@/none\";\nbackup = \"@/none/\";\n",
+		     "W :1: \"live\" does not exist yet: @/none; check the path, or create it\n"
+		     "W :2: \"backup\" does not exist yet: @/none; check the path, or create it\n"
+		     "E :2: \"live\" @/none and \"backup\" @/none" SAME_AS_LIVE);
+}
+
+static void one_inside_the_other(void **state)
+{
+	char from[PATH_MAX], to[PATH_MAX];
+
+	(void)state;
+	put_dir(to, sizeof(to), "@/live/in");
+	assert_int_equal(mkdir(to, 0755), 0);
+	put_dir(to, sizeof(to), "@/live/in/deep");
+	assert_int_equal(mkdir(to, 0755), 0);
+	put_dir(from, sizeof(from), "@/live/in");
+	put_dir(to, sizeof(to), "@/two/link");
+	assert_int_equal(symlink(from, to), 0);
+
+	expect_error(LIVE "backup = \"@/live/in\";\n",
+		     "E :2: \"backup\" @/live/in lies inside \"live\" @/live" APART);
+	expect_error("live = \"@/live/in/deep/\";\nbackup = \"@/live\";\n",
+		     "E :2: \"live\" @/live/in/deep lies inside \"backup\" @/live" APART);
+	expect_error(LIVE "backup = \"@/two/link/deep\";\n",
+		     "E :2: \"backup\" @/two/link/deep lies inside \"live\" @/live" APART);
+	expect_error("live = \"@/two/link/deep\";\nbackup = \"@/live\";\n",
+		     "E :2: \"live\" @/two/link/deep lies inside \"backup\" @/live" APART);
+	expect_error("live = \"@/two\";\nbackup = [ \"@/live\",\n \"@/two/link\" ];\n",
+		     "E :3: \"backup\" @/two/link lies inside \"backup\" @/live" APART);
+	expect_error("live = \"@/two\";\nbackup = [ \"@/two/link\",\n \"@/live\" ];\n",
+		     "E :3: \"backup\" @/two/link lies inside \"backup\" @/live" APART);
+	expect_error(LIVE "backup = \"/\";\n",
+		     "E :2: \"live\" @/live lies inside \"backup\" /" APART);
+	expect_error("live = \"/\";\nbackup = \"@/back\";\n",
+		     "E :2: \"backup\" @/back lies inside \"live\" /" APART);
+	/* What does not exist yet, beneath a link too. */
+	expect_error(LIVE "backup = \"@/two/link/none/x\";\n",
+		     "W :2: \"backup\" does not exist yet: @/two/link/none/x; check the path, "
+		     "or create it\n"
+		     "E :2: \"backup\" @/two/link/none/x lies inside \"live\" @/live" APART);
+	/* A name that begins like another is not inside it. */
+	put_dir(to, sizeof(to), "@/live2");
+	assert_int_equal(mkdir(to, 0755), 0);
+	expect(LIVE "backup = \"@/live2\";\n", 0, "");
+	expect("live = \"@/live2\"; backup = \"@/live\";\n", 0, "");
+	/* live itself may be a link, and backups may stand beside it. */
+	expect("live = \"@/two/link\"; backup = [\"@/back\", \"@/live2\"];\n", 0, "");
+}
+
+/* One directory mounted in two places has two paths that no link connects. */
+static void mounted_twice(void **state)
+{
+	char from[PATH_MAX], to[PATH_MAX];
+	pid_t child;
+	int status;
+
+	(void)state;
+	put_dir(from, sizeof(from), "@/live");
+	put_dir(to, sizeof(to), "@/two");
+	child = fork();
+	assert_true(child >= 0);
+	if (!child) {
+		struct conf conf;
+
+		if (unshare(CLONE_NEWNS | (geteuid() ? CLONE_NEWUSER : 0)) < 0
+		    || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0
+		    || mount(from, to, NULL, MS_BIND, NULL) < 0)
+			_exit(77);
+		strcat(to, "/in");
+		if (mkdir(to, 0755) < 0)
+			_exit(1);
+		if (read_text(&conf, LIVE "backup = \"@/two\";\n") != -EINVAL
+		    || !strstr(told, "are the same directory"))
+			_exit(2);
+		if (read_text(&conf, LIVE "backup = \"@/two/in\";\n") != -EINVAL
+		    || !strstr(told, "lies inside \"live\""))
+			_exit(3);
+		if (read_text(&conf, "live = \"@/two/in\"; backup = \"@/live\";") != -EINVAL
+		    || !strstr(told, "lies inside \"backup\""))
+			_exit(4);
+		if (read_text(&conf, LIVE "backup = \"@/two/none\";\n") != -EINVAL
+		    || !strstr(told, "lies inside \"live\""))
+			_exit(5);
+		_exit(0);
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_true(WIFEXITED(status));
+	if (WEXITSTATUS(status) == 77)
+		skip();         /* not allowed to mount here */
+	assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+static void ranges(void **state)
+{
+	(void)state;
+	expect_error(BOTH "workers = 0;", "E :3: \"workers\" is 0 and out of range; use 1 to 64\n");
+	expect_error(BOTH "workers = 65;", "E :3: \"workers\" is 65 and out of range; "
+		     "use 1 to 64\n");
+	expect_error(BOTH "workers = -1;", "E :3: \"workers\" is -1 and out of range; "
+		     "use 1 to 64\n");
+	expect_error(BOTH "workers = 4294967298L;", "E :3: \"workers\" is 4294967298 and out of "
+		     "range; use 1 to 64\n");
+	expect_error(BOTH "workers = 2.0;", "E :3: \"workers\" is a number with a fraction and "
+		     "must be a whole number; write it like workers = 2;\n");
+	expect_error(BOTH "facility = \"demon\";", "E :3: \"facility\" names no facility of "
+		     "syslog: \"demon\"; use \"daemon\", \"user\" or \"local0\" to \"local7\"\n");
+	expect_error(BOTH "\nsocket = \"/0123456789012345678901234567890123456789012345678901234567"
+		     "89012345678901234567890123456789012345678901234567\";",
+		     "E :4: \"socket\" is longer than the 107 bytes that a socket's path may have; "
+		     "use a shorter path\n");
+	expect(BOTH "\nsocket = \"/0123456789012345678901234567890123456789012345678901234567890"
+	       "123456789012345678901234567890123456789012345\";", 0, "");
+}
+
+static void places_that_are_odd(void **state)
+{
+	char path[PATH_MAX], text[3 * PATH_MAX];
+
+	(void)state;
+	expect("live = \"@/no\";\nbackup = [ \"@/no2\", \"@/back\" ];\n", 0,
+	       "W :1: \"live\" does not exist yet: @/no; check the path, or create it\n"
+	       "W :2: \"backup\" does not exist yet: @/no2; check the path, or create it\n");
+	put_dir(path, sizeof(path), "@/plain");
+	write_bytes(path, "x", 1);
+	expect_error("live = \"@/plain\";\nbackup = \"@/plain/x\";\n",
+		     "E :1: \"live\" is not a directory: @/plain; name the directory that holds "
+		     "the RRD files\n"
+		     "E :2: \"backup\" cannot be used: @/plain/x: Not a directory; "
+		     "check the path\n"
+		     "E :2: \"backup\" @/plain/x lies inside \"live\" @/plain" APART);
+	put_dir(path, sizeof(path), "@/loop");
+	assert_int_equal(symlink("loop", path), 0);
+	expect_error(LIVE "backup = \"@/loop\";\n", "E :2: \"backup\" cannot be used: @/loop: Too "
+		     "many levels of symbolic links; check the path\n");
+	strcpy(text, LIVE "backup = \"");
+	for (size_t i = 0; i < PATH_MAX / 8 + 1; i++)
+		strcat(text, "/1234567");
+	strcat(text, "\";");
+	put_dir(told, sizeof(told), text);
+	write_bytes(file, told, strlen(told));
+	assert_int_equal(read_conf(&(struct conf){ 0 }), -EINVAL);
+	assert_int_equal(errors, 1);
+	assert_non_null(strstr(told, "File name too long"));
+}
+
+static void all_is_told(void **state)
+{
+	(void)state;
+	expect_error("workers = 99;\nlvie = \"@/live\";\nbackup = \"\";\nfacility = \"x\";\n",
+		     "E :1: \"workers\" is 99 and out of range; use 1 to 64\n"
+		     "E :2: unknown key \"lvie\"; did you mean \"live\"?\n"
+		     "E :3: " NO_BACKUP
+		     "E :4: \"facility\" names no facility of syslog: \"x\"; "
+		     "use \"daemon\", \"user\" or \"local0\" to \"local7\"\n"
+		     "E : \"live\" is missing; add a line like live = "
+		     "\"/var/lib/pnp4nagios/perfdata\";\n");
+}
+
+static void files_that_cannot_be_read(void **state)
+{
+	struct conf conf;
+
+	(void)state;
+	unlink(file);
+	assert_int_equal(read_conf(&conf), -ENOENT);
+	expect_told("E : cannot be read: No such file or directory; check the path\n");
+
+	assert_int_equal(mkdir(file, 0755), 0);
+	assert_int_equal(read_conf(&conf), -EISDIR);
+	expect_told("E : is a directory; name a file\n");
+	assert_int_equal(rmdir(file), 0);
+
+	assert_int_equal(mkfifo(file, 0644), 0);
+	assert_int_equal(read_conf(&conf), -EINVAL);
+	expect_told("E : is not a regular file; name a file\n");
+	unlink(file);
+
+	if (geteuid() != 0) {
+		write_bytes(file, "", 0);
+		assert_int_equal(chmod(file, 0), 0);
+		assert_int_equal(read_conf(&conf), -EACCES);
+		assert_non_null(strstr(told, "Permission denied; let the user"));
+	}
+}
+
+static void hostile_files(void **state)
+{
+	static char big[(1 << 20) + 2];
+	struct conf conf;
+	char hole[PATH_MAX];
+	int fd;
+
+	(void)state;
+	write_bytes(file, "live = \"/a\0b\";", 14);
+	assert_int_equal(read_conf(&conf), -EINVAL);
+	assert_int_equal(errors, 1);
+	assert_non_null(strstr(told, "is not a text file"));
+
+	memset(big, ' ', sizeof(big));
+	write_bytes(file, big, sizeof(big));
+	assert_int_equal(read_conf(&conf), -EINVAL);
+	assert_non_null(strstr(told, "is too large"));
+
+	/* Deeper than the parser's stack, and as deep as it may get. */
+	memset(big, '(', sizeof(big));
+	memcpy(big, "a=", 2);
+	write_bytes(file, big, 1 << 20);
+	assert_int_equal(read_conf(&conf), -EINVAL);
+	assert_int_equal(errors, 1);
+	memset(big + 1500, ')', 1498);
+	memcpy(big + 2998, ";", 1);
+	write_bytes(file, big, 2999);
+	assert_int_equal(read_conf(&conf), -EINVAL);
+
+	memset(big, '\n', sizeof(big));
+	write_bytes(file, big, 1 << 19);
+	assert_int_equal(read_conf(&conf), -EINVAL);
+	assert_int_equal(errors, 2);
+	memset(big, '"', sizeof(big));
+	write_bytes(file, big, 1 << 19);
+	assert_int_equal(read_conf(&conf), -EINVAL);
+
+	/* A hole of 1 TB. */
+	snprintf(hole, sizeof(hole), "%s", file);
+	fd = open(hole, O_WRONLY | O_TRUNC);
+	assert_true(fd >= 0);
+	assert_int_equal(ftruncate(fd, (off_t)1 << 40), 0);
+	close(fd);
+	assert_int_equal(read_conf(&conf), -EINVAL);
+	assert_int_equal(errors, 1);
+	unlink(file);
+}
+
+/* Random bytes, and a sound file with some of its bytes changed. */
+static void random_files(void **state)
+{
+	static const char sound[] = "live = \"/tmp/l\";\nbackup = [ \"/tmp/b\", \"/tmp/c\" ];\n"
+		"workers = 2; /* x */ # y\n@include \"nothing\"\nsocket = \"/a\\x41\\n\";\n";
+	const char *given = getenv("SEED");
+	unsigned seed = given ? (unsigned)strtoul(given, NULL, 10) : (unsigned)time(NULL);
+	char text[512];
+
+	(void)state;
+	print_message("SEED=%u\n", seed);
+	srand(seed);
+	for (unsigned i = 0; i < 4000; i++) {
+		size_t len = sizeof(sound) - 1;
+		struct conf conf;
+		int rc;
+
+		if (i % 2) {
+			len = (size_t)rand() % sizeof(text);
+			for (size_t j = 0; j < len; j++)
+				text[j] = (char)rand();
+		} else {
+			memcpy(text, sound, len);
+			for (int n = rand() % 4; n >= 0; n--)
+				text[(size_t)rand() % len] = (char)rand();
+		}
+		write_bytes(file, text, len);
+		rc = read_conf(&conf);
+		assert_int_equal(rc == 0, errors == 0);
+		if (!rc)
+			conf_free(&conf);
+	}
+}
+
+static void put_file(const char *name, const char *text)
+{
+	char path[PATH_MAX], full[32768];
+
+	put_dir(path, sizeof(path), name);
+	put_dir(full, sizeof(full), text);
+	write_bytes(path, full, strlen(full));
+}
+
+static void includes(void **state)
+{
+	struct conf conf;
+
+	(void)state;
+	put_file("@/two/a.conf", "# first\nworkers = 7;\n~include \"b.conf\"");
+	put_file("@/two/b.conf", "backup = \"@/back\"; /* open");
+	/* Relative to the file that includes; what follows on the line counts; a comment that
+	 * an included file leaves open goes on. */
+	conf = good(LIVE "~include \"two/a.conf\" */ facility = \"local1\";\n"
+		    "/*\n~include \"none\"\n*/ socket = \"/a\n~include \\\"\";\n");
+	assert_int_equal(conf.workers, 7);
+	assert_int_equal(conf.backups, 1);
+	assert_int_equal(conf.facility, LOG_LOCAL1);
+	assert_string_equal(conf.socket, "/a\n@include \"");
+	conf_free(&conf);
+
+	/* Errors name the file that they are in, and the lines are right before and after. */
+	put_file("@/two/bad.conf", "\n\nworkers = 0;\n");
+	expect_error("backup = \"x\";\n~include \"@/two/bad.conf\"\n\nlive = \"y\";\n",
+		     "E :1: \"backup\" is a relative path: x; write the whole path, beginning "
+		     "with /\n"
+		     "E @/two/bad.conf:3: \"workers\" is 0 and out of range; use 1 to 64\n"
+		     "E :4: \"live\" is a relative path: y; write the whole path, beginning "
+		     "with /\n");
+	put_file("@/two/bad.conf", "\nworkers = = 0;\n");
+	expect_error("\n~include \"two/bad.conf\"\n", "E @/two/bad.conf:2: syntax error; correct "
+		     "this line, or the end of the one before it\n");
+	put_file("@/two/bad.conf", "\nlive = \"@/two\";\n");
+	expect_error(BOTH "~include \"two/bad.conf\"\n", "E @/two/bad.conf:2: duplicate setting "
+		     "name; take one of the two out\n");
+
+	expect_error("#\n~include \"none\"\n", "E :2: @/none cannot be read: No such file or "
+		     "directory; check the path\n");
+	expect_error("~include \"two\"\n", "E :1: @/two is a directory; name a file\n");
+	expect_error("~include \"/dev/zero\"\n", "E :1: /dev/zero is not a regular file; "
+		     "name a file\n");
+	expect_error("~include two\n", "E :1: syntax error; correct this line, or the end of the "
+		     "one before it\n");
+	expect_error("~include \"two\nlive = 1;", "E :1: ~include lacks its closing quote; "
+		     "add it\n");
+	put_file("@/two/loop.conf", "#\n~include \"loop.conf\"\n");
+	expect_error("~include \"two/loop.conf\"\n", "E @/two/loop.conf:2: files include one "
+		     "another more than 10 deep; take an ~include out\n");
+}
+
+/* A relative name of the configuration itself works, with an include beside it. */
+static void relative_name(void **state)
+{
+	struct conf conf;
+	int cwd = open(".", O_RDONLY | O_DIRECTORY);
+
+	(void)state;
+	assert_true(cwd >= 0);
+	assert_int_equal(chdir(dir), 0);
+	put_file("@/x.conf", BOTH "~include \"y.conf\"\n");
+	put_file("@/y.conf", "workers = 3;\n");
+	told[0] = '\0';
+	assert_int_equal(conf_read("x.conf", &conf, tell, &errors), 0);
+	assert_int_equal(conf.workers, 3);
+	conf_free(&conf);
+	put_file("@/y.conf", "workers = 0;\n");
+	assert_int_equal(conf_read("x.conf", &conf, tell, &errors), -EINVAL);
+	assert_string_equal(told, "E y.conf:1: \"workers\" is 0 and out of range; use 1 to 64\n");
+	assert_int_equal(fchdir(cwd), 0);
+	close(cwd);
+}
+
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(two_lines_are_enough),
+		TEST(every_key),
+		TEST(syntax),
+		TEST(unknown_keys),
+		TEST(wrong_types),
+		TEST(missing_or_empty),
+		TEST(as_installed),
+		TEST(relative_paths),
+		TEST(same_directory),
+		TEST(one_inside_the_other),
+		TEST(mounted_twice),
+		TEST(ranges),
+		TEST(places_that_are_odd),
+		TEST(all_is_told),
+		TEST(files_that_cannot_be_read),
+		TEST(hostile_files),
+		TEST(random_files),
+		TEST(includes),
+		TEST(relative_name),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
