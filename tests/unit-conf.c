@@ -240,14 +240,15 @@ static void unknown_keys(void **state)
 {
 	(void)state;
 	expect_error(BOTH "worker = 2;\nLive = \"x\";\nbakcup = \"/x\";\nstatedir = \"/\";\n"
-		     "colour = \"blue\";\na_name_that_is_much_longer_than_any_of_the_known = 1;\n",
+		     "colour = \"blue\";\nfacilty = \"user\";\na_name_that_is_much_longer_than_any_of_the_known = 1;\n",
 		     "E :3: unknown key \"worker\"; did you mean \"workers\"?\n"
 		     "E :4: unknown key \"Live\"; did you mean \"live\"?\n"
 		     "E :5: unknown key \"bakcup\"; did you mean \"backup\"?\n"
 		     "E :6: unknown key \"statedir\"; did you mean \"state_dir\"?\n"
 		     "E :7: unknown key \"colour\"; take it out, or see rrdmergd.conf(5) "
 		     "for those there are\n"
-		     "E :8: unknown key \"a_name_that_is_much_longer_than_any_of_the_known\"; "
+		     "E :8: unknown key \"facilty\"; did you mean \"facility\"?\n"
+		     "E :9: unknown key \"a_name_that_is_much_longer_than_any_of_the_known\"; "
 		     "take it out, or see rrdmergd.conf(5) for those there are\n");
 }
 

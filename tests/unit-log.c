@@ -34,6 +34,7 @@ static void fake_syslog(int priority, const char *format, ...)
 	va_end(args);
 	said_priority = priority;
 	said_count++;
+	errno = EPIPE;
 }
 
 static uint64_t fake_time_ns;
