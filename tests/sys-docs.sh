@@ -1,0 +1,56 @@
+# sys-docs: the man pages are clean mdoc, and every option and every setting is in its page.
+
+man=$top_srcdir/docs
+
+command -v mandoc > /dev/null || { echo "SKIP: mandoc is not installed"; exit 77; }
+
+failed=0
+fail()
+{
+	echo "FAIL: $*"
+	failed=1
+}
+
+for page in rrdmerge.1 rrdmergd.8 rrdmergd.conf.5; do
+	mandoc -T lint -W warning "$man/$page" || fail "$page: not clean"
+done
+
+# The options that --help shows, as words: -n, --dry-run ...
+options_of()
+{
+	"$1" --help | grep -oE '(^|[][ ,|(])--?[A-Za-z][A-Za-z-]*' | grep -oE -- '--?[A-Za-z-]+' |
+		sort -u
+}
+
+# The lines that define something: a page rendered as plain text, and of it the tags.
+tags_of()
+{
+	mandoc -T ascii "$1" | col -b | grep -E '^ {5,8}[^ ]' | tr -s ' ,' '\n\n'
+}
+
+for program in rrdmerge:rrdmerge.1 rrdmergd:rrdmergd.8; do
+	page=${program#*:}
+	program=${program%:*}
+	options=$(options_of "$top_builddir/$program")
+	[ "$(wc -l <<< "$options")" -ge 4 ] || fail "$program --help: shows hardly an option"
+	for option in $options; do
+		tags_of "$man/$page" | grep -qxF -e "$option" ||
+			fail "$program $option: not described in $page"
+	done
+done
+
+# Settings: the names that conf.c knows, held against the page and against the shipped file.
+keys=$(sed -nE 's/^[[:space:]]*\{ "([a-z_]+)",.*/\1/p' "$top_srcdir/src/conf.c" | sort -u)
+[ "$(wc -w <<< "$keys")" -ge 6 ] || fail "src/conf.c: where are its settings?"
+for key in $keys; do
+	grep -qxE "\.It Ic $key" "$man/rrdmergd.conf.5" ||
+		fail "setting $key: not described in rrdmergd.conf.5"
+	grep -qE "^#?$key = " "$top_srcdir/etc/rrdmergd.conf" ||
+		fail "setting $key: not in etc/rrdmergd.conf"
+done
+for key in $(sed -nE 's/^\.It Ic ([a-z_]+)$/\1/p' "$man/rrdmergd.conf.5"); do
+	grep -qxF "$key" <<< "$keys" || fail "setting $key: described, but src/conf.c has none"
+done
+
+[ "$failed" = 0 ] && echo "ok: man pages describe what is there"
+exit "$failed"
