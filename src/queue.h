@@ -5,7 +5,9 @@
  *  2. A path that is in flight is handed to nobody else; put again meanwhile, it comes back
  *     when it is done.
  *  3. queue_take() gives the path due earliest, equal due times in the order of their coming.
- * One mutex inside; every function may be called from any thread. */
+ *     (A path that is moved to an earlier time comes anew at that time.)
+ * A path is one of its kind: the same path as a file and as a directory are two.
+ * One mutex inside; every function may be called from any thread, queue_free() from the last. */
 #ifndef QUEUE_H
 #define QUEUE_H
 
@@ -30,23 +32,28 @@ struct queue_job {
 	void *item;             /* the queue's own */
 };
 
+/* NULL when there is no memory. */
 struct queue *queue_new(void);
+/* Frees what is queued or in flight too: no other thread may use the queue any more. */
 void queue_free(struct queue *queue);
 
 /* Puts a path, due at `due_ns` of the monotonic clock (io_now_ns), or QUEUE_NOW.  Copies it.
- * 0 or -ENOMEM. */
+ * A path that waits for its next try keeps its tries.  0 or -ENOMEM. */
 int queue_put(struct queue *queue, enum queue_kind kind, const char *path, uint64_t due_ns,
 	      unsigned flags);
 
 /* Waits for a path that is due.  False when the queue was stopped, or was ended and is empty. */
 bool queue_take(struct queue *queue, struct queue_job *ret);
 
-/* The job is finished; with `again`, it comes back at `due_ns` (and tries goes up). */
+/* The job is finished; with `again`, it comes back at `due_ns` (and tries goes up), bearing
+ * what job->flags holds now: a flag that will not be true any more is the caller's to clear.
+ * Where the path was put meanwhile, the earlier of both due times counts.  Never fails. */
 void queue_done(struct queue *queue, struct queue_job *job, bool again, uint64_t due_ns);
 
-/* Nothing more will be put: takers get false once all is done (jobs that come back included). */
+/* Nothing more will be put, but by those who have a job in flight: takers get false once all is
+ * done (jobs that come back included). */
 void queue_end(struct queue *queue);
-/* Takers get false at once. */
+/* Takers get false at once, those that wait included.  queue_done() is still due for each job. */
 void queue_stop(struct queue *queue);
 
 struct queue_count {
@@ -54,6 +61,7 @@ struct queue_count {
 	size_t later;           /* due in the future */
 	size_t in_flight;
 };
+/* Looks at every path queued: for a status now and then, not for each job. */
 struct queue_count queue_count(struct queue *queue);
 
 #endif

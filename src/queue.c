@@ -1,0 +1,372 @@
+#include "config.h"
+#include "queue.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <pthread.h>
+#include <search.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define NOT_QUEUED SIZE_MAX
+#define NS_PER_S UINT64_C(1000000000)
+
+struct key {
+	enum queue_kind kind;
+	const char *path;
+};
+
+/* An item is in `index` from its first put to the queue_done() that lets it go, and in `heap`
+ * while it waits to be taken. */
+struct item {
+	struct key key;         /* first: the index compares keys */
+	uint64_t due_ns;
+	uint64_t sequence;
+	size_t place;           /* in the heap, or NOT_QUEUED: in flight */
+	unsigned flags;
+	unsigned tries;
+	bool put_meanwhile;     /* while in flight: due_ns, sequence and flags are of that put */
+	char path[];
+};
+
+struct queue {
+	pthread_mutex_t mutex;  /* guards all that follows */
+	pthread_cond_t idle;    /* takers that wait for something to do */
+	pthread_cond_t timer;   /* the one taker that waits for the first due time */
+	bool timed;             /* somebody waits on `timer` */
+	bool ended, stopped;
+	void *index;            /* tsearch(3): struct item by key */
+	size_t items;           /* in the index */
+	struct item **heap;     /* binary heap, the first due on top */
+	size_t queued, capacity;
+	uint64_t sequence;
+};
+
+static uint64_t now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
+}
+
+static int compare_keys(const void *left, const void *right)
+{
+	const struct key *a = left, *b = right;
+
+	if (a->kind != b->kind)
+		return a->kind < b->kind ? -1 : 1;
+	return strcmp(a->path, b->path);
+}
+
+/* The heap.  Callers hold the mutex. */
+
+static bool before(const struct item *a, const struct item *b)
+{
+	return a->due_ns < b->due_ns || (a->due_ns == b->due_ns && a->sequence < b->sequence);
+}
+
+static void set_place(struct queue *queue, size_t place, struct item *item)
+{
+	queue->heap[place] = item;
+	item->place = place;
+}
+
+static void sift_up(struct queue *queue, struct item *item)
+{
+	size_t place = item->place;
+
+	while (place > 0 && before(item, queue->heap[(place - 1) / 2])) {
+		set_place(queue, place, queue->heap[(place - 1) / 2]);
+		place = (place - 1) / 2;
+	}
+	set_place(queue, place, item);
+}
+
+static void sift_down(struct queue *queue, struct item *item)
+{
+	size_t place = item->place, child;
+
+	while ((child = 2 * place + 1) < queue->queued) {
+		if (child + 1 < queue->queued
+		    && before(queue->heap[child + 1], queue->heap[child]))
+			child++;
+		if (!before(queue->heap[child], item))
+			break;
+		set_place(queue, place, queue->heap[child]);
+		place = child;
+	}
+	set_place(queue, place, item);
+}
+
+/* There is always room for every item: queue_done() must not fail. */
+static int reserve(struct queue *queue, size_t items)
+{
+	size_t capacity = queue->capacity ? queue->capacity : 64;
+	struct item **heap;
+
+	if (items <= queue->capacity)
+		return 0;
+	while (capacity < items)
+		capacity *= 2;
+	heap = reallocarray(queue->heap, capacity, sizeof(*heap));
+	if (!heap)
+		return -ENOMEM;
+	queue->heap = heap;
+	queue->capacity = capacity;
+	return 0;
+}
+
+static void insert(struct queue *queue, struct item *item)
+{
+	assert(queue->queued < queue->capacity);
+	item->place = queue->queued++;
+	sift_up(queue, item);
+}
+
+static struct item *remove_first(struct queue *queue)
+{
+	struct item *first = queue->heap[0];
+	struct item *last = queue->heap[--queue->queued];
+
+	if (last != first) {
+		last->place = 0;
+		sift_down(queue, last);
+	}
+	first->place = NOT_QUEUED;
+	return first;
+}
+
+/* Who is to wake.  Callers hold the mutex. */
+
+/* One waiting taker is enough: it wakes the next where more is left when it goes. */
+static void wake_one(struct queue *queue)
+{
+	pthread_cond_signal(queue->timed ? &queue->timer : &queue->idle);
+}
+
+static void wake_all(struct queue *queue)
+{
+	pthread_cond_broadcast(&queue->idle);
+	pthread_cond_broadcast(&queue->timer);
+}
+
+static bool is_over(const struct queue *queue)
+{
+	return queue->stopped || (queue->ended && queue->items == 0);
+}
+
+struct queue *queue_new(void)
+{
+	struct queue *queue = calloc(1, sizeof(*queue));
+	pthread_condattr_t monotonic;
+
+	if (!queue)
+		return NULL;
+	if (pthread_condattr_init(&monotonic)) {
+		free(queue);
+		return NULL;
+	}
+	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	pthread_mutex_init(&queue->mutex, NULL);
+	pthread_cond_init(&queue->idle, &monotonic);
+	pthread_cond_init(&queue->timer, &monotonic);
+	pthread_condattr_destroy(&monotonic);
+	return queue;
+}
+
+void queue_free(struct queue *queue)
+{
+	if (!queue)
+		return;
+	tdestroy(queue->index, free);
+	free(queue->heap);
+	pthread_cond_destroy(&queue->idle);
+	pthread_cond_destroy(&queue->timer);
+	pthread_mutex_destroy(&queue->mutex);
+	free(queue);
+}
+
+/* Adds an item that is new, not queued yet. */
+static struct item *add(struct queue *queue, enum queue_kind kind, const char *path)
+{
+	size_t size = strlen(path) + 1;
+	struct item *item;
+
+	if (reserve(queue, queue->items + 1) < 0)
+		return NULL;
+	item = calloc(1, sizeof(*item) + size);
+	if (!item)
+		return NULL;
+	memcpy(item->path, path, size);
+	item->key.kind = kind;
+	item->key.path = item->path;
+	item->place = NOT_QUEUED;
+	if (!tsearch(item, &queue->index, compare_keys)) {
+		free(item);
+		return NULL;
+	}
+	queue->items++;
+	return item;
+}
+
+/* Gives an item that is due anew, or earlier than before, its time and its turn. */
+static void set_due(struct queue *queue, struct item *item, uint64_t due_ns)
+{
+	item->due_ns = due_ns;
+	item->sequence = queue->sequence++;
+}
+
+int queue_put(struct queue *queue, enum queue_kind kind, const char *path, uint64_t due_ns,
+	      unsigned flags)
+{
+	const struct key key = { kind, path };
+	struct item *item = NULL;
+	void *found;
+	int result = 0;
+
+	pthread_mutex_lock(&queue->mutex);
+	found = tfind(&key, &queue->index, compare_keys);
+	if (found) {
+		item = *(struct item **)found;
+		if (item->place == NOT_QUEUED) {
+			if (!item->put_meanwhile || due_ns < item->due_ns)
+				set_due(queue, item, due_ns);
+			item->flags |= flags;
+			item->put_meanwhile = true;
+			goto out;
+		}
+	} else {
+		item = add(queue, kind, path);
+		if (!item) {
+			result = -ENOMEM;
+			goto out;
+		}
+		set_due(queue, item, due_ns);
+		insert(queue, item);
+	}
+	item->flags |= flags;
+	if (due_ns < item->due_ns) {
+		set_due(queue, item, due_ns);
+		sift_up(queue, item);
+	}
+	if (item->place == 0)
+		wake_one(queue);
+out:
+	pthread_mutex_unlock(&queue->mutex);
+	return result;
+}
+
+/* Waits until something has changed or the first path is due.  Of all takers one alone waits
+ * with a clock: else every due time would wake them all. */
+static void wait_for_work(struct queue *queue)
+{
+	uint64_t due_ns;
+	struct timespec until;
+
+	if (queue->queued == 0 || queue->timed) {
+		pthread_cond_wait(&queue->idle, &queue->mutex);
+		return;
+	}
+	due_ns = queue->heap[0]->due_ns;
+	until.tv_sec = (time_t)(due_ns / NS_PER_S);
+	until.tv_nsec = (long)(due_ns % NS_PER_S);
+	queue->timed = true;
+	pthread_cond_timedwait(&queue->timer, &queue->mutex, &until);
+	queue->timed = false;
+}
+
+bool queue_take(struct queue *queue, struct queue_job *ret)
+{
+	struct item *item = NULL;
+
+	pthread_mutex_lock(&queue->mutex);
+	while (!is_over(queue)) {
+		if (queue->queued > 0 && (queue->heap[0]->due_ns == QUEUE_NOW
+					  || queue->heap[0]->due_ns <= now_ns())) {
+			item = remove_first(queue);
+			break;
+		}
+		wait_for_work(queue);
+	}
+	if (item) {
+		*ret = (struct queue_job){
+			.kind = item->key.kind,
+			.path = item->path,
+			.flags = item->flags,
+			.tries = item->tries,
+			.item = item,
+		};
+		item->flags = 0;
+		item->put_meanwhile = false;
+		/* The next is for somebody else, to take it or to wait for its time. */
+		if (queue->queued > 0)
+			wake_one(queue);
+	}
+	pthread_mutex_unlock(&queue->mutex);
+	return item != NULL;
+}
+
+void queue_done(struct queue *queue, struct queue_job *job, bool again, uint64_t due_ns)
+{
+	struct item *item = job->item;
+
+	pthread_mutex_lock(&queue->mutex);
+	assert(item && item->place == NOT_QUEUED);
+	if (again) {
+		if (!item->put_meanwhile || due_ns < item->due_ns)
+			set_due(queue, item, due_ns);
+		item->flags |= job->flags;
+		item->tries++;
+	} else {
+		item->tries = 0;
+	}
+	if (again || item->put_meanwhile) {
+		insert(queue, item);
+		if (item->place == 0)
+			wake_one(queue);
+	} else {
+		tdelete(item, &queue->index, compare_keys);
+		queue->items--;
+		free(item);
+		if (is_over(queue))
+			wake_all(queue);
+	}
+	job->item = NULL;
+	job->path = NULL;
+	pthread_mutex_unlock(&queue->mutex);
+}
+
+void queue_end(struct queue *queue)
+{
+	pthread_mutex_lock(&queue->mutex);
+	queue->ended = true;
+	wake_all(queue);
+	pthread_mutex_unlock(&queue->mutex);
+}
+
+void queue_stop(struct queue *queue)
+{
+	pthread_mutex_lock(&queue->mutex);
+	queue->stopped = true;
+	wake_all(queue);
+	pthread_mutex_unlock(&queue->mutex);
+}
+
+struct queue_count queue_count(struct queue *queue)
+{
+	struct queue_count count = { 0 };
+	uint64_t now;
+
+	pthread_mutex_lock(&queue->mutex);
+	now = now_ns();
+	for (size_t i = 0; i < queue->queued; i++) {
+		if (queue->heap[i]->due_ns <= now)
+			count.due++;
+	}
+	count.later = queue->queued - count.due;
+	count.in_flight = queue->items - queue->queued;
+	pthread_mutex_unlock(&queue->mutex);
+	return count;
+}
