@@ -1,0 +1,1174 @@
+/* judge: random pairs of live and backup files, merged by the built rrdmerge, and every byte of
+ * the outcome held against what librrd's own reading of the two files says it must be.
+ *
+ *     judge [RRDMERGE]                         random pairs; SEED and CASES from the environment
+ *     judge --pair BEFORE_LIVE BACKUP AFTER    judges one merge that is done already
+ *
+ * Exit: 0 all as it must be, 1 not so (the files of a failing case are kept), 2 the judge itself
+ * could not go on. */
+#include "config.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "oracle.h"
+
+#define DS_MAX 6
+#define RRA_MAX 24
+#define BATCH 50                /* pairs in one tree */
+#define UPDATES_AT_ONCE 48      /* arguments of one rrd_update_r */
+#define FAILURES_MAX 10
+#define PATH_SIZE 512
+
+/* ---- what a random file is to be ---- */
+
+struct ds_spec {
+	char name[20];
+	const char *type;
+	unsigned heartbeat;     /* seconds */
+	char min[24], max[24];
+	char rpn[80];           /* COMPUTE only */
+	int needs[2];           /* COMPUTE only: indices in the pool, −1 for none */
+};
+
+struct file_spec {
+	unsigned long step;
+	time_t start;
+	struct ds_spec ds[DS_MAX];
+	unsigned ds_cnt;
+	char rra[RRA_MAX][96];
+	unsigned rra_cnt;
+	unsigned updates;
+	bool fractions;         /* updates at fractions of a second */
+};
+
+/* One live file with its backup, and what is known of both before the merge. */
+struct pair {
+	unsigned number;
+	char live_path[PATH_SIZE], backup_path[PATH_SIZE];
+	struct oracle live, backup;
+	uint8_t *expected;
+	struct oracle_outcome outcome;
+	bool torn;              /* by our own hand: must be refused */
+	bool alone;             /* has no backup: must be skipped */
+};
+
+static const char *rrdmerge_path = "./rrdmerge";
+static char top[PATH_SIZE];             /* of all our files */
+static uint64_t seed, state;
+static unsigned failures, pairs_judged, pairs_refused, pairs_partial;
+static uint64_t cells_filled, cells_judged;
+
+static uint64_t below(uint64_t n)
+{
+	return oracle_random(&state) % n;
+}
+
+static bool chance(unsigned percent)
+{
+	return below(100) < percent;
+}
+
+static double unit(void)
+{
+	return (double)(oracle_random(&state) >> 11) * 0x1p-53;
+}
+
+static unsigned file_is_own_seed(unsigned number)
+{
+	return (unsigned)(seed * 2654435761u + number);
+}
+
+/* ---- data sources ---- */
+
+static const char *const ds_types[] = {
+	"GAUGE", "GAUGE", "GAUGE", "COUNTER", "DERIVE", "ABSOLUTE", "DCOUNTER", "DDERIVE"
+};
+static const char *const ds_names[] = {
+	"1", "2", "rta", "pl", "in-octets", "a_name_of_19_letters"
+};
+
+static void random_limits(struct ds_spec *ds)
+{
+	strcpy(ds->min, "U");
+	strcpy(ds->max, "U");
+	if (chance(25))
+		snprintf(ds->min, sizeof(ds->min), "%d", (int)below(40) - 30);
+	if (chance(25))
+		snprintf(ds->max, sizeof(ds->max), "%d", (int)below(900) + 20);
+}
+
+static void random_formula(struct ds_spec *ds, const struct ds_spec *pool)
+{
+	const char *a = pool[ds->needs[0]].name;
+	const char *b = ds->needs[1] < 0 ? a : pool[ds->needs[1]].name;
+
+	switch (below(5)) {
+	case 0:
+		snprintf(ds->rpn, sizeof(ds->rpn), "%s,%d,*", a, (int)below(50) + 2);
+		break;
+	case 1:
+		snprintf(ds->rpn, sizeof(ds->rpn), "%s,%s,+", a, b);
+		break;
+	case 2:
+		snprintf(ds->rpn, sizeof(ds->rpn), "%s,UN,%s,%s,IF", a, b, a);
+		break;
+	case 3:
+		snprintf(ds->rpn, sizeof(ds->rpn), "%s,%s,-", b, a);
+		break;
+	default:
+		snprintf(ds->rpn, sizeof(ds->rpn), "%s,8,*,%s,MAX", a, b);
+		break;
+	}
+}
+
+/* The data sources that the two files draw from. */
+static unsigned random_pool(struct ds_spec *pool, unsigned long step)
+{
+	unsigned n = 1 + (unsigned)below(DS_MAX), plain = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		struct ds_spec *ds = &pool[i];
+
+		memset(ds, 0, sizeof(*ds));
+		snprintf(ds->name, sizeof(ds->name), "%.19s", ds_names[i]);
+		ds->type = ds_types[below(8)];
+		ds->heartbeat = (unsigned)(step * (1 + below(6)));
+		random_limits(ds);
+		ds->needs[0] = ds->needs[1] = -1;
+		if (plain && chance(20)) {
+			ds->type = "COMPUTE";
+			do
+				ds->needs[0] = (int)below(i);
+			while (pool[ds->needs[0]].needs[0] >= 0);
+			do
+				ds->needs[1] = (int)below(i);
+			while (pool[ds->needs[1]].needs[0] >= 0);
+			random_formula(ds, pool);
+		} else {
+			plain++;
+		}
+	}
+	return n;
+}
+
+/* Appends pool members to a file in the order given; a COMPUTE after those that it needs. */
+static void take_sources(struct file_spec *file, const struct ds_spec *pool, unsigned n,
+			 const unsigned *order, const bool *taken)
+{
+	file->ds_cnt = 0;
+	for (unsigned pass = 0; pass < 2; pass++)
+		for (unsigned k = 0; k < n; k++) {
+			const struct ds_spec *ds = &pool[order[k]];
+			bool compute = ds->needs[0] >= 0, early = true;
+
+			if (!taken[order[k]])
+				continue;
+			for (unsigned i = 0; compute && i < 2; i++) {
+				bool seen = false;
+
+				if (!taken[ds->needs[i]])
+					goto next;
+				for (unsigned j = 0; j < k; j++)
+					seen |= order[j] == (unsigned)ds->needs[i];
+				early &= seen;
+			}
+			if (early == (pass == 0))
+				file->ds[file->ds_cnt++] = *ds;
+next:
+			continue;
+		}
+}
+
+static void choose_sources(struct file_spec *file, const struct ds_spec *pool, unsigned n,
+			   bool keep_order)
+{
+	unsigned order[DS_MAX];
+	bool taken[DS_MAX];
+	unsigned leave_out = chance(25) ? 40 : 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		order[i] = i;
+		taken[i] = !chance(leave_out);
+	}
+	for (unsigned i = n; i-- > 1 && !keep_order;) {
+		unsigned j = (unsigned)below(i + 1), t = order[i];
+
+		order[i] = order[j];
+		order[j] = t;
+	}
+	take_sources(file, pool, n, order, taken);
+	if (file->ds_cnt == 0) {
+		/* pool[0] is never a COMPUTE */
+		file->ds[0] = pool[0];
+		file->ds_cnt = 1;
+	}
+}
+
+/* In the live file, sometimes another formula, or one data source of another type (none that a
+ * COMPUTE builds on: what becomes of that one is not for us to say). */
+static void contradict(struct file_spec *live, const struct ds_spec *pool)
+{
+	for (unsigned i = 0; i < live->ds_cnt; i++)
+		if (live->ds[i].needs[0] >= 0 && chance(15))
+			random_formula(&live->ds[i], pool);
+	if (chance(10)) {
+		struct ds_spec *ds = &live->ds[below(live->ds_cnt)];
+		const char *type = ds_types[below(8)];
+		bool needed = ds->needs[0] >= 0;
+
+		for (unsigned i = 0; i < DS_MAX; i++)
+			for (unsigned k = 0; k < 2 && i < live->ds_cnt; k++)
+				needed |= live->ds[i].needs[0] >= 0 &&
+					  strcmp(pool[live->ds[i].needs[k]].name, ds->name) == 0;
+		if (!needed)
+			ds->type = type;
+	}
+}
+
+/* ---- archives ---- */
+
+struct archive {
+	const char *cf;
+	unsigned long resolution;       /* seconds */
+};
+
+static void add_archive(struct file_spec *file, const struct archive *archive)
+{
+	static const char *const xffs[] = { "0", "0.5", "0.25", "0.99", "0.9" };
+	unsigned long rows = 1 + below(chance(10) ? 900 : 150);
+
+	if (archive->resolution % file->step || file->rra_cnt == RRA_MAX)
+		return;
+	snprintf(file->rra[file->rra_cnt++], sizeof(file->rra[0]), "RRA:%s:%s:%lu:%lu",
+		 archive->cf, xffs[below(5)], archive->resolution / file->step, rows);
+}
+
+static void add_holt_winters(struct file_spec *file)
+{
+	unsigned period = 3 + (unsigned)below(20);
+
+	if (file->rra_cnt == RRA_MAX)
+		return;
+	snprintf(file->rra[file->rra_cnt++], sizeof(file->rra[0]), "RRA:%s:%u:0.1:0.0035:%u",
+		 chance(30) ? "MHWPREDICT" : "HWPREDICT", period * 2 + (unsigned)below(60), period);
+}
+
+static void choose_archives(struct file_spec *file, const struct archive *common, unsigned n,
+			    unsigned long coarse_step, bool holt_winters)
+{
+	static const char *const cfs[] = { "AVERAGE", "MIN", "MAX", "LAST" };
+	static const unsigned counts[] = { 1, 2, 5, 7, 30, 360 };
+
+	file->rra_cnt = 0;
+	for (unsigned i = 0; i < n; i++) {
+		if (chance(85))
+			add_archive(file, &common[i]);
+		while (chance(12))
+			add_archive(file, &common[i]);
+	}
+	while (file->rra_cnt == 0 || chance(25)) {
+		struct archive own = { cfs[below(4)],
+			(chance(50) ? file->step : coarse_step) * counts[below(6)] };
+
+		add_archive(file, &own);
+	}
+	if (holt_winters)
+		add_holt_winters(file);
+	for (unsigned i = file->rra_cnt; i-- > 1;) {
+		unsigned j = (unsigned)below(i + 1);
+		char t[sizeof(file->rra[0])];
+
+		memcpy(t, file->rra[i], sizeof(t));
+		memcpy(file->rra[i], file->rra[j], sizeof(t));
+		memcpy(file->rra[j], t, sizeof(t));
+	}
+}
+
+static unsigned random_archives(struct archive *common, unsigned long step)
+{
+	static const char *const cfs[] = { "AVERAGE", "MIN", "MAX", "LAST" };
+	static const unsigned counts[] = { 1, 1, 5, 7, 30, 360 };
+	unsigned n = 1 + (unsigned)below(7);
+
+	for (unsigned i = 0; i < n; i++) {
+		common[i].cf = cfs[below(4)];
+		common[i].resolution = step * counts[below(6)];
+	}
+	return n;
+}
+
+/* ---- files ---- */
+
+static void create_file(const char *path, const struct file_spec *file)
+{
+	char text[DS_MAX + RRA_MAX][192];
+	const char *argv[DS_MAX + RRA_MAX];
+	int argc = 0;
+
+	for (unsigned i = 0; i < file->ds_cnt; i++, argc++) {
+		const struct ds_spec *ds = &file->ds[i];
+
+		if (strcmp(ds->type, "COMPUTE") == 0)
+			snprintf(text[argc], sizeof(text[0]), "DS:%s:COMPUTE:%s", ds->name, ds->rpn);
+		else
+			snprintf(text[argc], sizeof(text[0]), "DS:%s:%s:%u:%s:%s", ds->name,
+				 ds->type, ds->heartbeat, ds->min, ds->max);
+	}
+	for (unsigned i = 0; i < file->rra_cnt; i++, argc++)
+		snprintf(text[argc], sizeof(text[0]), "%s", file->rra[i]);
+	for (int i = 0; i < argc; i++)
+		argv[i] = text[i];
+	rrd_clear_error();
+	if (rrd_create_r(path, file->step, file->start, argc, argv)) {
+		for (int i = 0; i < argc; i++)
+			fprintf(stderr, "%s\n", argv[i]);
+		oracle_die("seed %" PRIu64 ": cannot create %s: %s", seed, path, rrd_get_error());
+	}
+}
+
+struct series {
+	double level;
+	uint64_t count;
+};
+
+/* The next value of one data source, as text. */
+static size_t print_value(char *text, size_t size, const struct ds_spec *ds, struct series *s)
+{
+	s->level += (unit() - 0.5) * 20;
+	if (chance(8))
+		return (size_t)snprintf(text, size, ":U");
+	if (strcmp(ds->type, "GAUGE") == 0)
+		return (size_t)snprintf(text, size, ":%.*f", (int)below(7), s->level);
+	if (strcmp(ds->type, "DDERIVE") == 0)
+		return (size_t)snprintf(text, size, ":%.4f", s->level * 100);
+	s->count = chance(2) ? below(1000) : s->count + below(3000);
+	if (strcmp(ds->type, "DERIVE") == 0)
+		return (size_t)snprintf(text, size, ":%" PRId64, (int64_t)(s->level * 1000));
+	if (strcmp(ds->type, "DCOUNTER") == 0)
+		return (size_t)snprintf(text, size, ":%.3f", (double)s->count / 3);
+	if (strcmp(ds->type, "ABSOLUTE") == 0)
+		return (size_t)snprintf(text, size, ":%" PRIu64, below(5000));
+	return (size_t)snprintf(text, size, ":%" PRIu64, s->count);
+}
+
+static time_t next_time(time_t now, const struct file_spec *file)
+{
+	uint64_t kind = below(100);
+	uint64_t step = file->step;
+
+	if (kind < 70)
+		return now + 1 + (time_t)((double)step * (0.3 + 1.4 * unit()));
+	if (kind < 85)
+		return now + 1 + (time_t)below(step * 5);
+	if (kind < 99)
+		return now + 1 + (time_t)below(step * 12);
+	return now + 1 + (time_t)below(chance(40) ? step * 700 : step * 30);
+}
+
+/* Gives the file its updates; returns the time of the last one. */
+static time_t update_file(const char *path, const struct file_spec *file)
+{
+	struct series series[DS_MAX];
+	char text[UPDATES_AT_ONCE][256];
+	const char *argv[UPDATES_AT_ONCE];
+	time_t now = file->start;
+	unsigned done = 0;
+
+	for (unsigned i = 0; i < DS_MAX; i++)
+		series[i] = (struct series){ (unit() - 0.2) * 300, below(UINT64_C(1) << 33) };
+	while (done < file->updates) {
+		int argc = 0;
+
+		for (; argc < UPDATES_AT_ONCE && done < file->updates; argc++, done++) {
+			size_t at;
+
+			now = next_time(now, file);
+			at = (size_t)snprintf(text[argc], sizeof(text[0]), "%jd", (intmax_t)now);
+			if (file->fractions)
+				at += (size_t)snprintf(text[argc] + at, sizeof(text[0]) - at,
+						       ".%03u", (unsigned)below(1000));
+			for (unsigned i = 0; i < file->ds_cnt; i++)
+				if (strcmp(file->ds[i].type, "COMPUTE"))
+					at += print_value(text[argc] + at, sizeof(text[0]) - at,
+							  &file->ds[i], &series[i]);
+			argv[argc] = text[argc];
+		}
+		rrd_clear_error();
+		if (rrd_update_r(path, NULL, argc, argv))
+			oracle_die("seed %" PRIu64 ": cannot update %s: %s", seed, path,
+				   rrd_get_error());
+	}
+	return now;
+}
+
+/* Gives rows the values that no update would: any double at all, unknown ones with payloads.
+ * The row written last stays, for a source is refused where its cdp_prep contradicts that. */
+static void scramble_rows(const char *path)
+{
+	struct oracle db;
+
+	if (oracle_read(&db, path) < 0)
+		oracle_die("cannot read back %s", path);
+	for (uint64_t rra = 0; rra < db.rra_cnt; rra++)
+		for (uint64_t slot = 0; slot < db.rra[rra].row_cnt; slot++)
+			for (uint64_t ds = 0; ds < db.ds_cnt; ds++) {
+				uint64_t bits = oracle_random(&state);
+
+				if (slot == db.ptr[rra].cur_row || chance(30))
+					continue;
+				if (chance(30))
+					bits |= UINT64_C(0x7ff8000000000000);
+				else if (chance(5))
+					bits = UINT64_C(0x7ff0000000000000);
+				else if (chance(5))
+					bits = UINT64_C(0x8000000000000000);
+				memcpy(db.bytes + oracle_cell(&db, rra, slot, ds), &bits,
+				       sizeof(bits));
+			}
+	oracle_overwrite(path, db.bytes, db.size);
+	oracle_free(&db);
+}
+
+static void through_xml(const char *path)
+{
+	char xml[PATH_SIZE + 8], self[] = "restore", force[] = "-f", from[PATH_SIZE + 8];
+	char into[PATH_SIZE];
+	char *argv[] = { self, force, from, into, NULL };
+
+	snprintf(xml, sizeof(xml), "%s.xml", path);
+	snprintf(from, sizeof(from), "%s", xml);
+	snprintf(into, sizeof(into), "%s", path);
+	rrd_clear_error();
+	if (rrd_dump_r(path, xml) || rrd_restore(4, argv))
+		oracle_die("dump and restore of %s: %s", path, rrd_get_error());
+	unlink(xml);
+}
+
+/* Versions 0001 and 0002 have a bare time_t where a live_head_t stands in 0003. */
+static bool make_old(const char *path, char version)
+{
+	size_t size, at;
+	uint8_t *bytes = oracle_slurp(path, &size);
+	stat_head_t head;
+	bool ours;
+
+	memcpy(&head, bytes, sizeof(head));
+	ours = memcmp(head.version, RRD_VERSION3, sizeof(head.version)) == 0;
+	if (ours) {
+		at = sizeof(head) + head.ds_cnt * sizeof(ds_def_t) +
+		     head.rra_cnt * sizeof(rra_def_t) + sizeof(time_t);
+		memmove(bytes + at, bytes + at + sizeof(long), size - at - sizeof(long));
+		size -= sizeof(long);
+		bytes[offsetof(stat_head_t, version) + 3] = (uint8_t)version;
+		oracle_overwrite(path, bytes, size);
+	}
+	free(bytes);
+	return ours;
+}
+
+static void append_garbage(const char *path)
+{
+	size_t size, more = 1 + below(chance(20) ? 9000 : 50);
+	uint8_t *bytes = oracle_slurp(path, &size);
+	uint8_t *longer = oracle_alloc(size + more, 1);
+
+	memcpy(longer, bytes, size);
+	for (size_t i = size; i < size + more; i++)
+		longer[i] = (uint8_t)below(256);
+	oracle_overwrite(path, longer, size + more);
+	free(longer);
+	free(bytes);
+}
+
+static time_t make_file(const char *path, const struct file_spec *file)
+{
+	time_t last;
+
+	create_file(path, file);
+	last = update_file(path, file);
+	if (chance(10))
+		through_xml(path);
+	if (chance(15))
+		scramble_rows(path);
+	if (!file->fractions && chance(8))
+		make_old(path, chance(50) ? '1' : '2');
+	if (chance(8))
+		append_garbage(path);
+	return last;
+}
+
+/* ---- pairs ---- */
+
+static void dress(const char *path)
+{
+	static const mode_t modes[] = { 0644, 0600, 0664, 0640 };
+
+	if (chmod(path, modes[below(4)]) < 0)
+		oracle_die("%s: %s", path, strerror(errno));
+	if (geteuid() == 0 && chance(20) && chown(path, 1, 1) < 0)
+		oracle_die("%s: %s", path, strerror(errno));
+}
+
+static void random_specs(struct file_spec *live, struct file_spec *backup)
+{
+	static const unsigned long steps[] = { 1, 10, 60, 300 };
+	struct ds_spec pool[DS_MAX];
+	struct archive common[8];
+	unsigned long coarse;
+	unsigned n;
+	bool holt_winters = chance(15);
+
+	memset(live, 0, sizeof(*live));
+	memset(backup, 0, sizeof(*backup));
+	backup->step = steps[below(4)];
+	live->step = chance(75) ? backup->step : steps[below(4)];
+	coarse = live->step > backup->step ? live->step : backup->step;
+	n = random_pool(pool, coarse);
+	choose_sources(backup, pool, n, true);
+	choose_sources(live, pool, n, chance(50));
+	contradict(live, pool);
+	n = random_archives(common, coarse);
+	choose_archives(backup, common, n, coarse, holt_winters);
+	choose_archives(live, common, n, coarse, holt_winters && chance(90));
+	backup->updates = chance(3) ? 0 : 5 + (unsigned)below(250);
+	live->updates = chance(8) ? 0 : (unsigned)below(chance(70) ? 40 : 150);
+	backup->fractions = chance(8);
+	live->fractions = chance(8);
+	backup->start = (time_t)(1500000000 + below(150000000));
+}
+
+static time_t live_start(const struct file_spec *backup, time_t backup_last, unsigned long step)
+{
+	time_t span = backup_last - backup->start + 1;
+
+	switch (below(8)) {
+	case 0:
+		return backup_last;
+	case 1:
+		return backup->start - (time_t)below((uint64_t)span);
+	case 2:
+	case 3:
+		return backup->start + (time_t)below((uint64_t)span);
+	case 4:
+		return backup_last + (time_t)below((uint64_t)span);
+	default:
+		return backup_last + (time_t)below(step * (chance(25) ? 200 : 25));
+	}
+}
+
+/* One update a minute with a value that is always known and always another. */
+static time_t count_up(const char *path, time_t last, unsigned n, unsigned value)
+{
+	for (unsigned i = 0; i < n; i++) {
+		char text[64];
+		const char *argv[] = { text };
+
+		last += 60;
+		snprintf(text, sizeof(text), "%jd:%u", (intmax_t)last, value + i * i);
+		rrd_clear_error();
+		if (rrd_update_r(path, NULL, 1, argv))
+			oracle_die("%s: %s", path, rrd_get_error());
+	}
+	return last;
+}
+
+/* Puts the header of a later copy over the rows of an earlier one. */
+static void tear(const struct pair *pair, time_t last)
+{
+	size_t size;
+	uint8_t *early = oracle_slurp(pair->backup_path, &size);
+	struct oracle late;
+
+	count_up(pair->backup_path, last, 3, 700000);
+	if (oracle_read(&late, pair->backup_path) < 0)
+		oracle_die("cannot read back %s", pair->backup_path);
+	memcpy(late.bytes + late.header_len, early + late.header_len, size - late.header_len);
+	oracle_overwrite(pair->backup_path, late.bytes, size);
+	oracle_free(&late);
+	free(early);
+}
+
+/* A torn backup must be one whose tear can be seen: one GAUGE that is always known and never
+ * twice the same. */
+static void make_torn_pair(struct pair *pair)
+{
+	struct file_spec file;
+	time_t last;
+
+	memset(&file, 0, sizeof(file));
+	file.step = 60;
+	file.start = 1600000000;
+	file.ds_cnt = 1;
+	file.ds[0] = (struct ds_spec){ "1", "GAUGE", 86400, "U", "U", "", { -1, -1 } };
+	file.rra_cnt = 1;
+	snprintf(file.rra[0], sizeof(file.rra[0]), "RRA:%s:0.5:1:%u",
+		 chance(50) ? "AVERAGE" : "MAX", 20 + (unsigned)below(50));
+	create_file(pair->backup_path, &file);
+	last = count_up(pair->backup_path, file.start, 50, 1000);
+	tear(pair, last);
+	file.start = last + 3600;
+	create_file(pair->live_path, &file);
+	count_up(pair->live_path, file.start, 10, 5000);
+	pair->torn = true;
+}
+
+static void read_pair(struct pair *pair)
+{
+	if (oracle_read(&pair->live, pair->live_path) < 0 ||
+	    (!pair->alone && oracle_read(&pair->backup, pair->backup_path) < 0))
+		oracle_die("seed %" PRIu64 " case %u: librrd cannot read its own file", seed,
+			   pair->number);
+	pair->expected = oracle_alloc(pair->live.size, 1);
+	if (pair->alone || pair->torn) {
+		memcpy(pair->expected, pair->live.bytes, pair->live.size);
+		pair->outcome.refused = pair->torn;
+	} else {
+		pair->outcome = oracle_expect(&pair->live, &pair->backup, pair->expected);
+		if (pair->outcome.refused)
+			memcpy(pair->expected, pair->live.bytes, pair->live.size);
+	}
+	if (oracle_fetch_check(&pair->live, pair->live_path, below(100)) < 0 ||
+	    (!pair->alone && oracle_fetch_check(&pair->backup, pair->backup_path, below(100)) < 0))
+		oracle_die("seed %" PRIu64 " case %u: the judge reads rows otherwise than rrdtool",
+			   seed, pair->number);
+	/* reading takes a lock and leaves the times alone, but let the merge start from now */
+	if (stat(pair->live_path, &pair->live.st) < 0)
+		oracle_die("%s: %s", pair->live_path, strerror(errno));
+}
+
+static void make_pair(struct pair *pair)
+{
+	struct file_spec live, backup;
+
+	srandom(file_is_own_seed(pair->number));
+	if (chance(2)) {
+		make_torn_pair(pair);
+	} else {
+		random_specs(&live, &backup);
+		live.start = live_start(&backup, make_file(pair->backup_path, &backup), live.step);
+		make_file(pair->live_path, &live);
+		if (chance(2)) {
+			pair->alone = true;
+			unlink(pair->backup_path);
+		}
+	}
+	dress(pair->live_path);
+	read_pair(pair);
+}
+
+static void free_pair(struct pair *pair)
+{
+	oracle_free(&pair->live);
+	oracle_free(&pair->backup);
+	free(pair->expected);
+	memset(pair, 0, sizeof(*pair));
+}
+
+/* ---- running rrdmerge ---- */
+
+struct summary {
+	int status;             /* exit code, or −1 */
+	unsigned long merged, unchanged, skipped, failed;
+	unsigned long long cells;
+	bool understood;
+};
+
+/* Runs it with stdout and stderr into files; understands the last line. */
+static struct summary run(const char *const *argv)
+{
+	struct summary s = { -1, 0, 0, 0, 0, 0, false };
+	char out[PATH_SIZE + 8], err[PATH_SIZE + 8], *text, *line;
+	size_t size;
+	int status;
+	pid_t pid;
+
+	snprintf(out, sizeof(out), "%s/out", top);
+	snprintf(err, sizeof(err), "%s/err", top);
+	pid = fork();
+	if (pid < 0)
+		oracle_die("fork: %s", strerror(errno));
+	if (pid == 0) {
+		if (!freopen(out, "w", stdout) || !freopen(err, "w", stderr))
+			_exit(126);
+		execv(argv[0], (char *const *)(uintptr_t)argv);
+		_exit(127);
+	}
+	if (waitpid(pid, &status, 0) < 0)
+		oracle_die("waitpid: %s", strerror(errno));
+	if (WIFEXITED(status))
+		s.status = WEXITSTATUS(status);
+	if (s.status == 126 || s.status == 127)
+		oracle_die("cannot run %s", argv[0]);
+	text = (char *)oracle_slurp(out, &size);
+	while (size && text[size - 1] == '\n')
+		size--;
+	text = realloc(text, size + 1);
+	text[size] = '\0';
+	line = strrchr(text, '\n');
+	line = line ? line + 1 : text;
+	s.understood = sscanf(line, "%lu merged, %lu unchanged, %lu skipped, %lu failed; %llu cells",
+			      &s.merged, &s.unchanged, &s.skipped, &s.failed, &s.cells) == 5;
+	free(text);
+	return s;
+}
+
+static struct summary run_on(const char *backup, const char *live, bool dry)
+{
+	const char *argv[8];
+	unsigned n = 0;
+
+	argv[n++] = rrdmerge_path;
+	argv[n++] = "-j2";
+	if (dry)
+		argv[n++] = "-n";
+	argv[n++] = backup;
+	argv[n++] = live;
+	argv[n] = NULL;
+	return run(argv);
+}
+
+/* ---- judging ---- */
+
+static void keep(const struct pair *pair, const uint8_t *after, size_t size)
+{
+	char dir[PATH_SIZE], path[PATH_SIZE + 32];
+	const char *tmp = getenv("TMPDIR");
+
+	snprintf(dir, sizeof(dir), "%s/judge-failed-XXXXXX", tmp ? tmp : "/tmp");
+	if (!mkdtemp(dir))
+		oracle_die("%s: %s", dir, strerror(errno));
+	snprintf(path, sizeof(path), "%s/before.rrd", dir);
+	oracle_spill(path, pair->live.bytes, pair->live.size);
+	snprintf(path, sizeof(path), "%s/after.rrd", dir);
+	oracle_spill(path, after, size);
+	snprintf(path, sizeof(path), "%s/expected.rrd", dir);
+	oracle_spill(path, pair->expected, pair->live.size);
+	if (!pair->alone) {
+		snprintf(path, sizeof(path), "%s/backup.rrd", dir);
+		oracle_spill(path, pair->backup.bytes, pair->backup.size);
+	}
+	printf("  its files are kept in %s\n", dir);
+}
+
+/* Everything about the file that a merge must leave alone besides bytes. */
+static bool stat_differs(const struct stat *a, const struct stat *b, bool times)
+{
+	return a->st_ino != b->st_ino || a->st_mode != b->st_mode || a->st_uid != b->st_uid ||
+	       a->st_gid != b->st_gid || a->st_size != b->st_size || a->st_nlink != b->st_nlink ||
+	       (times && (a->st_mtim.tv_sec != b->st_mtim.tv_sec ||
+			  a->st_mtim.tv_nsec != b->st_mtim.tv_nsec));
+}
+
+static bool backup_differs(const struct pair *pair)
+{
+	struct stat st;
+	uint8_t *bytes;
+	size_t size;
+	bool differs;
+
+	if (pair->alone)
+		return false;
+	if (stat(pair->backup_path, &st) < 0)
+		return true;
+	bytes = oracle_slurp(pair->backup_path, &size);
+	differs = stat_differs(&pair->backup.st, &st, true) || size != pair->backup.size ||
+		  memcmp(bytes, pair->backup.bytes, size);
+	free(bytes);
+	return differs;
+}
+
+/* Compares a pair's files as they are now with `want` (live->size bytes). */
+static bool judge_pair(struct pair *pair, const uint8_t *want, const char *when)
+{
+	char label[96];
+	struct stat st;
+	size_t size;
+	uint8_t *after = oracle_slurp(pair->live_path, &size);
+	bool untouched = memcmp(want, pair->live.bytes, pair->live.size) == 0;
+	bool bad;
+
+	snprintf(label, sizeof(label), "seed %" PRIu64 " case %u %s", seed, pair->number, when);
+	bad = oracle_compare(&pair->live, want, after, size, label, stdout) != 0;
+	if (stat(pair->live_path, &st) < 0 || stat_differs(&pair->live.st, &st, untouched)) {
+		printf("%s: inode, mode, owner, size or times of the live file differ\n", label);
+		bad = true;
+	}
+	if (backup_differs(pair)) {
+		printf("%s: the backup was touched\n", label);
+		bad = true;
+	}
+	if (bad)
+		keep(pair, after, size);
+	free(after);
+	return !bad;
+}
+
+struct tally {
+	unsigned long merged, failed, skipped, empty, partial;
+	unsigned long long cells;
+};
+
+static struct tally count(const struct pair *pair, unsigned n)
+{
+	struct tally t = { 0, 0, 0, 0, 0, 0 };
+
+	for (unsigned i = 0; i < n; i++) {
+		if (pair[i].alone)
+			t.skipped++;
+		else if (pair[i].outcome.refused)
+			t.failed++;
+		else if (pair[i].outcome.cells)
+			t.merged++;
+		else if (pair[i].outcome.ds_refused)
+			t.empty++;
+		t.partial += !pair[i].outcome.refused && pair[i].outcome.ds_refused;
+		t.cells += pair[i].outcome.refused ? 0 : pair[i].outcome.cells;
+	}
+	return t;
+}
+
+/* Holds the summary against what must have come out.  A pair with a refused data source counts
+ * as merged; where nothing else of it was filled, we do not say as what. */
+static bool judge_summary(const struct summary *s, const struct pair *pair, unsigned n,
+			  const char *when)
+{
+	struct tally t = count(pair, n);
+	bool again = strcmp(when, "again") == 0;
+	unsigned long low = again ? 0 : t.merged, high = again ? t.partial : t.merged + t.empty;
+	int status = t.failed || t.partial ? 1 : 0;
+
+	if (n == t.skipped)
+		return true;    /* not one counterpart: an error of its own */
+	if (s->understood && s->status == status && s->failed == t.failed &&
+	    s->skipped == t.skipped && s->merged >= low && s->merged <= high &&
+	    s->merged + s->unchanged + s->skipped + s->failed == n &&
+	    s->cells == (again ? 0 : t.cells))
+		return true;
+	printf("seed %" PRIu64 " cases %u to %u %s: exit %d, %lu merged, %lu unchanged, %lu skipped,"
+	       " %lu failed, %llu cells; must be: exit %d, %lu to %lu merged, %lu skipped,"
+	       " %lu failed, %llu cells\n", seed, pair[0].number, pair[n - 1].number, when,
+	       s->status, s->merged, s->unchanged, s->skipped, s->failed, s->cells, status, low,
+	       high, t.skipped, t.failed, again ? 0 : t.cells);
+	return false;
+}
+
+static void fail(void)
+{
+	if (++failures < FAILURES_MAX)
+		return;
+	printf("%u failures: giving up; everything is left in %s\n", failures, top);
+	exit(1);
+}
+
+static void say_stderr(void)
+{
+	char path[PATH_SIZE + 8], *text;
+	size_t size;
+
+	snprintf(path, sizeof(path), "%s/err", top);
+	text = (char *)oracle_slurp(path, &size);
+	printf("  stderr: %.*s\n", (int)(size < 1500 ? size : 1500), text);
+	free(text);
+}
+
+/* Merges what stands in two places, dry first sometimes, then twice, and judges each time. */
+static void judge_places(struct pair *pair, unsigned n, const char *backup, const char *live)
+{
+	struct summary s;
+	bool ok;
+
+	if (chance(30)) {
+		s = run_on(backup, live, true);
+		ok = judge_summary(&s, pair, n, "with -n");
+		for (unsigned i = 0; i < n; i++)
+			ok &= judge_pair(&pair[i], pair[i].live.bytes, "with -n");
+		if (!ok)
+			say_stderr(), fail();
+	}
+	s = run_on(backup, live, false);
+	ok = judge_summary(&s, pair, n, "");
+	if (!ok)
+		say_stderr(), fail();
+	for (unsigned i = 0; i < n; i++) {
+		if (!judge_pair(&pair[i], pair[i].expected, "")) {
+			fail();
+			ok = false;
+		}
+		if (stat(pair[i].live_path, &pair[i].live.st) < 0)
+			oracle_die("%s is gone", pair[i].live_path);
+	}
+	if (!ok)
+		return;
+	s = run_on(backup, live, false);
+	ok = judge_summary(&s, pair, n, "again");
+	for (unsigned i = 0; i < n; i++) {
+		struct stat st;
+
+		ok &= judge_pair(&pair[i], pair[i].expected, "again");
+		if (stat(pair[i].live_path, &st) < 0 ||
+		    stat_differs(&pair[i].live.st, &st, true)) {
+			printf("seed %" PRIu64 " case %u: written to again\n", seed, pair[i].number);
+			ok = false;
+		}
+	}
+	if (!ok)
+		say_stderr(), fail();
+}
+
+static void add_up(const struct pair *pair)
+{
+	pairs_judged++;
+	pairs_refused += pair->outcome.refused;
+	pairs_partial += !pair->outcome.refused && pair->outcome.ds_refused;
+	cells_filled += pair->outcome.refused ? 0 : pair->outcome.cells;
+	cells_judged += (pair->live.rows_end - pair->live.header_len) / sizeof(double);
+}
+
+static void make_dir(const char *path)
+{
+	if (mkdir(path, 0755) < 0 && errno != EEXIST)
+		oracle_die("%s: %s", path, strerror(errno));
+}
+
+static void remove_tree(const char *path)
+{
+	const char *argv[] = { "rm", "-rf", path, NULL };
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		execvp(argv[0], (char *const *)(uintptr_t)argv);
+		_exit(127);
+	}
+	if (pid < 0 || waitpid(pid, NULL, 0) < 0)
+		oracle_die("cannot remove %s", path);
+}
+
+/* One tree of `n` pairs, in a few directories; or, where n is 1, a pair of files. */
+static void judge_batch(unsigned first, unsigned n, bool files)
+{
+	static struct pair pair[BATCH];
+	char live[PATH_SIZE / 4], backup[PATH_SIZE / 4], dir[PATH_SIZE / 2];
+
+	memset(pair, 0, sizeof(pair));
+	snprintf(live, sizeof(live), "%.90s/live", top);
+	snprintf(backup, sizeof(backup), "%.90s/backup", top);
+	make_dir(live);
+	make_dir(backup);
+	for (unsigned i = 0; i < n; i++) {
+		unsigned host = (first + i) % 7;
+
+		pair[i].number = first + i;
+		state = seed * UINT64_C(0x5851F42D4C957F2D) + pair[i].number;
+		snprintf(dir, sizeof(dir), "%s/host %u", live, host);
+		make_dir(dir);
+		snprintf(dir, sizeof(dir), "%s/host %u", backup, host);
+		make_dir(dir);
+		snprintf(pair[i].live_path, PATH_SIZE, "%s/host %u/%u.rrd", live, host, first + i);
+		snprintf(pair[i].backup_path, PATH_SIZE, "%s/host %u/%u.rrd", backup, host,
+			 first + i);
+		make_pair(&pair[i]);
+		add_up(&pair[i]);
+	}
+	if (files && !pair[0].alone)
+		judge_places(pair, n, pair[0].backup_path, pair[0].live_path);
+	else
+		judge_places(pair, n, backup, live);
+	for (unsigned i = 0; i < n; i++)
+		free_pair(&pair[i]);
+	remove_tree(live);
+	remove_tree(backup);
+}
+
+/* ---- single files that chance would rarely make ---- */
+
+static struct file_spec plain_spec(time_t start, unsigned updates)
+{
+	struct file_spec file;
+
+	memset(&file, 0, sizeof(file));
+	file.step = 60;
+	file.start = start;
+	file.updates = updates;
+	file.ds_cnt = 2;
+	file.ds[0] = (struct ds_spec){ "1", "GAUGE", 86400, "U", "U", "", { -1, -1 } };
+	file.ds[1] = (struct ds_spec){ "2", "GAUGE", 86400, "U", "U", "", { -1, -1 } };
+	file.rra_cnt = 3;
+	strcpy(file.rra[0], "RRA:AVERAGE:0.5:1:300");
+	strcpy(file.rra[1], "RRA:MAX:0.5:5:100");
+	strcpy(file.rra[2], "RRA:LAST:0.5:5:100");
+	return file;
+}
+
+static void set_version(const char *path, const char *version)
+{
+	size_t size;
+	uint8_t *bytes = oracle_slurp(path, &size);
+
+	memcpy(bytes + offsetof(stat_head_t, version), version, 5);
+	oracle_overwrite(path, bytes, size);
+	free(bytes);
+}
+
+enum edge {
+	EDGE_OLD_1_1, EDGE_OLD_1_2, EDGE_OLD_2_3, EDGE_OLD_3_1, EDGE_LIVE_6, EDGE_BACKUP_6,
+	EDGE_TORN, EDGE_SAME_TIME, EDGE_EMPTY_BACKUP, EDGE_EMPTY_LIVE, EDGE_COUNT
+};
+
+static void shape_edge(enum edge edge, struct pair *pair)
+{
+	static const char versions[][2] = { { '1', '1' }, { '1', '2' }, { '2', 0 }, { 0, '1' } };
+
+	if (edge <= EDGE_OLD_3_1) {
+		if (versions[edge][0])
+			make_old(pair->live_path, versions[edge][0]);
+		if (versions[edge][1])
+			make_old(pair->backup_path, versions[edge][1]);
+	}
+}
+
+/* Files of a version that is none are read while they are still 0003, and changed after. */
+static void spoil_edge(enum edge edge, struct pair *pair)
+{
+	bool live = edge == EDGE_LIVE_6;
+	const char *path = live ? pair->live_path : pair->backup_path;
+	struct oracle *db = live ? &pair->live : &pair->backup;
+
+	if (edge != EDGE_LIVE_6 && edge != EDGE_BACKUP_6)
+		return;
+	set_version(path, "0006");
+	memcpy(db->bytes + offsetof(stat_head_t, version), "0006", 5);
+	memcpy(pair->expected, pair->live.bytes, pair->live.size);
+	pair->outcome = (struct oracle_outcome){ true, 0, 0 };
+	if (stat(path, &db->st) < 0)
+		oracle_die("%s: %s", path, strerror(errno));
+}
+
+static void judge_edge(enum edge edge)
+{
+	struct pair pair;
+	struct file_spec file = plain_spec(1600000000, edge == EDGE_EMPTY_BACKUP ? 0 : 200);
+	time_t last;
+
+	memset(&pair, 0, sizeof(pair));
+	pair.number = 1000000 + (unsigned)edge;
+	state = seed + pair.number;
+	srandom(file_is_own_seed(pair.number));
+	snprintf(pair.live_path, PATH_SIZE, "%.400s/live.rrd", top);
+	snprintf(pair.backup_path, PATH_SIZE, "%.400s/backup.rrd", top);
+	if (edge == EDGE_TORN) {
+		make_torn_pair(&pair);
+	} else {
+		create_file(pair.backup_path, &file);
+		last = update_file(pair.backup_path, &file);
+		file.start = edge == EDGE_SAME_TIME ? file.start : last + 1000;
+		file.updates = edge == EDGE_EMPTY_LIVE ? 0 : 30;
+		create_file(pair.live_path, &file);
+		update_file(pair.live_path, &file);
+	}
+	shape_edge(edge, &pair);
+	read_pair(&pair);
+	spoil_edge(edge, &pair);
+	add_up(&pair);
+	judge_places(&pair, 1, pair.backup_path, pair.live_path);
+	free_pair(&pair);
+}
+
+/* ---- */
+
+static int judge_done(const char *before_path, const char *backup_path, const char *after_path)
+{
+	struct oracle before, backup;
+	struct oracle_outcome outcome;
+	uint8_t *expected, *after;
+	size_t size;
+	uint64_t differ;
+
+	if (oracle_read(&before, before_path) < 0 || oracle_read(&backup, backup_path) < 0)
+		return 2;
+	if (oracle_fetch_check(&before, before_path, 0) < 0 ||
+	    oracle_fetch_check(&backup, backup_path, 0) < 0)
+		return 2;
+	expected = oracle_alloc(before.size, 1);
+	outcome = oracle_expect(&before, &backup, expected);
+	if (outcome.refused)
+		memcpy(expected, before.bytes, before.size);
+	after = oracle_slurp(after_path, &size);
+	differ = oracle_compare(&before, expected, after, size, after_path, stdout);
+	printf("%" PRIu64 " cells to fill, %u data sources to refuse%s: %s\n", outcome.cells,
+	       outcome.ds_refused, outcome.refused ? ", nothing in common" : "",
+	       differ ? "NOT as it must be" : "as it must be");
+	free(expected);
+	free(after);
+	oracle_free(&before);
+	oracle_free(&backup);
+	return differ ? 1 : 0;
+}
+
+static uint64_t number_of(const char *name, uint64_t otherwise)
+{
+	const char *text = getenv(name);
+	char *end;
+	uint64_t n;
+
+	if (!text || !*text)
+		return otherwise;
+	n = strtoull(text, &end, 10);
+	if (*end)
+		oracle_die("%s=%s is no number", name, text);
+	return n;
+}
+
+static void find_rrdmerge(int argc, char **argv)
+{
+	const char *env = getenv("RRDMERGE");
+
+	if (env && *env)
+		rrdmerge_path = env;
+	if (argc > 1)
+		rrdmerge_path = argv[1];
+	if (access(rrdmerge_path, X_OK) < 0)
+		oracle_die("%s: %s (give its path, or set RRDMERGE)", rrdmerge_path,
+			   strerror(errno));
+}
+
+int main(int argc, char **argv)
+{
+	const char *tmp = getenv("TMPDIR");
+	unsigned cases, at = 0;
+
+	if (argc == 5 && strcmp(argv[1], "--pair") == 0)
+		return judge_done(argv[2], argv[3], argv[4]);
+	find_rrdmerge(argc, argv);
+	seed = number_of("SEED", (uint64_t)time(NULL) * 1000 + (uint64_t)getpid() % 1000);
+	cases = (unsigned)number_of("CASES", 250);
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	printf("SEED=%" PRIu64 " CASES=%u\n", seed, cases);
+	snprintf(top, sizeof(top), "%.80s/judge-XXXXXX", tmp ? tmp : "/tmp");
+	if (!mkdtemp(top))
+		oracle_die("%s: %s", top, strerror(errno));
+	rrd_random();   /* seeds itself at the first call; from here on srandom() rules */
+	for (int edge = 0; edge < EDGE_COUNT; edge++)
+		judge_edge((enum edge)edge);
+	while (at < cases) {
+		/* the same pair for the same number, whatever the number of cases */
+		unsigned n = at % 60 < BATCH ? BATCH - at % 60 : 1;
+
+		if (n > cases - at)
+			n = cases - at;
+		judge_batch(at, n, n == 1);
+		at += n;
+	}
+	remove_tree(top);
+	printf("%u pairs judged (%u to refuse, %u in part), %" PRIu64 " cells, %" PRIu64
+	       " of them filled: %s\n", pairs_judged, pairs_refused, pairs_partial, cells_judged,
+	       cells_filled, failures ? "NOT all as it must be" : "all as it must be");
+	return failures ? 1 : 0;
+}
