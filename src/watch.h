@@ -2,7 +2,17 @@
  *
  * The thread that reads events (watch_dispatch) never waits for a disk: it does not list or
  * stat anything.  A directory that appears is handed out; whoever may wait calls watch_scan()
- * for it, which watches first and lists then, so that nothing falls between. */
+ * for it, which watches first and lists then, so that nothing falls between.
+ *
+ * How it stays right while directories come, go and are renamed:
+ *  1. A watch belongs to an inode; its path is what the last scan found it under.
+ *  2. A name that leaves a directory takes all watches beneath with it.  What comes back under
+ *     the new name is scanned anew, and gets new watches and paths.
+ *  3. A scan looks after watching whether the path still leads to the directory that it
+ *     watches.  A move before that look is seen by it, a later one by its event.
+ *  4. Whoever takes a watch away because of something that may be outdated hands the directory
+ *     out again.  So a scan of what is gone (-ENOENT) is normal; what was known beneath that
+ *     path is gone then. */
 #ifndef WATCH_H
 #define WATCH_H
 
@@ -10,30 +20,42 @@
 
 struct watch;
 
+/* Paths are beneath the root and live only for the call.  Files are names that
+ * io_is_rrd_name() knows.  The same path may be handed out more than once.  No lock is held
+ * during a call: it may call back into watch.  A call that is NULL is left out. */
 struct watch_calls {
 	void (*written)(const char *rel, void *arg);    /* an .rrd was closed after writing */
 	void (*appeared)(const char *rel, void *arg);   /* an .rrd was moved in, or found by a scan */
+	/* A name *.rrd was made: a file whose `written` will follow, or a hard link, a symbolic
+	 * link, a FIFO … with no further event.  Worth a look some time later. */
+	void (*created)(const char *rel, void *arg);
 	void (*gone)(const char *rel, void *arg);       /* an .rrd was removed or moved away */
-	void (*odd)(const char *rel, const char *what, void *arg);  /* a link, a FIFO … named *.rrd */
+	/* Found by a scan: a link, a FIFO … named *.rrd, or a link to a directory. */
+	void (*odd)(const char *rel, const char *what, void *arg);
 	void (*directory)(const char *rel, void *arg);  /* a directory to watch_scan() */
 	void (*overflow)(void *arg);                    /* events were lost: scan everything */
+	/* The root was removed, moved, unmounted, or another one stands at its path.  All is
+	 * forgotten; watch_scan("") begins again with what is there then. */
 	void (*root_gone)(void *arg);
 };
 
-/* Opens inotify; watches nothing yet.  0 or -errno.  Calls come from whichever thread calls
- * watch_dispatch() or watch_scan(). */
+/* Opens inotify; watches nothing yet.  0 or -errno.  Copies its arguments.  Calls come from
+ * whichever thread calls watch_dispatch() or watch_scan(). */
 int watch_new(const char *root, const struct watch_calls *calls, void *arg, struct watch **ret);
 void watch_free(struct watch *watch);
 
 /* To poll for reading. */
 int watch_fd(const struct watch *watch);
+/* Reads what events there are, and returns.  For one thread at a time. */
 void watch_dispatch(struct watch *watch);
 
-/* Watches directory `rel` ("" is the root), then lists it: files to `appeared`, subdirectories
- * to `directory`.  0 or -errno (-ENOENT where it is gone again; -ENOSPC where the watch limit
- * is reached: listed, but not watched). */
+/* Watches directory `rel` ("" is the root, and the first to be scanned), then lists it: files
+ * to `appeared`, subdirectories to `directory`.  From any thread, but a path by one at a time.
+ * 0 or -errno: -ENOENT where it is gone again; -ENOSPC where the watch limit is reached, and
+ * any other error of inotify's: listed, but not watched. */
 int watch_scan(struct watch *watch, const char *rel);
 
+/* How many directories are watched. */
 size_t watch_directories(struct watch *watch);
 
 #endif
