@@ -317,7 +317,8 @@ static void create_file(const char *path, const struct file_spec *file)
 		const struct ds_spec *ds = &file->ds[i];
 
 		if (strcmp(ds->type, "COMPUTE") == 0)
-			snprintf(text[argc], sizeof(text[0]), "DS:%s:COMPUTE:%s", ds->name, ds->rpn);
+			snprintf(text[argc], sizeof(text[0]), "DS:%s:COMPUTE:%s", ds->name,
+				 ds->rpn);
 		else
 			snprintf(text[argc], sizeof(text[0]), "DS:%s:%s:%u:%s:%s", ds->name,
 				 ds->type, ds->heartbeat, ds->min, ds->max);
@@ -674,53 +675,7 @@ static void free_pair(struct pair *pair)
 
 /* ---- running rrdmerge ---- */
 
-struct summary {
-	int status;             /* exit code, or −1 */
-	unsigned long merged, unchanged, skipped, failed;
-	unsigned long long cells;
-	bool understood;
-};
-
-/* Runs it with stdout and stderr into files; understands the last line. */
-static struct summary run(const char *const *argv)
-{
-	struct summary s = { -1, 0, 0, 0, 0, 0, false };
-	char out[PATH_SIZE + 8], err[PATH_SIZE + 8], *text, *line;
-	size_t size;
-	int status;
-	pid_t pid;
-
-	snprintf(out, sizeof(out), "%s/out", top);
-	snprintf(err, sizeof(err), "%s/err", top);
-	pid = fork();
-	if (pid < 0)
-		oracle_die("fork: %s", strerror(errno));
-	if (pid == 0) {
-		if (!freopen(out, "w", stdout) || !freopen(err, "w", stderr))
-			_exit(126);
-		execv(argv[0], (char *const *)(uintptr_t)argv);
-		_exit(127);
-	}
-	if (waitpid(pid, &status, 0) < 0)
-		oracle_die("waitpid: %s", strerror(errno));
-	if (WIFEXITED(status))
-		s.status = WEXITSTATUS(status);
-	if (s.status == 126 || s.status == 127)
-		oracle_die("cannot run %s", argv[0]);
-	text = (char *)oracle_slurp(out, &size);
-	while (size && text[size - 1] == '\n')
-		size--;
-	text = realloc(text, size + 1);
-	text[size] = '\0';
-	line = strrchr(text, '\n');
-	line = line ? line + 1 : text;
-	s.understood = sscanf(line, "%lu merged, %lu unchanged, %lu skipped, %lu failed; %llu cells",
-			      &s.merged, &s.unchanged, &s.skipped, &s.failed, &s.cells) == 5;
-	free(text);
-	return s;
-}
-
-static struct summary run_on(const char *backup, const char *live, bool dry)
+static struct oracle_summary run_on(const char *backup, const char *live, bool dry)
 {
 	const char *argv[8];
 	unsigned n = 0;
@@ -732,7 +687,7 @@ static struct summary run_on(const char *backup, const char *live, bool dry)
 	argv[n++] = backup;
 	argv[n++] = live;
 	argv[n] = NULL;
-	return run(argv);
+	return oracle_run(argv, top);
 }
 
 /* ---- judging ---- */
@@ -837,7 +792,7 @@ static struct tally count(const struct pair *pair, unsigned n)
 
 /* Holds the summary against what must have come out.  A pair with a refused data source counts
  * as merged; where nothing else of it was filled, we do not say as what. */
-static bool judge_summary(const struct summary *s, const struct pair *pair, unsigned n,
+static bool judge_summary(const struct oracle_summary *s, const struct pair *pair, unsigned n,
 			  const char *when)
 {
 	struct tally t = count(pair, n);
@@ -852,9 +807,9 @@ static bool judge_summary(const struct summary *s, const struct pair *pair, unsi
 	    s->merged + s->unchanged + s->skipped + s->failed == n &&
 	    s->cells == (again ? 0 : t.cells))
 		return true;
-	printf("seed %" PRIu64 " cases %u to %u %s: exit %d, %lu merged, %lu unchanged, %lu skipped,"
-	       " %lu failed, %llu cells; must be: exit %d, %lu to %lu merged, %lu skipped,"
-	       " %lu failed, %llu cells\n", seed, pair[0].number, pair[n - 1].number, when,
+	printf("seed %" PRIu64 " cases %u to %u %s: exit %d, %lu merged, %lu unchanged,"
+	       " %lu skipped, %lu failed, %llu cells; must be: exit %d, %lu to %lu merged,"
+	       " %lu skipped, %lu failed, %llu cells\n", seed, pair[0].number, pair[n - 1].number, when,
 	       s->status, s->merged, s->unchanged, s->skipped, s->failed, s->cells, status, low,
 	       high, t.skipped, t.failed, again ? 0 : t.cells);
 	return false;
@@ -882,7 +837,7 @@ static void say_stderr(void)
 /* Merges what stands in two places, dry first sometimes, then twice, and judges each time. */
 static void judge_places(struct pair *pair, unsigned n, const char *backup, const char *live)
 {
-	struct summary s;
+	struct oracle_summary s;
 	bool ok;
 
 	if (chance(30)) {
@@ -915,7 +870,8 @@ static void judge_places(struct pair *pair, unsigned n, const char *backup, cons
 		ok &= judge_pair(&pair[i], pair[i].expected, "again");
 		if (stat(pair[i].live_path, &st) < 0 ||
 		    stat_differs(&pair[i].live.st, &st, true)) {
-			printf("seed %" PRIu64 " case %u: written to again\n", seed, pair[i].number);
+			printf("seed %" PRIu64 " case %u: written to again\n", seed,
+			       pair[i].number);
 			ok = false;
 		}
 	}

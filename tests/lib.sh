@@ -236,25 +236,25 @@ last_update() {
 
 # merge_judge OLD BEFORE AFTER: AFTER, once BEFORE, holds what a merge of OLD into it should, and
 # nothing else.  Says what does not hold; prints the number of cells filled.  Works on rrdtool's
-# own dumps: rows by time, data sources by name, RRAs by function and resolution.
+# own dumps: rows by time, data sources by name, archives by function and resolution.
 merge_judge() {
 	rrdtool dump "$1" >"$work/judge.old" && rrdtool dump "$2" >"$work/judge.before" &&
 	rrdtool dump "$3" >"$work/judge.after" || return 1
 	perl -e '
 		sub load {
 			my ($file) = @_;
-			my (%cell, @ds, $step, $cf, $pdp, $in_rra, $rest);
+			my (%cell, @ds, $step, $cf, $pdp, $rra, $rest);
 			open(my $in, "<", $file) or die "$file: $!";
 			while (<$in>) {
 				$step = $1 if m{<step>(\d+)</step>};
-				$in_rra = 1 if m{<rra>};
-				push @ds, $1 if !$in_rra && m{<name>\s*(\S+)\s*</name>};
+				$rra++ if m{<rra>};
+				push @ds, $1 if !$rra && m{<name>\s*(\S+)\s*</name>};
 				$cf = $1 if m{<cf>\s*(\S+)\s*</cf>};
 				$pdp = $1 if m{<pdp_per_row>(\d+)};
 				if (m{/ (\d+) --> <row>(.*)</row>}) {
 					my ($time, $row) = ($1, $2);
 					my @v = $row =~ m{<v>([^<]*)</v>}g;
-					$cell{join " ", $cf, $pdp * $step, $time, $ds[$_]} = $v[$_]
+					$cell{join " ", $rra, $cf, $pdp * $step, $time, $ds[$_]} = $v[$_]
 						for 0 .. $#v;
 				} else {
 					s{<!--.*-->}{};
@@ -263,7 +263,12 @@ merge_judge() {
 			}
 			return (\%cell, $rest);
 		}
-		my ($old) = load($ARGV[0]);
+		my ($source) = load($ARGV[0]);
+		my %old;        # the first known value, whichever archive of its kind holds it
+		for (sort keys %$source) {
+			my $key = s/^\d+ //r;
+			$old{$key} = $source->{$_} if $source->{$_} !~ /nan/i && !exists $old{$key};
+		}
 		my ($before, $head) = load($ARGV[1]);
 		my ($after, $head_after) = load($ARGV[2]);
 		my ($filled, $wrong) = (0, 0);
@@ -273,9 +278,9 @@ merge_judge() {
 			if keys %$before != keys %$after;
 		for (sort keys %$before) {
 			my $want = $before->{$_};
-			if ($want =~ /nan/i && defined $old->{$_} && $old->{$_} !~ /nan/i
-			    && !/^(DEV)?SEASONAL/) {
-				$want = $old->{$_};
+			my $key = s/^\d+ //r;
+			if ($want =~ /nan/i && exists $old{$key} && $key !~ /^(DEV)?SEASONAL/) {
+				$want = $old{$key};
 				$filled++;
 			}
 			next if defined $after->{$_} && $after->{$_} eq $want;

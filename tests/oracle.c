@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define SHOWN 8         /* differences printed of one file */
@@ -290,9 +291,9 @@ static uint64_t compare_fetched(const struct oracle *db, uint64_t rra, const cha
 			if ((isnan(ours) && isnan(*data)) || memcmp(&ours, data, sizeof(ours)) == 0)
 				continue;
 			if (!wrong++)
-				fprintf(stderr, "%s: rra %" PRIu64 " ds %s time %jd: fetch says %.17g,"
-					" we read %.17g\n", path, rra, db->ds[ds].ds_nam, (intmax_t)t,
-					*data, ours);
+				fprintf(stderr, "%s: rra %" PRIu64 " ds %s time %jd: fetch says"
+					" %.17g, we read %.17g\n", path, rra,
+					db->ds[ds].ds_nam, (intmax_t)t, *data, ours);
 		}
 	}
 	return wrong;
@@ -425,6 +426,14 @@ struct oracle_outcome oracle_expect(const struct oracle *live, const struct orac
 	return outcome;
 }
 
+static void print_cell(FILE *out, const char *what, const uint8_t *bytes, size_t at)
+{
+	uint64_t bits;
+
+	memcpy(&bits, bytes + at, sizeof(bits));
+	fprintf(out, "%s %.17g (%016" PRIx64 ")", what, oracle_value(bytes, at), bits);
+}
+
 /* Says where in the file a differing byte stands. */
 static void describe(const struct oracle *db, size_t at, const uint8_t *expected,
 		     const uint8_t *after, const char *label, FILE *out)
@@ -440,11 +449,14 @@ static void describe(const struct oracle *db, size_t at, const uint8_t *expected
 		rra++;
 	cell = (at - db->offset[rra]) / sizeof(double);
 	at = db->offset[rra] + cell * sizeof(double);
-	fprintf(out, "%s: rra %" PRIu64 " (%s, %jd s) ds %s time %jd: is %.17g, must be %.17g,"
-		" was %.17g\n", label, rra, db->rra[rra].cf_nam,
-		(intmax_t)oracle_resolution(db, rra), db->ds[cell % db->ds_cnt].ds_nam,
-		(intmax_t)oracle_time(db, rra, cell / db->ds_cnt), oracle_value(after, at),
-		oracle_value(expected, at), oracle_value(db->bytes, at));
+	fprintf(out, "%s: rra %" PRIu64 " (%s, %jd s) ds %s time %jd:", label, rra,
+		db->rra[rra].cf_nam, (intmax_t)oracle_resolution(db, rra),
+		db->ds[cell % db->ds_cnt].ds_nam,
+		(intmax_t)oracle_time(db, rra, cell / db->ds_cnt));
+	print_cell(out, " is", after, at);
+	print_cell(out, ", must be", expected, at);
+	print_cell(out, ", was", db->bytes, at);
+	fputc('\n', out);
 }
 
 uint64_t oracle_compare(const struct oracle *before, const uint8_t *expected,
@@ -471,4 +483,52 @@ uint64_t oracle_compare(const struct oracle *before, const uint8_t *expected,
 	if (differ > SHOWN)
 		fprintf(out, "%s: %" PRIu64 " differences in all\n", label, differ);
 	return differ;
+}
+
+static void understand(struct oracle_summary *s, const char *path)
+{
+	size_t size;
+	char *text = (char *)oracle_slurp(path, &size), *copy, *line;
+
+	while (size && text[size - 1] == '\n')
+		size--;
+	copy = oracle_alloc(size + 1, 1);
+	memcpy(copy, text, size);
+	line = strrchr(copy, '\n');
+	line = line ? line + 1 : copy;
+	s->understood = sscanf(line, "%lu merged, %lu unchanged, %lu skipped, %lu failed; %llu"
+			       " cells", &s->merged, &s->unchanged, &s->skipped, &s->failed,
+			       &s->cells) == 5;
+	free(copy);
+	free(text);
+}
+
+struct oracle_summary oracle_run(const char *const *argv, const char *dir)
+{
+	struct oracle_summary s = { -1, 0, 0, 0, 0, 0, false };
+	char out[1024], err[1024];
+	int status;
+	pid_t pid;
+
+	snprintf(out, sizeof(out), "%s/out", dir);
+	snprintf(err, sizeof(err), "%s/err", dir);
+	fflush(NULL);
+	pid = fork();
+	if (pid < 0)
+		oracle_die("fork: %s", strerror(errno));
+	if (pid == 0) {
+		if (!freopen(out, "w", stdout) || !freopen(err, "w", stderr))
+			_exit(126);
+		execv(argv[0], (char *const *)(uintptr_t)argv);
+		_exit(127);
+	}
+	while (waitpid(pid, &status, 0) < 0)
+		if (errno != EINTR)
+			oracle_die("waitpid: %s", strerror(errno));
+	if (WIFEXITED(status))
+		s.status = WEXITSTATUS(status);
+	if (s.status == 126 || s.status == 127)
+		oracle_die("cannot run %s", argv[0]);
+	understand(&s, out);
+	return s;
 }

@@ -74,6 +74,17 @@ void oracle_spill(const char *path, const void *bytes, size_t size);
 /* Overwrites an existing file in place: inode, owner and mode stay. */
 void oracle_overwrite(const char *path, const void *bytes, size_t size);
 
+/* What rrdmerge said and how it ended. */
+struct oracle_summary {
+	int status;             /* exit code, or −1 */
+	unsigned long merged, unchanged, skipped, failed;
+	unsigned long long cells;
+	bool understood;        /* the last line on stdout was the one that it must be */
+};
+
+/* Runs a program, its stdout and stderr to `dir`/out and `dir`/err. */
+struct oracle_summary oracle_run(const char *const *argv, const char *dir);
+
 /* A small random generator with its state in the caller's hands (splitmix64). */
 uint64_t oracle_random(uint64_t *state);
 

@@ -1,5 +1,6 @@
 # sys-docs: the man pages are clean mdoc, and every option and every setting is in its page.
 
+# shellcheck disable=SC2154  # the environment is make check's
 man=$top_srcdir/docs
 
 command -v mandoc > /dev/null || { echo "SKIP: mandoc is not installed"; exit 77; }
@@ -25,7 +26,7 @@ options_of()
 # The lines that define something: a page rendered as plain text, and of it the tags.
 tags_of()
 {
-	mandoc -T ascii "$1" | col -b | grep -E '^ {5,8}[^ ]' | tr -s ' ,' '\n\n'
+	mandoc -T ascii "$1" | sed 's/.\x08//g' | grep -E '^ {5,8}[^ ]' | tr -s ' ,' '\n'
 }
 
 for program in rrdmerge:rrdmerge.1 rrdmergd:rrdmergd.8; do

@@ -1,0 +1,50 @@
+#!/bin/bash
+# The same as sys-hammer.sh through a real rrdcached: what it accepted must be in the file after
+# the last FLUSH.  HAMMER_SECONDS makes it last longer, SEED repeats a run.
+set -u
+
+top_builddir=${top_builddir:-.}
+PATH=$PATH:/usr/sbin:/sbin
+
+if ! command -v rrdcached >/dev/null; then
+	echo "rrdcached is not installed"
+	exit 77
+fi
+
+dir=$(mktemp -d) || exit 2
+daemon=
+stop() {
+	if [ -n "$daemon" ]; then
+		kill "$daemon" 2>/dev/null
+		wait "$daemon" 2>/dev/null
+	fi
+	[ -n "${keep:-}" ] || rm -rf "$dir"
+}
+trap 'exit 130' INT TERM
+trap stop EXIT
+
+# -O and -j are left out: nothing but memory stands between an UPDATE and the file
+rrdcached -g -l "unix:$dir/sock" -p "$dir/pid" -b "$dir" -w 1 -z 1 -f 5 -t 2 -o "$dir/log" \
+	>"$dir/out" 2>&1 &
+daemon=$!
+for _ in $(seq 100); do
+	[ -S "$dir/sock" ] && break
+	if ! kill -0 "$daemon" 2>/dev/null; then
+		echo "rrdcached does not start here:"
+		cat "$dir/out" "$dir/log" 2>/dev/null
+		daemon=
+		exit 77
+	fi
+	sleep 0.1
+done
+
+"$top_builddir/tests/hammer" --seconds "${HAMMER_SECONDS:-10}" --files 4 --dir "$dir" \
+	--rrdcached "unix:$dir/sock" "$top_builddir/rrdmerge"
+status=$?
+
+if [ "$status" -ne 0 ] && [ "$status" -ne 77 ]; then
+	keep=yes
+	tail -n 5 "$dir/log" 2>/dev/null
+	echo "kept: $dir"
+fi
+exit "$status"
