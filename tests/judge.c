@@ -3,6 +3,10 @@
  *
  *     judge [RRDMERGE]                         random pairs; SEED and CASES from the environment
  *     judge --pair BEFORE_LIVE BACKUP AFTER    judges one merge that is done already
+ *     judge --forget LIKE FILE                 makes unknown all rows that end by LIKE's
+ *                                              last_update
+ *     judge --recovered ORIGINAL FILE          every cell that the original knows must be in FILE,
+ *                                              and no other
  *
  * Exit: 0 all as it must be, 1 not so (the files of a failing case are kept), 2 the judge itself
  * could not go on. */
@@ -1068,6 +1072,54 @@ static int judge_done(const char *before_path, const char *backup_path, const ch
 	return differ ? 1 : 0;
 }
 
+/* A server that began anew when the file `like` ended. */
+static int forget(const char *like_path, const char *path)
+{
+	struct oracle like, db;
+	double unknown = NAN;
+
+	if (oracle_read(&like, like_path) < 0 || oracle_read(&db, path) < 0)
+		return 2;
+	for (uint64_t rra = 0; rra < db.rra_cnt; rra++)
+		for (uint64_t slot = 0; slot < db.rra[rra].row_cnt; slot++)
+			for (uint64_t ds = 0; ds < db.ds_cnt; ds++)
+				if (oracle_time(&db, rra, slot) <= like.last_up)
+					memcpy(db.bytes + oracle_cell(&db, rra, slot, ds), &unknown,
+					       sizeof(unknown));
+	oracle_overwrite(path, db.bytes, db.size);
+	oracle_free(&like);
+	oracle_free(&db);
+	return 0;
+}
+
+static int recovered(const char *original_path, const char *path)
+{
+	struct oracle original;
+	size_t size;
+	uint8_t *bytes = oracle_slurp(path, &size);
+	uint64_t wrong = 0, lost = 0, known = 0;
+
+	if (oracle_read(&original, original_path) < 0 || size != original.size)
+		return 2;
+	for (size_t at = original.header_len; at < original.rows_end; at += sizeof(double)) {
+		double was = oracle_value(original.bytes, at), is = oracle_value(bytes, at);
+
+		if (!isnan(was))
+			known++;
+		if (!isnan(was) && isnan(is))
+			lost++;
+		if (!isnan(is) && memcmp(original.bytes + at, bytes + at, sizeof(is)))
+			wrong++;
+	}
+	if (memcmp(original.bytes, bytes, original.header_len))
+		wrong++;
+	printf("%s: of %" PRIu64 " known cells %" PRIu64 " are unknown now, %" PRIu64
+	       " are others\n", path, known, lost, wrong);
+	free(bytes);
+	oracle_free(&original);
+	return wrong || lost ? 1 : 0;
+}
+
 static uint64_t number_of(const char *name, uint64_t otherwise)
 {
 	const char *text = getenv(name);
@@ -1102,6 +1154,10 @@ int main(int argc, char **argv)
 
 	if (argc == 5 && strcmp(argv[1], "--pair") == 0)
 		return judge_done(argv[2], argv[3], argv[4]);
+	if (argc == 4 && strcmp(argv[1], "--forget") == 0)
+		return forget(argv[2], argv[3]);
+	if (argc == 4 && strcmp(argv[1], "--recovered") == 0)
+		return recovered(argv[2], argv[3]);
 	find_rrdmerge(argc, argv);
 	seed = number_of("SEED", (uint64_t)time(NULL) * 1000 + (uint64_t)getpid() % 1000);
 	cases = (unsigned)number_of("CASES", 250);
