@@ -83,6 +83,11 @@ need_programs() {
 
 # ---- running a program and judging what it did ----
 
+rc=0
+last='(none yet)'
+: >"$work/out"
+: >"$work/err"
+
 # run COMMAND…: afterwards $rc is its exit code, $work/out and $work/err what it wrote.
 run() {
 	last="$*"
