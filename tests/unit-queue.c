@@ -422,27 +422,63 @@ static void test_done_after_stop(void **state)
 	assert_count(queue, 1, 0, 1);
 }
 
-/* A path put with an early time while a taker sleeps until a late one is taken at once. */
+/* A path put with an early time while the only taker sleeps until a late one is taken at once.
+ * (Where a wake is lost, this waits until the alarm.) */
 static void test_earlier_wakes(void **state)
 {
 	struct queue *queue = *state;
-	struct taker taker[2];
+	struct taker taker;
 
 	put(queue, "later", now() + HOUR, 0);
-	start(&taker[0], queue, 0);
-	start(&taker[1], queue, 0);
+	start(&taker, queue, 0);
 	pause_ms(10);
-	for (int i = 0; i < 100; i++) {
-		char path[16];
-
-		snprintf(path, sizeof(path), "%d", i);
-		put(queue, path, QUEUE_NOW, 0);
-	}
+	put(queue, "sooner", now() + MS, 0);
+	while (taker.taken < 1)
+		pause_ms(1);
+	put(queue, "at once", QUEUE_NOW, 0);
+	while (taker.taken < 2)
+		pause_ms(1);
 	put(queue, "later", QUEUE_NOW, 0);
-	queue_end(queue);                       /* hangs for an hour where a wake is lost */
-	join(&taker[0]);
-	join(&taker[1]);
-	assert_int_equal(taker[0].taken + taker[1].taken, 101);
+	queue_end(queue);
+	join(&taker);
+	assert_int_equal(taker.taken, 3);
+}
+
+struct pair {
+	struct queue *queue;
+	pthread_barrier_t both;
+};
+
+static void *take_one_of_two(void *arg)
+{
+	struct pair *pair = arg;
+	struct queue_job job;
+
+	if (!queue_take(pair->queue, &job))
+		return NULL;
+	pthread_barrier_wait(&pair->both);
+	done(pair->queue, &job);
+	return pair;
+}
+
+/* Two paths become due while two takers sleep: both wake, although one alone has a clock. */
+static void test_both_wake(void **state)
+{
+	struct pair pair = { .queue = *state };
+	pthread_t taker[2];
+	uint64_t due = now() + 30 * MS;
+	void *took;
+
+	assert_int_equal(pthread_barrier_init(&pair.both, NULL, 2), 0);
+	put(*state, "a", due, 0);
+	for (size_t i = 0; i < 2; i++)
+		assert_int_equal(pthread_create(&taker[i], NULL, take_one_of_two, &pair), 0);
+	put(*state, "b", due, 0);
+	for (size_t i = 0; i < 2; i++) {
+		pthread_join(taker[i], &took);
+		assert_non_null(took);
+	}
+	pthread_barrier_destroy(&pair.both);
 }
 
 /* Takers and putters at random: every put is followed by a taking that begins after it, and
@@ -566,6 +602,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_stop, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_done_after_stop, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_earlier_wakes, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_both_wake, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_crowd, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_many, setup, teardown),
 	};
