@@ -55,7 +55,7 @@ pass() {
 fail() {
 	checks=$((checks + 1))
 	failures=$((failures + 1))
-	echo "FAIL (line ${BASH_LINENO[*]:0:3}): $*"
+	echo "FAIL (line ${BASH_LINENO[-2]}): $*"
 }
 
 finish() {
