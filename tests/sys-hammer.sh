@@ -4,6 +4,11 @@
 set -u
 
 top_builddir=${top_builddir:-.}
+if [ ! -x "$top_builddir/tests/hammer" ]; then
+	echo "tests/hammer is not built: configured without librrd"
+	exit 77
+fi
+
 dir=$(mktemp -d) || exit 2
 trap 'exit 130' INT TERM
 trap 'rm -rf "$dir"' EXIT

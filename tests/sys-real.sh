@@ -8,6 +8,11 @@ top_builddir=${top_builddir:-.}
 rrdmerge=$top_builddir/rrdmerge
 judge=$top_builddir/tests/judge
 
+if [ ! -x "$top_builddir/tests/judge" ]; then
+	echo "tests/judge is not built: configured without librrd"
+	exit 77
+fi
+
 dir=$(mktemp -d) || exit 2
 trap 'exit 130' INT TERM
 trap 'rm -rf "$dir"' EXIT

@@ -11,6 +11,11 @@ if ! command -v rrdcached >/dev/null; then
 	exit 77
 fi
 
+if [ ! -x "$top_builddir/tests/hammer" ]; then
+	echo "tests/hammer is not built: configured without librrd"
+	exit 77
+fi
+
 dir=$(mktemp -d) || exit 2
 daemon=
 stop() {
