@@ -22,6 +22,7 @@
 #include <sched.h>
 #include <stdatomic.h>
 #include <sys/inotify.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -469,6 +470,8 @@ static void test_scan_before_event(void **state)
 		assert_int_equal(watch_scan(watch, job.path), 0);
 		queue_done(queue, &job, false, 0);
 	}
+	assert_int_equal(watch_directories(watch), 5);
+	assert_int_equal(kernel_watches(), 5);
 	settle();
 	forget_calls();
 	make_file("a/deep/x.rrd");
@@ -772,28 +775,66 @@ static int limited(void)
 	return 0;
 }
 
-static void test_watch_limit(void **state)
+/* A mount over the root is silent, an unmount is not. */
+static int mounted(void)
+{
+	struct watch *here;
+
+	if (unshare(CLONE_NEWNS) < 0 || mount("", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+		return 77;
+	if (watch_new(live, &callbacks, NULL, &here) < 0 || watch_scan(here, "") != 0)
+		return 1;
+	if (mount("none", live, "tmpfs", 0, NULL) < 0)
+		return 77;
+	if (watch_scan(here, "") != -ENOENT || times("root_gone ") != 1)
+		return 2;
+	mkdir(in("sub"), 0755);
+	if (watch_scan(here, "") != 0 || watch_scan(here, "sub") != 0)
+		return 3;
+	/* Idle, we are not what keeps it from being unmounted. */
+	if (umount(live) < 0)
+		return 4;
+	watch_dispatch(here);
+	if (times("root_gone ") != 2 || watch_directories(here) != 0)
+		return 5;
+	watch_free(here);
+	return 0;
+}
+
+/* Runs in a child what needs namespaces of its own. */
+static void in_child(int (*work)(void), const char *otherwise)
 {
 	int status;
 	pid_t pid;
 
+	fflush(NULL);
+	pid = fork();
+	if (pid == 0)
+		_exit(work());
+	assert_true(pid > 0);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status));
+	if (WEXITSTATUS(status) == 77) {
+		print_message("%s\n", otherwise);
+		skip();
+	}
+	assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+static void test_watch_limit(void **state)
+{
 	(void)state;
 	make_dir("a");
 	make_dir("b");
 	make_dir("b/c");
 	make_file("b/x.rrd");
-	fflush(NULL);
-	pid = fork();
-	if (pid == 0)
-		_exit(limited());
-	assert_true(pid > 0);
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	assert_true(WIFEXITED(status));
-	if (WEXITSTATUS(status) == 77) {
-		print_message("cannot lower the watch limit in a user namespace\n");
-		skip();
-	}
-	assert_int_equal(WEXITSTATUS(status), 0);
+	in_child(limited, "cannot lower the watch limit in a user namespace");
+}
+
+static void test_root_mounted(void **state)
+{
+	(void)state;
+	in_child(mounted, "may not mount in a namespace");
 }
 
 /* Directories come, go and are renamed at random while one thread reads events and two scan.
@@ -956,6 +997,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_root_moved, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_root_replaced, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_watch_limit, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_root_mounted, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_storm, setup, teardown),
 	};
 
