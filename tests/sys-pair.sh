@@ -241,7 +241,7 @@ if rrdtool info "$testdata/foreign/0003l648.rrd" >/dev/null 2>&1; then
 			DS:speed:COUNTER:600:U:U RRA:AVERAGE:0.5:6:10 RRA:AVERAGE:0.5:1:24 &&
 		rrdtool update live.rrd 920809500:1:12450 920809800:2:12500 || exit 99
 		cp live.rrd before.rrd
-		cp "$testdata/foreign/$name.rrd" old.rrd
+		cat "$testdata/foreign/$name.rrd" >old.rrd      # the sources may be read-only
 		run "$rrdmerge" old.rrd live.rrd
 		want_rc 0
 		want_merged old.rrd before.rrd live.rrd
