@@ -309,6 +309,7 @@ static void test_scan(void **state)
 	assert_int_equal(calls_count, 5);               /* and nothing else */
 	assert_int_equal(watch_directories(watch), 3);
 	begin();                                        /* a second scan finds the same watches */
+	assert_int_equal(times("directory web01"), 2);  /* and takes none away */
 	assert_int_equal(watch_directories(watch), 3);
 }
 
