@@ -22,9 +22,16 @@
 /* librrd 1.7.2 loses a few bytes of each file of version 0001 or 0002 that it opens: for the leak
  * checker of a sanitized build, which asks for this by name. */
 const char *__lsan_default_suppressions(void);
+const char *__lsan_default_options(void);
+
 const char *__lsan_default_suppressions(void)
 {
 	return "leak:librrd";
+}
+
+const char *__lsan_default_options(void)
+{
+	return "print_suppressions=0";
 }
 
 void oracle_die(const char *format, ...)
