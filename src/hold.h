@@ -36,8 +36,8 @@ int hold_take(int root, const char *rel, struct hold *ret, struct reason *why);
 int hold_verify(struct hold *hold, int root, const char *rel, const struct rrd *live);
 
 /* Writes extents from number *next on, at most `budget` bytes; advances *next (and cuts the
- * extent begun).  Nothing is allocated, logged or synced here. */
-int hold_write(struct hold *hold, const struct rrd *live, struct plan *plan, size_t *next,
+ * extent begun) and live's stamp.  Nothing is allocated, logged or synced here. */
+int hold_write(struct hold *hold, struct rrd *live, struct plan *plan, size_t *next,
 	       uint64_t budget);
 
 /* Unlocks, gives the lease up, closes.  Returns how long it was held, nanoseconds. */

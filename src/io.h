@@ -23,7 +23,7 @@ struct io_stamp {
 struct io_stamp io_stamp_of(const struct stat *st);
 bool io_stamp_equal(const struct io_stamp *a, const struct io_stamp *b);
 
-/* Reads exactly `size` bytes at `offset`.  -EIO with a reason where the file ends before. */
+/* Reads exactly `size` bytes at `offset`, or returns -errno: -ENODATA where the file ends before. */
 int io_pread(int fd, void *buffer, size_t size, uint64_t offset);
 /* Writes all of it, or returns -errno. */
 int io_pwrite(int fd, const void *buffer, size_t size, uint64_t offset);
@@ -33,7 +33,7 @@ int io_pwrite(int fd, const void *buffer, size_t size, uint64_t offset);
 int io_open_root(const char *path);
 
 /* Opens `rel` beneath `root` with `flags`: no link is followed, nothing outside is reached.
- * Anything but a regular file is refused without opening it.  Returns a descriptor. */
+ * Anything but a regular file is refused without opening it.  `ret_st` may be NULL. */
 int io_open_file(int root, const char *rel, int flags, int *ret_fd, struct stat *ret_st,
 		 struct reason *why);
 /* The same for a directory. */

@@ -46,7 +46,13 @@ enum layout_cf {        /* consolidation functions, in the order of rrdtool's cf
 };
 
 #define LAYOUT_NAME_SIZE 20     /* DS names and types, CF names: bytes with their NUL */
+/* More than anybody ever made; what claims more would only cost hours. */
+#define LAYOUT_DS_MAX 16384
+#define LAYOUT_RRA_MAX 4096
 #define LAYOUT_RPN_NODES 20     /* a COMPUTE DS holds at most this many, OP_END included */
+
+/* Where an index of a data source is wanted and there is none. */
+#define LAYOUT_NO_DS UINT64_MAX
 
 struct layout_rpn_node {
 	uint8_t op;             /* rrdtool's op_en */

@@ -30,6 +30,7 @@ struct merge_site {
 struct merge_request {
 	const char *rel;        /* beneath the live root */
 	bool just_written;      /* its CLOSE_WRITE came a moment ago */
+	bool last_try;          /* a source that keeps changing is done without */
 };
 
 struct merge_result {
@@ -37,9 +38,10 @@ struct merge_result {
 	bool partial;           /* something was refused although the rest was taken: why */
 	bool settled;           /* live's last_update has passed every source's */
 	bool no_lease;          /* leases are refused here; a lock alone was used */
+	struct reason lease_why;        /* … and why they are */
 	bool future;            /* a last_update lies in the future: a clock is wrong */
 	struct reason why;
-	unsigned retry_ms;
+	unsigned retry_ms;      /* also where a source's refusal made it MERGE_FAILED; else 0 */
 	uint64_t cells;
 	int64_t from, to;       /* seconds since the epoch; cells > 0 */
 	unsigned source;        /* 1 = the first that gave something */

@@ -56,4 +56,7 @@ int plan_fill(struct plan *plan, struct rrd *live, const struct rrd *source,
  * become one, known cells between them written as they are.  0 or -ENOMEM. */
 int plan_finish(struct plan *plan, const struct rrd *live);
 
+/* How many of the planned cells stand before this offset of the file. */
+uint64_t plan_cells_before(const struct plan *plan, const struct rrd *live, uint64_t offset);
+
 #endif

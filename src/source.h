@@ -13,6 +13,7 @@ struct source {
 struct source_set {
 	struct source *source;  /* [count], most trusted first */
 	unsigned count;
+	struct source_links *links;     /* source_holds_inode()'s own */
 };
 
 /* Appends a tree, or one file in a directory.  Copies its arguments.  0 or -ENOMEM. */
@@ -25,11 +26,19 @@ void source_set_free(struct source_set *set);
 int source_open(const struct source_set *set, unsigned n, const char *rel, int *ret_fd,
 		struct reason *why);
 
+/* Walks source `n`, a tree: see io_walk().  -errno where its root cannot be opened. */
+int source_walk(const struct source_set *set, unsigned n, io_entry_fn *entry,
+		io_error_fn *error, void *arg);
+
+/* Is the live file a hard link to any file of a source, whatever its name?  Writing to it would
+ * change the backup.  Looks only where live has more links than one, and remembers what it
+ * found for a minute.  From any thread. */
+bool source_holds_inode(const struct source_set *set, const struct io_stamp *live);
+
 /* Which data source of the backup belongs to which of live: by name and type, COMPUTE by its
- * RPN with the names put in.  map[live ds] = backup ds, or SOURCE_NONE. Returns 0, or REFUSED
+ * RPN with the names put in.  map[live ds] = backup ds, or LAYOUT_NO_DS.  Returns 0, or REFUSED
  * where nothing at all can be taken.  `ret_refused` counts the live data sources that were
  * refused for a contradiction, each named in `why`. */
-#define SOURCE_NONE UINT64_MAX
 int source_map(const struct layout_header *live, const struct layout_header *backup,
 	       uint64_t *map, uint64_t *ret_refused, struct reason *why);
 

@@ -1,0 +1,285 @@
+#include "config.h"
+#include "io.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/openat2.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#define WALK_DEPTH_MAX 64       /* perfdata is one or two deep; a loop must end somewhere */
+
+static int64_t ns_of(struct timespec t)
+{
+	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+struct io_stamp io_stamp_of(const struct stat *st)
+{
+	return (struct io_stamp){
+		.dev = st->st_dev,
+		.ino = st->st_ino,
+		.links = st->st_nlink,
+		.size = (uint64_t)st->st_size,
+		.mtime_ns = ns_of(st->st_mtim),
+		.ctime_ns = ns_of(st->st_ctim),
+	};
+}
+
+bool io_stamp_equal(const struct io_stamp *a, const struct io_stamp *b)
+{
+	return a->dev == b->dev && a->ino == b->ino && a->size == b->size &&
+	       a->mtime_ns == b->mtime_ns && a->ctime_ns == b->ctime_ns;
+}
+
+int io_pread(int fd, void *buffer, size_t size, uint64_t offset)
+{
+	uint8_t *at = buffer;
+
+	while (size) {
+		ssize_t n = pread(fd, at, size, (off_t)offset);
+		if (n < 0) {
+			if (errno == EINTR)
+				continue;
+			return -errno;
+		}
+		if (n == 0)
+			return -ENODATA;
+		at += n;
+		size -= (size_t)n;
+		offset += (uint64_t)n;
+	}
+	return 0;
+}
+
+int io_pwrite(int fd, const void *buffer, size_t size, uint64_t offset)
+{
+	const uint8_t *at = buffer;
+
+	while (size) {
+		ssize_t n = pwrite(fd, at, size, (off_t)offset);
+		if (n < 0) {
+			if (errno == EINTR)
+				continue;
+			return -errno;
+		}
+		at += n;
+		size -= (size_t)n;
+		offset += (uint64_t)n;
+	}
+	return 0;
+}
+
+static int open_beneath(int root, const char *rel, int flags)
+{
+	struct open_how how = {
+		.flags = (unsigned)(flags | O_CLOEXEC | O_NOFOLLOW),
+		.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
+	};
+	long fd;
+
+	do
+		fd = syscall(SYS_openat2, root, *rel ? rel : ".", &how, sizeof(how));
+	while (fd < 0 && (errno == EINTR || (errno == EAGAIN && !(flags & O_NONBLOCK))));
+	return fd < 0 ? -errno : (int)fd;
+}
+
+int io_open_root(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	return fd < 0 ? -errno : fd;
+}
+
+static int refuse_kind(mode_t mode, struct reason *why)
+{
+	const char *what = S_ISLNK(mode)  ? "a symbolic link"
+			 : S_ISDIR(mode)  ? "a directory"
+			 : S_ISFIFO(mode) ? "a FIFO"
+			 : S_ISSOCK(mode) ? "a socket"
+			 : S_ISCHR(mode) || S_ISBLK(mode) ? "a device"
+					  : "not a regular file";
+
+	reason_set(why, "is %s, not a regular file", what);
+	return REFUSED;
+}
+
+/* A FIFO or a device must not even be opened: that alone can block or do something.  So the
+ * path is first opened as a mere name (O_PATH), looked at, and opened again. */
+static int look_at(int root, const char *rel, struct stat *ret_st, struct reason *why)
+{
+	int fd = open_beneath(root, rel, O_PATH);
+
+	if (fd == -ELOOP) {
+		reason_set(why, "is or lies behind a symbolic link, which is not followed");
+		return REFUSED;
+	}
+	if (fd == -EXDEV) {
+		reason_set(why, "lies out of the tree");
+		return REFUSED;
+	}
+	if (fd < 0)
+		return reason_errno(why, -fd, "cannot be opened");
+	int r = fstat(fd, ret_st) ? reason_errno(why, errno, "cannot be looked at") : 0;
+	close(fd);
+	if (!r && !S_ISREG(ret_st->st_mode))
+		return refuse_kind(ret_st->st_mode, why);
+	return r;
+}
+
+int io_open_file(int root, const char *rel, int flags, int *ret_fd, struct stat *ret_st,
+		 struct reason *why)
+{
+	struct stat st;
+	int r = look_at(root, rel, &st, why);
+
+	if (r)
+		return r;
+	int fd = open_beneath(root, rel, flags | O_NONBLOCK | O_NOCTTY);
+	if (fd < 0)
+		return reason_errno(why, -fd, "cannot be opened");
+	if (fstat(fd, &st)) {
+		r = reason_errno(why, errno, "cannot be looked at");
+		close(fd);
+		return r;
+	}
+	if (!S_ISREG(st.st_mode)) {     /* exchanged between the two opens */
+		close(fd);
+		return refuse_kind(st.st_mode, why);
+	}
+	*ret_fd = fd;
+	if (ret_st)
+		*ret_st = st;
+	return 0;
+}
+
+int io_open_dir(int root, const char *rel, int *ret_fd)
+{
+	int fd = open_beneath(root, rel, O_RDONLY | O_DIRECTORY);
+
+	if (fd < 0)
+		return fd;
+	*ret_fd = fd;
+	return 0;
+}
+
+static enum io_kind kind_of(int dir, const char *name, unsigned char type)
+{
+	struct stat st;
+
+	if (type == DT_REG)
+		return IO_FILE;
+	if (type == DT_DIR)
+		return IO_DIR;
+	if (type == DT_UNKNOWN) {
+		if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW))
+			return IO_OTHER;
+		if (S_ISREG(st.st_mode))
+			return IO_FILE;
+		if (S_ISDIR(st.st_mode))
+			return IO_DIR;
+		if (!S_ISLNK(st.st_mode))
+			return IO_OTHER;
+	} else if (type != DT_LNK) {
+		return IO_OTHER;
+	}
+	return fstatat(dir, name, &st, 0) == 0 && S_ISDIR(st.st_mode) ? IO_LINK_TO_DIR : IO_LINK;
+}
+
+int io_list(int root, const char *rel, io_entry_fn *entry, void *arg)
+{
+	int fd, r = io_open_dir(root, rel, &fd);
+
+	if (r)
+		return r;
+	DIR *dir = fdopendir(fd);
+	if (!dir) {
+		r = -errno;
+		close(fd);
+		return r;
+	}
+	for (;;) {
+		errno = 0;
+		struct dirent *e = readdir(dir);
+		if (!e) {
+			r = -errno;
+			break;
+		}
+		if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, ".."))
+			continue;
+
+		char *child;
+		if (asprintf(&child, "%s%s%s", rel, *rel ? "/" : "", e->d_name) < 0) {
+			r = -ENOMEM;
+			break;
+		}
+		r = strlen(child) < PATH_MAX
+			    ? entry(child, kind_of(dirfd(dir), e->d_name, e->d_type), arg)
+			    : -ENAMETOOLONG;
+		free(child);
+		if (r)
+			break;
+	}
+	closedir(dir);
+	return r;
+}
+
+struct walk {
+	int root;
+	unsigned depth;
+	io_entry_fn *entry;
+	io_error_fn *error;
+	void *arg;
+};
+
+static int walk_entry(const char *rel, enum io_kind kind, void *arg)
+{
+	struct walk *walk = arg;
+	int r = walk->entry(rel, kind, walk->arg);
+
+	if (r || kind != IO_DIR)
+		return r;
+	if (walk->depth == WALK_DEPTH_MAX) {
+		walk->error(rel, ELOOP, walk->arg);
+		return 0;
+	}
+	walk->depth++;
+	r = io_walk(walk->root, rel, walk_entry, walk->error, walk);
+	walk->depth--;
+	return r;
+}
+
+int io_walk(int root, const char *rel, io_entry_fn *entry, io_error_fn *error, void *arg)
+{
+	/* Called by walk_entry() for a subdirectory, `arg` is the walk under way. */
+	struct walk fresh = { root, 0, entry, error, arg };
+	struct walk *walk = entry == walk_entry ? arg : &fresh;
+	int r = io_list(root, rel, walk_entry, walk);
+
+	if (r < 0 && r != -ENOMEM) {
+		walk->error(rel, -r, walk->arg);
+		return 0;
+	}
+	return r;
+}
+
+bool io_is_rrd_name(const char *rel)
+{
+	size_t len = strlen(rel);
+
+	return len > 4 && !strcmp(rel + len - 4, ".rrd") && rel[len - 5] != '/';
+}
+
+uint64_t io_now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}

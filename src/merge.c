@@ -1,0 +1,525 @@
+#include "config.h"
+#include "merge.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "hold.h"
+
+#define HOLD_BYTES (UINT64_C(1) << 20)  /* written under one lease at most */
+#define LOCK_BYTES (UINT64_C(64) << 10) /* under a lock alone, which costs updates */
+#define FREE_PLANS 3            /* plans made without the lease before one is made under it */
+#define LEASE_TRIES 24          /* in one go, a few milliseconds altogether */
+#define FUTURE_S 60             /* a clock may be off by so much without a word */
+#define RETRY_MS 250            /* a source that was changing */
+#define REFUSED_RETRY_MS 60000  /* a source that was refused may be mended */
+
+/* What source n gave. */
+struct input {
+	struct rrd db;
+	bool usable;
+};
+
+struct merge_scratch {
+	struct rrd live;
+	struct input *input;
+	unsigned inputs;
+	uint64_t *map;
+	size_t map_capacity;
+	struct plan plan;
+};
+
+/* One file under way. */
+struct job {
+	struct merge_scratch *scratch;
+	const struct merge_site *site;
+	const struct merge_request *request;
+	struct merge_result *result;
+	int root;
+	struct reason why_sources;      /* refusals that hold for the whole job */
+	unsigned usable;                /* sources that something can be taken from */
+	int64_t newest_source;          /* the latest last_up of all */
+	bool all_seen;                  /* no source failed: the pair may be settled */
+};
+
+struct merge_scratch *merge_scratch_new(void)
+{
+	return calloc(1, sizeof(struct merge_scratch));
+}
+
+void merge_scratch_free(struct merge_scratch *scratch)
+{
+	if (!scratch)
+		return;
+	rrd_free(&scratch->live);
+	for (unsigned i = 0; i < scratch->inputs; i++)
+		rrd_free(&scratch->input[i].db);
+	free(scratch->input);
+	free(scratch->map);
+	plan_free(&scratch->plan);
+	free(scratch);
+}
+
+static int reserve_inputs(struct merge_scratch *scratch, unsigned count)
+{
+	if (count <= scratch->inputs)
+		return 0;
+	struct input *grown = reallocarray(scratch->input, count, sizeof(*grown));
+	if (!grown)
+		return -ENOMEM;
+	memset(grown + scratch->inputs, 0, (count - scratch->inputs) * sizeof(*grown));
+	scratch->input = grown;
+	scratch->inputs = count;
+	return 0;
+}
+
+static int reserve_map(struct merge_scratch *scratch, size_t count)
+{
+	if (count <= scratch->map_capacity)
+		return 0;
+	uint64_t *grown = reallocarray(scratch->map, count, sizeof(*grown));
+	if (!grown)
+		return -ENOMEM;
+	scratch->map = grown;
+	scratch->map_capacity = count;
+	return 0;
+}
+
+/* ---- the end of a job ---- */
+
+static void finish(struct job *job, enum merge_outcome outcome)
+{
+	job->result->outcome = outcome;
+}
+
+static void fail(struct job *job, const char *side, const struct reason *why)
+{
+	finish(job, MERGE_FAILED);
+	reason_set(&job->result->why, "%s %s", side, why->text);
+}
+
+static void again(struct job *job, enum merge_outcome outcome, unsigned in_ms, const char *side,
+		  const struct reason *why)
+{
+	finish(job, outcome);
+	job->result->retry_ms = in_ms;
+	reason_set(&job->result->why, "%s %s", side, why->text);
+}
+
+/* ---- sources ---- */
+
+static int64_t now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_REALTIME, &t);
+	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+/* How long a source must still rest, milliseconds.  The change time alone counts: it cannot be
+ * set back, as a restore does with the modification time.  One in the future says nothing of
+ * when the file changed. */
+static unsigned rest_left_ms(const struct io_stamp *stamp, unsigned rest_s)
+{
+	int64_t age_ms = (now_ns() - stamp->ctime_ns) / 1000000;
+	int64_t left = (int64_t)rest_s * 1000 - age_ms;
+
+	return age_ms < 0 || left <= 0 ? 0 : (unsigned)left;
+}
+
+static void side_name(const struct job *job, unsigned n, char *buffer, size_t size)
+{
+	if (job->site->sources.count == 1)
+		snprintf(buffer, size, "backup");
+	else
+		snprintf(buffer, size, "backup %u", n + 1);
+}
+
+/* Reads source n.  False ends the job: it is to be tried again. */
+static bool read_source(struct job *job, unsigned n)
+{
+	const struct merge_site *site = job->site;
+	struct input *input = &job->scratch->input[n];
+	struct reason why = { "" };
+	char side[24];
+	int fd;
+
+	input->usable = false;
+	side_name(job, n, side, sizeof(side));
+	int r = source_open(&site->sources, n, job->request->rel, &fd, &why);
+	if (r == -ENOENT || r == -ENOTDIR)
+		return true;
+	if (!r) {
+		r = rrd_read(&input->db, fd, &why);
+		close(fd);
+		if (!r && rrd_is_torn(&input->db, &why))
+			r = REFUSED;
+	}
+	bool last_try = job->request->last_try;
+	if ((r == -ESTALE || r == -EAGAIN) && !last_try) {
+		again(job, MERGE_TORN, RETRY_MS, side, &why);
+		return false;
+	}
+	if (!r) {
+		unsigned left = rest_left_ms(&input->db.stamp, site->rest_s);
+
+		if (left) {
+			reason_set(&why, "changed a moment ago: left to rest");
+			again(job, MERGE_RESTING, left, side, &why);
+			return false;
+		}
+		job->usable++;
+		input->usable = true;
+		if (input->db.head.last_up > job->newest_source)
+			job->newest_source = input->db.head.last_up;
+		job->result->bytes += input->db.size;
+		return true;
+	}
+	reason_add(&job->why_sources, "%s %s", side, why.text);
+	job->all_seen = false;
+	return true;
+}
+
+/* False where the job has ended. */
+static bool read_sources(struct job *job)
+{
+	unsigned count = job->site->sources.count;
+	struct reason none = { "" };
+
+	if (reserve_inputs(job->scratch, count)) {
+		reason_set(&none, "cannot be read: out of memory");
+		fail(job, "backup", &none);
+		return false;
+	}
+	for (unsigned n = 0; n < count; n++)
+		if (!read_source(job, n))
+			return false;
+	if (job->usable)
+		return true;
+	if (!job->why_sources.text[0]) {
+		finish(job, MERGE_SKIPPED);
+		return false;
+	}
+	finish(job, MERGE_FAILED);
+	job->result->why = job->why_sources;
+	job->result->retry_ms = REFUSED_RETRY_MS;
+	return false;
+}
+
+/* ---- planning ---- */
+
+static int check_live(struct job *job, struct reason *why)
+{
+	const struct rrd *live = &job->scratch->live;
+
+	if (!live->head.native) {
+		reason_set(why, "was written on another kind of machine");
+		return REFUSED;
+	}
+	for (unsigned n = 0; n < job->site->sources.count; n++) {
+		const struct input *input = &job->scratch->input[n];
+
+		if (input->usable && input->db.stamp.dev == live->stamp.dev &&
+		    input->db.stamp.ino == live->stamp.ino) {
+			reason_set(why, "and backup are the same file");
+			return REFUSED;
+		}
+	}
+	if (source_holds_inode(&job->site->sources, &live->stamp)) {
+		reason_set(why, "is a hard link to a file of the backup, which would change too");
+		return REFUSED;
+	}
+	return 0;
+}
+
+/* Reads live from `fd`, or opens it for the time of reading when that is -1. */
+static int read_live(struct job *job, int fd, struct reason *why)
+{
+	struct merge_scratch *scratch = job->scratch;
+	int r = 0, own = -1;
+
+	if (fd < 0) {
+		r = io_open_file(job->root, job->request->rel, O_RDONLY, &own, NULL, why);
+		fd = own;
+	}
+	if (!r)
+		r = rrd_read(&scratch->live, fd, why);
+	if (own >= 0)
+		close(own);
+	if (!r)
+		r = check_live(job, why);
+	return r;
+}
+
+/* Fills live's image from all sources.  0, or REFUSED where nothing can be taken from any. */
+static int plan_sources(struct job *job, struct reason *refusals)
+{
+	struct merge_scratch *scratch = job->scratch;
+	unsigned taken = 0;
+
+	plan_clear(&scratch->plan);
+	*refusals = job->why_sources;
+	if (reserve_map(scratch, scratch->live.head.ds_cnt))
+		return reason_errno(refusals, ENOMEM, "cannot plan");
+	for (unsigned n = 0; n < job->site->sources.count; n++) {
+		const struct input *input = &scratch->input[n];
+		struct reason why = { "" };
+		uint64_t refused = 0;
+
+		if (!input->usable)
+			continue;
+		int r = source_map(&scratch->live.head, &input->db.head, scratch->map, &refused,
+				   &why);
+		if (r || refused)
+			reason_add(refusals, "%s", why.text);
+		if (r == REFUSED)
+			continue;
+		r = plan_fill(&scratch->plan, &scratch->live, &input->db, n, scratch->map, &why);
+		if (r < 0)
+			return r;
+		if (r == REFUSED)
+			reason_add(refusals, "%s", why.text);
+		else
+			taken++;
+	}
+	return taken ? plan_finish(&scratch->plan, &scratch->live) : REFUSED;
+}
+
+static void note_times(struct job *job)
+{
+	const struct rrd *live = &job->scratch->live;
+	int64_t newest = live->head.last_up > job->newest_source ? live->head.last_up
+								  : job->newest_source;
+
+	job->result->settled = job->all_seen && live->head.last_up > job->newest_source;
+	job->result->future = newest > now_ns() / 1000000000 + FUTURE_S;
+}
+
+/* Reads and plans.  1 where there is something to write; 0 where the job has ended;
+ * -ESTALE where live changed under the reading. */
+static int plan(struct job *job, int fd)
+{
+	struct merge_scratch *scratch = job->scratch;
+	struct merge_result *result = job->result;
+	struct reason why = { "" }, refusals;
+	int r = read_live(job, fd, &why);
+
+	if (r == -ESTALE || r == -EAGAIN)
+		return -ESTALE;
+	if (r == -ENOENT) {
+		finish(job, MERGE_GONE);
+		return 0;
+	}
+	if (r) {
+		fail(job, "live", &why);
+		return 0;
+	}
+	result->bytes += scratch->live.size;
+	note_times(job);
+	r = plan_sources(job, &refusals);
+	result->why = refusals;
+	result->partial = refusals.text[0] != '\0';
+	if (r) {
+		finish(job, MERGE_FAILED);
+		result->retry_ms = REFUSED_RETRY_MS;
+		return 0;
+	}
+	if (!scratch->plan.cells) {
+		finish(job, result->cells ? MERGE_MERGED : MERGE_UNCHANGED);
+		return 0;
+	}
+	return 1;
+}
+
+/* ---- applying ---- */
+
+static void nap(unsigned try)
+{
+	struct timespec t = { 0, 20000L << (try < 5 ? try : 5) };
+
+	nanosleep(&t, NULL);
+}
+
+static int take(struct job *job, struct hold *hold, struct reason *why)
+{
+	int r = -EAGAIN;
+
+	for (unsigned try = 0; try < LEASE_TRIES; try++) {
+		r = hold_take(job->root, job->request->rel, hold, why);
+		if (r != -EAGAIN)
+			return r;
+		nap(try);
+	}
+	return r;
+}
+
+static void busy(struct job *job)
+{
+	struct reason why;
+
+	reason_set(&why, "is open in another process");
+	again(job, MERGE_BUSY, 50, "live", &why);
+}
+
+/* What is written is counted when it is written: a plan may not come to its end. */
+static void count_written(struct job *job, size_t next, uint64_t *counted)
+{
+	const struct plan *plan = &job->scratch->plan;
+	struct merge_result *result = job->result;
+	uint64_t written = next < plan->extents
+		? plan_cells_before(plan, &job->scratch->live, plan->extent[next].offset)
+		: plan->cells;
+
+	if (!result->cells || plan->from < result->from)
+		result->from = plan->from;
+	if (!result->cells || plan->to > result->to)
+		result->to = plan->to;
+	if (!result->cells)
+		result->source = plan->run[0].source + 1;
+	result->cells += written - *counted;
+	*counted = written;
+}
+
+/* Has the lease or, where there is none, may do without?  Otherwise the job has ended. */
+static bool may_write(struct job *job, int taken, struct hold *hold, bool planned_often,
+		      const struct reason *why)
+{
+	if (taken == 0)
+		return true;
+	if (taken == -EAGAIN) {
+		busy(job);
+	} else if (taken == -ENOENT) {
+		finish(job, MERGE_GONE);
+	} else if (taken == -ENOLCK) {
+		struct reason quiet;
+
+		job->result->no_lease = true;
+		job->result->lease_why = *why;
+		reason_set(&quiet, "must wait for its next update: %s", why->text);
+		if (planned_often)
+			busy(job);      /* it is being updated all the time: a lock would hurt */
+		else if (job->site->wait_quiet && !job->request->just_written)
+			again(job, MERGE_QUIET, REFUSED_RETRY_MS, "live", &quiet);
+		else
+			return true;
+		hold_release(hold);
+	} else {
+		fail(job, "live", why);
+	}
+	return false;
+}
+
+static void note_hold(struct job *job, struct hold *hold)
+{
+	uint64_t held = hold_release(hold);
+
+	job->result->holds++;
+	if (held > job->result->hold_ns)
+		job->result->hold_ns = held;
+}
+
+/* One hold: verify, write a part.  0 or -errno: -ESTALE plan again, -EAGAIN locked. */
+static int write_part(struct job *job, struct hold *hold, size_t *next)
+{
+	struct merge_scratch *scratch = job->scratch;
+	int r = hold_verify(hold, job->root, job->request->rel, &scratch->live);
+
+	if (!r)
+		r = hold_write(hold, &scratch->live, &scratch->plan, next,
+			       hold->leased ? HOLD_BYTES : LOCK_BYTES);
+	note_hold(job, hold);
+	return r;
+}
+
+/* Plans and writes until nothing is left.  Each turn of the outer loop is one plan. */
+static void apply(struct job *job)
+{
+	struct plan *planned = &job->scratch->plan;
+	struct hold hold = { .fd = -1 };
+	unsigned stale = 0;             /* plans in a row that came to nothing */
+
+	for (;;) {
+		struct reason why = { "" };
+		bool under_lease = stale >= FREE_PLANS && !job->site->dry_run;
+		uint64_t counted = 0;
+		size_t next = 0;
+		int r = 0;
+
+		if (under_lease && !may_write(job, take(job, &hold, &why), &hold, true, &why))
+			return;
+		int todo = plan(job, hold.fd);
+		if (todo == -ESTALE) {
+			hold_release(&hold);
+			if (++stale > 10 * FREE_PLANS) {
+				busy(job);
+				return;
+			}
+			continue;
+		}
+		if (todo == 0 || job->site->dry_run) {
+			hold_release(&hold);
+			if (todo) {
+				count_written(job, planned->extents, &counted);
+				finish(job, MERGE_MERGED);
+			}
+			return;
+		}
+		while (!r && next < planned->extents) {
+			if (hold.fd < 0 &&
+			    !may_write(job, take(job, &hold, &why), &hold, false, &why))
+				return;
+			r = write_part(job, &hold, &next);
+			if (!r) {
+				count_written(job, next, &counted);
+				stale = 0;
+			}
+		}
+		if (!r) {
+			finish(job, MERGE_MERGED);
+			return;
+		}
+		if (r == -EAGAIN) {
+			busy(job);
+			return;
+		}
+		if (r != -ESTALE) {
+			reason_errno(&why, -r, "cannot be written");
+			fail(job, "live", &why);
+			return;
+		}
+		stale++;
+	}
+}
+
+void merge_file(struct merge_scratch *scratch, const struct merge_site *site,
+		const struct merge_request *request, struct merge_result *ret)
+{
+	uint64_t started = io_now_ns();
+	struct job job = {
+		.scratch = scratch,
+		.site = site,
+		.request = request,
+		.result = ret,
+		.newest_source = INT64_MIN,
+		.all_seen = true,
+	};
+
+	memset(ret, 0, sizeof(*ret));
+	job.root = io_open_root(site->live);
+	if (job.root < 0) {
+		struct reason why;
+
+		reason_errno(&why, -job.root, "tree cannot be opened");
+		fail(&job, "live", &why);
+		return;
+	}
+	if (read_sources(&job))
+		apply(&job);
+	close(job.root);
+	ret->took_ns = io_now_ns() - started;
+}

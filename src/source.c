@@ -1,0 +1,406 @@
+#include "config.h"
+#include "source.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define OP_NUMBER 0             /* of rrdtool's op_en, src/rrd_rpncalc.h */
+#define OP_VARIABLE 1
+#define OP_PREV_OTHER 36
+
+/* ---- what a source holds ---- */
+
+/* The root is opened for each file and closed again, so that a backup can be unmounted. */
+int source_open(const struct source_set *set, unsigned n, const char *rel, int *ret_fd,
+		struct reason *why)
+{
+	const struct source *source = &set->source[n];
+	int root = io_open_root(source->path);
+
+	if (root < 0)
+		return reason_errno(why, -root, "is in a tree that cannot be opened");
+	int r = io_open_file(root, source->file ? source->file : rel, O_RDONLY, ret_fd, NULL, why);
+	close(root);
+	return r;
+}
+
+int source_walk(const struct source_set *set, unsigned n, io_entry_fn *entry,
+		io_error_fn *error, void *arg)
+{
+	int root = io_open_root(set->source[n].path);
+
+	if (root < 0)
+		return root;
+	int r = io_walk(root, "", entry, error, arg);
+	close(root);
+	return r;
+}
+
+/* ---- which data source is which ---- */
+
+/* The DS of that name, or LAYOUT_NO_DS; `ret_twice` tells that there are more. */
+static uint64_t find_ds(const struct layout_header *head, const char *name, bool *ret_twice)
+{
+	uint64_t found = LAYOUT_NO_DS;
+
+	*ret_twice = false;
+	for (uint64_t i = 0; i < head->ds_cnt; i++) {
+		if (strcmp(head->ds[i].name, name))
+			continue;
+		if (found != LAYOUT_NO_DS) {
+			*ret_twice = true;
+			return found;
+		}
+		found = i;
+	}
+	return found;
+}
+
+/* Do two COMPUTE data sources compute the same, of data sources of the same names? */
+static bool same_rpn(const struct layout_header *a, const struct layout_ds *x,
+		     const struct layout_header *b, const struct layout_ds *y)
+{
+	if (x->rpn_len != y->rpn_len)
+		return false;
+	for (unsigned i = 0; i < x->rpn_len; i++) {
+		const struct layout_rpn_node *m = &x->rpn[i], *n = &y->rpn[i];
+
+		if (m->op != n->op)
+			return false;
+		if (m->op == OP_NUMBER && m->val != n->val)
+			return false;
+		if ((m->op == OP_VARIABLE || m->op == OP_PREV_OTHER) &&
+		    strcmp(a->ds[m->val].name, b->ds[n->val].name))
+			return false;
+	}
+	return true;
+}
+
+/* 0: the backup's `ret` (or LAYOUT_NO_DS) is live's i-th; REFUSED: a contradiction, named. */
+static int match_ds(const struct layout_header *live, uint64_t i,
+		    const struct layout_header *backup, uint64_t *ret, struct reason *why)
+{
+	const struct layout_ds *ds = &live->ds[i];
+	bool twice_live, twice_backup;
+	uint64_t j = find_ds(backup, ds->name, &twice_backup);
+
+	find_ds(live, ds->name, &twice_live);
+	*ret = LAYOUT_NO_DS;
+	if (j == LAYOUT_NO_DS)
+		return 0;
+	if (twice_live || twice_backup) {
+		reason_add(why, "data source %s: the name stands twice in %s", ds->name,
+			   twice_live ? "live" : "backup");
+		return REFUSED;
+	}
+	if (ds->type != backup->ds[j].type) {
+		reason_add(why, "data source %s: live is %s and backup is %s", ds->name,
+			   layout_dst_name(ds->type), layout_dst_name(backup->ds[j].type));
+		return REFUSED;
+	}
+	if (ds->type == DST_COMPUTE && !same_rpn(live, ds, backup, &backup->ds[j])) {
+		reason_add(why, "data source %s: live computes it otherwise than backup", ds->name);
+		return REFUSED;
+	}
+	*ret = j;
+	return 0;
+}
+
+static void list_names(const struct layout_header *head, char *buffer, size_t size)
+{
+	size_t used = 0;
+
+	buffer[0] = '\0';
+	for (uint64_t i = 0; i < head->ds_cnt && used + LAYOUT_NAME_SIZE + 5 < size; i++) {
+		bool last_fit = used + 2 * (LAYOUT_NAME_SIZE + 5) >= size;
+		int n = snprintf(buffer + used, size - used, "%s%s", i ? "," : "",
+				 last_fit && i + 1 < head->ds_cnt ? "..." : head->ds[i].name);
+		used += (size_t)n;
+	}
+}
+
+int source_map(const struct layout_header *live, const struct layout_header *backup,
+	       uint64_t *map, uint64_t *ret_refused, struct reason *why)
+{
+	uint64_t matched = 0, refused = 0;
+
+	reason_set(why, "%s", "");
+	for (uint64_t i = 0; i < live->ds_cnt; i++) {
+		if (match_ds(live, i, backup, &map[i], why))
+			refused++;
+		else if (map[i] != LAYOUT_NO_DS)
+			matched++;
+	}
+	*ret_refused = refused;
+	if (matched)
+		return 0;
+	if (!refused) {
+		char ours[100], theirs[100];
+
+		list_names(live, ours, sizeof(ours));
+		list_names(backup, theirs, sizeof(theirs));
+		reason_set(why, "no data source in common: live has %s and backup has %s",
+			   ours, theirs);
+	}
+	return REFUSED;
+}
+
+/* ---- hard links ---- */
+
+#define LINKS_FRESH_NS (UINT64_C(60) * 1000000000)
+
+struct inode {
+	dev_t dev;
+	ino_t ino;
+};
+
+/* The sources' files that have more links than one, sorted. */
+struct source_links {
+	pthread_mutex_t lock;   /* for all below */
+	uint64_t built_ns;      /* 0: never */
+	struct inode *inode;
+	size_t count, capacity;
+	int root;               /* of the source being walked */
+};
+
+static int compare_inodes(const void *a, const void *b)
+{
+	const struct inode *x = a, *y = b;
+
+	if (x->dev != y->dev)
+		return x->dev < y->dev ? -1 : 1;
+	return x->ino < y->ino ? -1 : x->ino > y->ino;
+}
+
+static int note_link(const char *rel, enum io_kind kind, void *arg)
+{
+	struct source_links *links = arg;
+	struct stat st;
+
+	if (kind != IO_FILE || fstatat(links->root, rel, &st, AT_SYMLINK_NOFOLLOW) ||
+	    st.st_nlink < 2)
+		return 0;
+	if (links->count == links->capacity) {
+		size_t capacity = links->capacity ? links->capacity * 2 : 256;
+		struct inode *grown = reallocarray(links->inode, capacity, sizeof(*grown));
+
+		if (!grown)
+			return -ENOMEM;
+		links->inode = grown;
+		links->capacity = capacity;
+	}
+	links->inode[links->count++] = (struct inode){ st.st_dev, st.st_ino };
+	return 0;
+}
+
+static void ignore_error(const char *rel, int error, void *arg)
+{
+	(void)rel;
+	(void)error;
+	(void)arg;
+}
+
+/* Caller holds links->lock. */
+static void find_links(const struct source_set *set)
+{
+	struct source_links *links = set->links;
+
+	links->count = 0;
+	for (unsigned n = 0; n < set->count; n++) {
+		links->root = io_open_root(set->source[n].path);
+		if (links->root < 0)
+			continue;
+		if (set->source[n].file)
+			note_link(set->source[n].file, IO_FILE, links);
+		else
+			io_walk(links->root, "", note_link, ignore_error, links);
+		close(links->root);
+	}
+	qsort(links->inode, links->count, sizeof(*links->inode), compare_inodes);
+	links->built_ns = io_now_ns();
+}
+
+bool source_holds_inode(const struct source_set *set, const struct io_stamp *live)
+{
+	struct source_links *links = set->links;
+	struct inode wanted = { live->dev, live->ino };
+	bool found = false;
+
+	if (live->links < 2 || !links)
+		return false;
+	pthread_mutex_lock(&links->lock);
+	if (!links->built_ns || io_now_ns() - links->built_ns > LINKS_FRESH_NS)
+		find_links(set);
+	if (links->count)
+		found = bsearch(&wanted, links->inode, links->count, sizeof(wanted),
+				compare_inodes);
+	pthread_mutex_unlock(&links->lock);
+	return found;
+}
+
+static struct source_links *links_new(void)
+{
+	struct source_links *links = calloc(1, sizeof(*links));
+
+	if (links)
+		pthread_mutex_init(&links->lock, NULL);
+	return links;
+}
+
+static void links_free(struct source_links *links)
+{
+	if (!links)
+		return;
+	pthread_mutex_destroy(&links->lock);
+	free(links->inode);
+	free(links);
+}
+
+/* ---- the set ---- */
+
+int source_add(struct source_set *set, const char *path, const char *file)
+{
+	struct source *grown = reallocarray(set->source, set->count + 1, sizeof(*grown));
+
+	if (!grown)
+		return -ENOMEM;
+	set->source = grown;
+	if (!set->links)
+		set->links = links_new();
+	if (!set->links)
+		return -ENOMEM;
+	struct source *added = &grown[set->count];
+	added->path = strdup(path);
+	added->file = file ? strdup(file) : NULL;
+	if (!added->path || (file && !added->file)) {
+		free(added->path);
+		free(added->file);
+		return -ENOMEM;
+	}
+	set->count++;
+	return 0;
+}
+
+void source_set_free(struct source_set *set)
+{
+	for (unsigned i = 0; i < set->count; i++) {
+		free(set->source[i].path);
+		free(set->source[i].file);
+	}
+	free(set->source);
+	links_free(set->links);
+	*set = (struct source_set){ 0 };
+}
+
+/* ---- one level off ---- */
+
+struct suggest {
+	const char *root;       /* the backup's */
+	const char *live_name;  /* last part of the live root's path */
+	char *const *rel;
+	size_t count;
+	size_t best_hits;
+	char *best;
+};
+
+static const char *last_part(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash ? slash + 1 : path;
+}
+
+/* Takes `dir` as the best so far where more live files stand beneath it than beneath the
+ * others; between equals, the one that is named as the live root is. */
+static void try_directory(struct suggest *suggest, const char *dir)
+{
+	struct stat st;
+	size_t hits = 0;
+	int root = io_open_root(dir);
+
+	if (root < 0)
+		return;
+	for (size_t i = 0; i < suggest->count; i++)
+		if (!fstatat(root, suggest->rel[i], &st, AT_SYMLINK_NOFOLLOW) &&
+		    S_ISREG(st.st_mode))
+			hits++;
+	close(root);
+	bool named = !strcmp(last_part(dir), suggest->live_name);
+	if (hits > suggest->best_hits || (hits && hits == suggest->best_hits && named)) {
+		char *copy = strdup(dir);
+
+		if (!copy)
+			return;
+		free(suggest->best);
+		suggest->best = copy;
+		suggest->best_hits = hits;
+	}
+}
+
+static int try_entry(const char *rel, enum io_kind kind, void *arg)
+{
+	struct suggest *suggest = arg;
+	char path[PATH_MAX];
+
+	if (kind == IO_DIR &&
+	    snprintf(path, sizeof(path), "%s/%s", suggest->root, rel) < (int)sizeof(path))
+		try_directory(suggest, path);
+	return 0;
+}
+
+struct descend {
+	int root;
+	struct suggest *suggest;
+};
+
+static int try_below(const char *rel, enum io_kind kind, void *arg)
+{
+	struct descend *descend = arg;
+
+	if (kind == IO_DIR) {
+		try_entry(rel, kind, descend->suggest);
+		io_list(descend->root, rel, try_entry, descend->suggest);
+	}
+	return 0;
+}
+
+static void try_above(struct suggest *suggest)
+{
+	char path[PATH_MAX];
+
+	if (!realpath(suggest->root, path))
+		return;
+	for (int level = 0; level < 2; level++) {
+		char *slash = strrchr(path, '/');
+
+		if (!slash || slash == path)
+			return;
+		*slash = '\0';
+		try_directory(suggest, path);
+	}
+}
+
+char *source_suggest(const struct source *source, const char *live_root, char *const *rel,
+		     size_t count)
+{
+	struct suggest suggest = {
+		.root = source->path,
+		.live_name = last_part(live_root),
+		.rel = rel,
+		.count = count,
+	};
+	struct descend descend = { io_open_root(source->path), &suggest };
+
+	if (descend.root >= 0) {
+		io_list(descend.root, "", try_below, &descend);
+		close(descend.root);
+	}
+	try_above(&suggest);
+	return suggest.best;
+}
