@@ -269,6 +269,40 @@ int io_walk(int root, const char *rel, io_entry_fn *entry, io_error_fn *error, v
 	return r;
 }
 
+/* IO_SAME, IO_INSIDE where `outer` is met on the way up, or IO_APART. */
+static int climb(const char *inner, const struct stat *outer)
+{
+	char path[PATH_MAX];
+	int relation = IO_SAME;
+	struct stat st;
+
+	if (!realpath(inner, path))
+		return -errno;
+	for (;;) {
+		if (stat(*path ? path : "/", &st))
+			return -errno;
+		if (st.st_dev == outer->st_dev && st.st_ino == outer->st_ino)
+			return relation;
+		if (!*path || !strcmp(path, "/"))
+			return IO_APART;
+		*strrchr(path, '/') = '\0';
+		relation = IO_INSIDE;
+	}
+}
+
+int io_relate(const char *a, const char *b)
+{
+	struct stat a_st, b_st;
+
+	if (stat(a, &a_st) || stat(b, &b_st))
+		return -errno;
+	int r = climb(a, &b_st);
+	if (r != IO_APART)
+		return r;
+	r = climb(b, &a_st);
+	return r == IO_INSIDE ? IO_HOLDS : r;
+}
+
 bool io_is_rrd_name(const char *rel)
 {
 	size_t len = strlen(rel);

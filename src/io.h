@@ -53,6 +53,11 @@ int io_list(int root, const char *rel, io_entry_fn *entry, void *arg);
  * themselves are reported before what is in them. */
 int io_walk(int root, const char *rel, io_entry_fn *entry, io_error_fn *error, void *arg);
 
+/* How directory `a` stands to directory `b`, links and mounts seen through: by the identity of
+ * each directory on the way up.  -errno where one cannot be reached. */
+enum io_relation { IO_APART, IO_SAME, IO_INSIDE, IO_HOLDS };
+int io_relate(const char *a, const char *b);
+
 /* True for the names that we merge: "*.rrd". */
 bool io_is_rrd_name(const char *rel);
 

@@ -459,6 +459,7 @@ static void apply(struct job *job)
 				busy(job);
 				return;
 			}
+			nap(stale);
 			continue;
 		}
 		if (todo == 0 || job->site->dry_run) {

@@ -22,7 +22,8 @@ enum queue_kind { QUEUE_FILE, QUEUE_DIR, QUEUE_BACKUPS };
 #define QUEUE_NOW 0             /* due before everything that waits its turn */
 
 /* Flags travel with the path, or-ed together when it is put more than once. */
-#define QUEUE_JUST_WRITTEN 1u
+#define QUEUE_JUST_WRITTEN 1u   /* its CLOSE_WRITE came a moment ago */
+#define QUEUE_WROTE 2u          /* a try that did not come to its end has written already */
 
 struct queue_job {
 	enum queue_kind kind;

@@ -9,17 +9,24 @@ struct worker_pool;
 
 /* All calls come from worker threads, several at once. */
 struct worker_calls {
-	/* What is known of a file now.  `result` may be one that will be tried again. */
-	void (*file)(const char *rel, const struct merge_result *result, unsigned tries, void *arg);
-	/* A job that is not a file: QUEUE_DIR, QUEUE_BACKUPS.  Returns 0, or how many
-	 * nanoseconds from now it is to be done again. */
+	/* What came of a file now.  `will_retry` tells that it comes again by itself;
+	 * result->cells are those of this try, `tries` counts those before it. */
+	void (*file)(const char *rel, const struct merge_result *result, unsigned tries,
+		     bool will_retry, void *arg);
+	/* A job that is not a file: QUEUE_DIR, QUEUE_BACKUPS.  Returns 0, or in how many
+	 * nanoseconds it is to be done again.  May be NULL. */
 	uint64_t (*other)(const struct queue_job *job, void *arg);
 };
 
-/* `site`, `queue` and `calls` must outlive the pool.  Files that torn or unreadable sources hold
- * up are given up after `tries_max` tries (0: never). */
-int worker_start(unsigned threads, const struct merge_site *site, struct queue *queue,
-		 const struct worker_calls *calls, void *arg, unsigned tries_max,
+struct worker_options {
+	unsigned threads;
+	unsigned torn_tries;    /* a source that keeps changing is given up then; 0: never */
+	bool retry_refused;     /* look again, now and then, at what a bad source made fail */
+};
+
+/* `site`, `queue` and `calls` must outlive the pool.  0 or -errno. */
+int worker_start(const struct worker_options *options, const struct merge_site *site,
+		 struct queue *queue, const struct worker_calls *calls, void *arg,
 		 struct worker_pool **ret);
 
 /* Waits for the threads to end (queue_end or queue_stop) and frees the pool. */

@@ -1,0 +1,67 @@
+#include "config.h"
+#include "progress.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "io.h"
+
+#define BAR_MAX 40
+
+void progress_start(struct progress *progress, int fd)
+{
+	*progress = (struct progress){ .fd = isatty(fd) ? fd : -1, .started_ns = io_now_ns() };
+}
+
+static int width_of(int fd)
+{
+	struct winsize size;
+
+	return ioctl(fd, TIOCGWINSZ, &size) == 0 && size.ws_col ? size.ws_col : 80;
+}
+
+static void put(int fd, const char *text, size_t len)
+{
+	while (len) {
+		ssize_t n = write(fd, text, len);
+		if (n <= 0)
+			return;         /* a terminal that went away is no reason to stop */
+		text += n;
+		len -= (size_t)n;
+	}
+}
+
+void progress_draw(struct progress *progress, size_t done, size_t total, uint64_t bytes)
+{
+	char figures[160], line[320], bar[BAR_MAX + 1];
+	double seconds = (double)(io_now_ns() - progress->started_ns) / 1e9;
+
+	if (progress->fd < 0 || !total || seconds <= 0)
+		return;
+	double left = done ? seconds / (double)done * (double)(total - done) : 0;
+	int len = snprintf(figures, sizeof(figures),
+			   " %3.0f%% %zu/%zu %.0f files/s %.0f MB/s %d:%02d left",
+			   100.0 * (double)done / (double)total, done, total,
+			   (double)done / seconds, (double)bytes / seconds / 1e6,
+			   (int)(left / 60), (int)left % 60);
+	int room = width_of(progress->fd) - len - 3;
+	int width = room > BAR_MAX ? BAR_MAX : room;
+	if (width < 4)
+		width = 0;
+	int full = (int)((double)width * (double)done / (double)total);
+	memset(bar, '#', (size_t)full);
+	memset(bar + full, '.', (size_t)(width - full));
+	bar[width] = '\0';
+	len = snprintf(line, sizeof(line), width ? "\r[%s]%s\033[K" : "\r%s%s\033[K", bar, figures);
+	put(progress->fd, line, (size_t)len);
+	progress->drawn = true;
+}
+
+void progress_clear(struct progress *progress)
+{
+	if (progress->fd >= 0 && progress->drawn)
+		put(progress->fd, "\r\033[K", 4);
+	progress->drawn = false;
+}

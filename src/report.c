@@ -1,0 +1,66 @@
+#include "config.h"
+#include "report.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+static const char *utc(char *buffer, size_t size, int64_t seconds)
+{
+	time_t t = (time_t)seconds;
+	struct tm tm;
+
+	if (!gmtime_r(&t, &tm) || !strftime(buffer, size, "%Y-%m-%dT%H:%MZ", &tm))
+		snprintf(buffer, size, "%lld", (long long)seconds);
+	return buffer;
+}
+
+char *report_merged(char *buffer, size_t size, const char *rel,
+		    const struct merge_result *result, bool dry, bool hold)
+{
+	char path[LOG_PATH_SIZE], from[32], to[32], took[80] = "";
+
+	if (!dry)
+		snprintf(took, sizeof(took), " ms=%.1f", (double)result->took_ns / 1e6);
+	if (!dry && hold)
+		snprintf(took + strlen(took), sizeof(took) - strlen(took), " hold_us=%.1f",
+			 (double)result->hold_ns / 1e3);
+	snprintf(buffer, size, "%s cells=%llu seam=0 from=%s to=%s%s source=%u file=%s",
+		 dry ? "would merge" : "merged", (unsigned long long)result->cells,
+		 utc(from, sizeof(from), result->from), utc(to, sizeof(to), result->to), took,
+		 result->source, log_escape(path, sizeof(path), rel));
+	return buffer;
+}
+
+char *report_refused(char *buffer, size_t size, const char *word, const char *rel,
+		     const char *reason)
+{
+	char path[LOG_PATH_SIZE], why[sizeof(((struct reason *)0)->text) * 4];
+
+	log_escape(why, sizeof(why), reason);
+	for (char *c = why; *c; c++)
+		if (*c == '"')
+			*c = '\'';      /* the value itself stands in quotes */
+	snprintf(buffer, size, "%s reason=\"%s\" file=%s", word, why,
+		 log_escape(path, sizeof(path), rel));
+	return buffer;
+}
+
+char *report_sums_text(char *buffer, size_t size, const struct report_sums *sums, double seconds)
+{
+	snprintf(buffer, size,
+		 "%zu merged, %zu unchanged, %zu skipped, %zu failed; %llu cells filled in %.2f s",
+		 sums->merged, sums->unchanged, sums->skipped, sums->failed,
+		 (unsigned long long)sums->cells, seconds);
+	return buffer;
+}
+
+char *report_sums_json(char *buffer, size_t size, const struct report_sums *sums, double seconds)
+{
+	snprintf(buffer, size,
+		 "{\"merged\":%zu,\"unchanged\":%zu,\"skipped\":%zu,\"failed\":%zu,"
+		 "\"cells\":%llu,\"seconds\":%.3f}",
+		 sums->merged, sums->unchanged, sums->skipped, sums->failed,
+		 (unsigned long long)sums->cells, seconds);
+	return buffer;
+}

@@ -1,0 +1,31 @@
+/* report: what came of a file, in the words that syslog and the terminal share, and the sums. */
+#ifndef REPORT_H
+#define REPORT_H
+
+#include "log.h"
+#include "merge.h"
+
+#define REPORT_SIZE (LOG_PATH_SIZE + 1024)
+
+/* "merged cells=… seam=0 from=… to=… ms=… source=… file=…" (`dry`: "would merge cells=…");
+ * with `hold`, hold_us= after ms=.  Returns `buffer`. */
+char *report_merged(char *buffer, size_t size, const char *rel,
+		    const struct merge_result *result, bool dry, bool hold);
+/* "refused reason="…" file=…", or any other word in place of refused. */
+char *report_refused(char *buffer, size_t size, const char *word, const char *rel,
+		     const char *reason);
+
+struct report_sums {
+	size_t merged, unchanged, skipped, failed;
+	size_t named;           /* files with a refusal, those merged in part included */
+	uint64_t cells;
+	uint64_t bytes;         /* read and written */
+};
+
+/* "12 merged, 3 unchanged, 1 skipped, 0 failed; 517341 cells filled in 0.41 s" */
+char *report_sums_text(char *buffer, size_t size, const struct report_sums *sums,
+		       double seconds);
+char *report_sums_json(char *buffer, size_t size, const struct report_sums *sums,
+		       double seconds);
+
+#endif

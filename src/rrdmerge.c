@@ -1,0 +1,539 @@
+/* rrdmerge: one pair of files or two trees, now, without a daemon. */
+#include "config.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "hold.h"
+#include "log.h"
+#include "progress.h"
+#include "report.h"
+#include "worker.h"
+
+enum { EXIT_MERGED = 0, EXIT_REFUSED = 1, EXIT_USAGE = 2 };
+
+#define JOBS_MAX 64
+#define DRAW_MS 100
+#define SAMPLES_MAX 256         /* live files to look for where nothing matches */
+#define TORN_TRIES 5            /* some four seconds for a source that is being written */
+#define BUSY_SAID 6             /* the try at which a busy file is worth a line */
+
+struct options {
+	bool dry_run, verbose, json;
+	unsigned jobs;
+	const char *old, *new;
+};
+
+/* What the worker threads and the ticking thread share. */
+struct run {
+	const struct options *options;
+	struct merge_site site;
+	struct queue *queue;
+	const char *pair;               /* two files: what NEW was called, else NULL */
+	char *live_dir, *live_name;     /* two files: NEW's directory and name; else NULL */
+
+	pthread_mutex_t lock;           /* for all below, and for writing a line */
+	struct report_sums sums;
+	struct progress progress;
+	size_t found, done;             /* files */
+	bool lease_said, interrupted;
+	size_t future;
+	char *future_first;
+	char *sample[SAMPLES_MAX];
+	size_t samples;
+};
+
+/* ---- lines ---- */
+
+/* Caller holds run->lock. */
+static void say_refused(struct run *run, const char *word, const char *rel, const char *reason)
+{
+	char line[REPORT_SIZE];
+
+	progress_clear(&run->progress);
+	log_message(LOG_ERR, "%s", report_refused(line, sizeof(line), word, rel, reason));
+}
+
+/* Caller holds run->lock. */
+static void say_merged(struct run *run, const char *rel, const struct merge_result *result)
+{
+	char line[REPORT_SIZE];
+	bool dry = run->options->dry_run;
+
+	if (!dry && !run->options->verbose)
+		return;
+	progress_clear(&run->progress);
+	/* stdout belongs to the JSON object, where one was asked for. */
+	fprintf(run->options->json ? stderr : stdout, "%s\n",
+		report_merged(line, sizeof(line), rel, result, dry, true));
+}
+
+/* Caller holds run->lock. */
+static void say_once(struct run *run, const char *rel, const struct merge_result *result)
+{
+	if (result->no_lease && !run->lease_said) {
+		run->lease_said = true;
+		progress_clear(&run->progress);
+		log_message(LOG_WARNING, "%s: writing under a short lock instead; an update that "
+			    "meets it is lost, so stop what writes these files until this is done",
+			    result->lease_why.text);
+	}
+	if (result->future && !run->future++)
+		run->future_first = strdup(rel);
+}
+
+/* ---- what came of a file ---- */
+
+static void count_final(struct run *run, const char *rel, const struct merge_result *result)
+{
+	struct report_sums *sums = &run->sums;
+
+	run->done++;
+	switch (result->outcome) {
+	case MERGE_MERGED:
+		sums->merged++;
+		say_merged(run, rel, result);
+		break;
+	case MERGE_UNCHANGED:
+		sums->unchanged++;
+		break;
+	case MERGE_SKIPPED:
+	case MERGE_GONE:
+		sums->skipped++;
+		break;
+	default:
+		sums->failed++;
+		break;
+	}
+	if (result->outcome >= MERGE_FAILED || result->partial) {
+		if (result->outcome != MERGE_GONE) {
+			sums->named++;
+			say_refused(run, "refused", rel, result->why.text);
+		}
+	}
+}
+
+static void on_file(const char *path, const struct merge_result *result, unsigned tries,
+		    bool will_retry, void *arg)
+{
+	struct run *run = arg;
+	const char *rel = run->pair ? run->pair : path;
+
+	pthread_mutex_lock(&run->lock);
+	run->sums.cells += result->cells;
+	run->sums.bytes += result->bytes;
+	say_once(run, rel, result);
+	if (!will_retry)
+		count_final(run, rel, result);
+	else if (tries == BUSY_SAID)
+		say_refused(run, "busy", rel, result->why.text);
+	pthread_mutex_unlock(&run->lock);
+}
+
+static void refuse_entry(struct run *run, const char *rel, const char *reason)
+{
+	pthread_mutex_lock(&run->lock);
+	run->found++;
+	run->done++;
+	run->sums.failed++;
+	run->sums.named++;
+	say_refused(run, "refused", rel, reason);
+	pthread_mutex_unlock(&run->lock);
+}
+
+static int on_entry(const char *rel, enum io_kind kind, void *arg)
+{
+	struct run *run = arg;
+
+	if (kind == IO_LINK_TO_DIR) {
+		refuse_entry(run, rel, "is a symbolic link to a directory, which is not followed");
+		return 0;
+	}
+	if (kind == IO_DIR || !io_is_rrd_name(rel))
+		return 0;
+	if (kind != IO_FILE) {
+		refuse_entry(run, rel, kind == IO_LINK ? "is a symbolic link, which is not followed"
+				: "is a FIFO, a socket or a device, not a regular file");
+		return 0;
+	}
+	pthread_mutex_lock(&run->lock);
+	run->found++;
+	if (run->samples < SAMPLES_MAX) {
+		run->sample[run->samples] = strdup(rel);
+		if (run->sample[run->samples])
+			run->samples++;
+	}
+	bool stop = run->interrupted;
+	pthread_mutex_unlock(&run->lock);
+	return stop ? 1 : queue_put(run->queue, QUEUE_FILE, rel, QUEUE_NOW, 0);
+}
+
+static void on_unreadable(const char *rel, int error, void *arg)
+{
+	struct reason why;
+
+	reason_errno(&why, error, "directory cannot be read");
+	refuse_entry(arg, *rel ? rel : ".", why.text);
+}
+
+/* ---- the run ---- */
+
+/* Draws, and waits for signals: SIGUSR1 is main's, to end. */
+static void *tick(void *arg)
+{
+	struct run *run = arg;
+	struct timespec pause = { 0, DRAW_MS * 1000000L };
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGHUP);
+	sigaddset(&set, SIGUSR1);
+	for (;;) {
+		int got = sigtimedwait(&set, NULL, &pause);
+
+		if (got == SIGUSR1)
+			return NULL;
+		pthread_mutex_lock(&run->lock);
+		if (got > 0) {
+			run->interrupted = true;
+			queue_stop(run->queue);
+		}
+		progress_draw(&run->progress, run->done, run->found, run->sums.bytes);
+		pthread_mutex_unlock(&run->lock);
+	}
+}
+
+static void block_signals(void)
+{
+	sigset_t set;
+
+	hold_prepare();
+	signal(SIGPIPE, SIG_IGN);
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGHUP);
+	sigaddset(&set, SIGUSR1);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+}
+
+static int feed(struct run *run)
+{
+	if (run->pair) {
+		run->found = 1;
+		return queue_put(run->queue, QUEUE_FILE, run->live_name, QUEUE_NOW, 0);
+	}
+	int root = io_open_root(run->site.live);
+	if (root < 0)
+		return root;
+	int r = io_walk(root, "", on_entry, on_unreadable, run);
+	close(root);
+	return r < 0 ? r : 0;
+}
+
+static int work_all(struct run *run)
+{
+	const struct worker_calls calls = { .file = on_file };
+	const struct worker_options options = {
+		.threads = run->pair ? 1 : run->options->jobs,
+		.torn_tries = TORN_TRIES,
+	};
+	struct worker_pool *pool;
+	pthread_t ticker;
+
+	int r = worker_start(&options, &run->site, run->queue, &calls, run, &pool);
+	if (r)
+		return r;
+	r = -pthread_create(&ticker, NULL, tick, run);
+	if (r) {
+		queue_stop(run->queue);
+		worker_join(pool);
+		return r;
+	}
+	r = feed(run);
+	if (r)
+		queue_stop(run->queue);
+	else
+		queue_end(run->queue);
+	worker_join(pool);
+	pthread_kill(ticker, SIGUSR1);
+	pthread_join(ticker, NULL);
+	progress_clear(&run->progress);
+	return r;
+}
+
+/* ---- arguments ---- */
+
+static void split(const char *path, char **ret_dir, char **ret_name)
+{
+	const char *slash = strrchr(path, '/');
+
+	*ret_name = strdup(slash ? slash + 1 : path);
+	*ret_dir = !slash ? strdup(".") : slash == path ? strdup("/")
+						       : strndup(path, (size_t)(slash - path));
+}
+
+/* Two files: NEW's directory is the live tree, OLD the one source in its own. */
+static int prepare_pair(struct run *run)
+{
+	char *old_dir = NULL, *old_name = NULL;
+	int r = -ENOMEM;
+
+	split(run->options->old, &old_dir, &old_name);
+	split(run->options->new, &run->live_dir, &run->live_name);
+	if (old_dir && old_name && run->live_dir && run->live_name)
+		r = source_add(&run->site.sources, old_dir, old_name);
+	run->site.live = run->live_dir;
+	run->pair = run->options->new;
+	free(old_dir);
+	free(old_name);
+	return r;
+}
+
+static int prepare_trees(struct run *run)
+{
+	const struct options *o = run->options;
+	char old[LOG_PATH_SIZE], new[LOG_PATH_SIZE];
+	int r = io_relate(o->old, o->new);
+
+	log_escape(old, sizeof(old), o->old);
+	log_escape(new, sizeof(new), o->new);
+	if (r < 0) {
+		log_message(LOG_ERR, "%s and %s cannot be compared: %s; nothing was changed", old,
+			    new, strerror(-r));
+		return -EINVAL;
+	}
+	if (r != IO_APART) {
+		log_message(LOG_ERR, r == IO_SAME ? "%s and %s are the same tree; nothing was changed"
+			    : r == IO_INSIDE ? "%s lies inside %s; nothing was changed"
+					     : "%s holds %s inside it; nothing was changed", old, new);
+		return -EINVAL;
+	}
+	run->site.live = o->new;
+	return source_add(&run->site.sources, o->old, NULL);
+}
+
+/* Both files, or both directories?  Says what is wrong and returns -EINVAL. */
+static int prepare(struct run *run)
+{
+	const char *path[2] = { run->options->old, run->options->new };
+	char shown[2][LOG_PATH_SIZE];
+	struct stat st[2];
+	int r;
+
+	for (int i = 0; i < 2; i++) {
+		log_escape(shown[i], sizeof(shown[i]), path[i]);
+		if (stat(path[i], &st[i]) && lstat(path[i], &st[i])) {
+			log_message(LOG_ERR, "%s: %s; nothing was changed", shown[i],
+				    strerror(errno));
+			return -EINVAL;
+		}
+	}
+	bool trees = S_ISDIR(st[0].st_mode);
+	if (trees != !!S_ISDIR(st[1].st_mode)) {
+		log_message(LOG_ERR, "%s is %s and %s is %s: give two files or two directories",
+			    shown[0], trees ? "a directory" : "a file", shown[1],
+			    trees ? "a file" : "a directory");
+		return -EINVAL;
+	}
+	r = trees ? prepare_trees(run) : prepare_pair(run);
+	if (r == -ENOMEM)
+		log_message(LOG_ERR, "out of memory");
+	return r;
+}
+
+static void usage(FILE *to)
+{
+	fputs("usage: rrdmerge [-nv] [-j N] [--json] OLD NEW\n"
+	      "\n"
+	      "Gives NEW, an RRD file or a tree of them that may be in use, the history that OLD,\n"
+	      "the same from a backup, holds.  Known values are never changed; OLD is only read.\n"
+	      "\n"
+	      "  -n, --dry-run   change nothing, say what would be done\n"
+	      "  -v, --verbose   a line for each file that is merged\n"
+	      "  -j, --jobs N    threads, 1 to 64 (the number of processors, at most 4)\n"
+	      "      --json      the sums as one JSON object on standard output\n"
+	      "  -h, --help      this text\n"
+	      "  -V, --version   the version\n"
+	      "\n"
+	      "Exit status: 0 all merged or nothing to do; 1 a file was refused or failed, each\n"
+	      "named on standard error; 2 usage, or not one file of NEW has a counterpart.\n", to);
+}
+
+static bool parse_jobs(const char *text, unsigned *ret)
+{
+	char *end;
+
+	errno = 0;
+	long n = strtol(text, &end, 10);
+	if (errno || end == text || *end || n < 1 || n > JOBS_MAX ||
+	    strspn(text, "0123456789") != strlen(text))
+		return false;
+	*ret = (unsigned)n;
+	return true;
+}
+
+static char *without_slashes(char *path)
+{
+	size_t len = strlen(path);
+
+	/* "dir/" is the directory; "file/" must stay the error that it is. */
+	while (len > 1 && path[len - 1] == '/') {
+		struct stat st;
+
+		if (stat(path, &st) || !S_ISDIR(st.st_mode))
+			break;
+		path[--len] = '\0';
+	}
+	return path;
+}
+
+/* -1: go on; else the exit status. */
+static int parse(int argc, char **argv, struct options *o)
+{
+	static const struct option longs[] = {
+		{ "dry-run", no_argument, NULL, 'n' },
+		{ "verbose", no_argument, NULL, 'v' },
+		{ "jobs", required_argument, NULL, 'j' },
+		{ "json", no_argument, NULL, 'J' },
+		{ "help", no_argument, NULL, 'h' },
+		{ "version", no_argument, NULL, 'V' },
+		{ NULL, 0, NULL, 0 }
+	};
+	int c;
+
+	while ((c = getopt_long(argc, argv, "nvj:hV", longs, NULL)) != -1) {
+		switch (c) {
+		case 'n':
+			o->dry_run = true;
+			break;
+		case 'v':
+			o->verbose = true;
+			break;
+		case 'J':
+			o->json = true;
+			break;
+		case 'j':
+			if (parse_jobs(optarg, &o->jobs))
+				break;
+			log_message(LOG_ERR, "-j, --jobs: %s is no number from 1 to %d", optarg,
+				    JOBS_MAX);
+			return EXIT_USAGE;
+		case 'h':
+			usage(stdout);
+			return fflush(stdout) ? EXIT_REFUSED : EXIT_MERGED;
+		case 'V':
+			printf("rrdmerge %s\n", PACKAGE_VERSION);
+			return fflush(stdout) ? EXIT_REFUSED : EXIT_MERGED;
+		default:
+			usage(stderr);
+			return EXIT_USAGE;
+		}
+	}
+	if (argc - optind != 2 || !*argv[optind] || !*argv[optind + 1]) {
+		log_message(LOG_ERR, "give two files or two directories: OLD, the backup, and NEW");
+		usage(stderr);
+		return EXIT_USAGE;
+	}
+	o->old = without_slashes(argv[optind]);
+	o->new = without_slashes(argv[optind + 1]);
+	return -1;
+}
+
+/* ---- the end ---- */
+
+/* Not one live file has a counterpart: most likely a path is one level off. */
+static void say_no_counterpart(struct run *run)
+{
+	char shown[LOG_PATH_SIZE], better[LOG_PATH_SIZE];
+	const struct source *source = &run->site.sources.source[0];
+	char *path = source_suggest(source, run->site.live, run->sample, run->samples);
+
+	log_escape(shown, sizeof(shown), source->path);
+	if (path)
+		log_message(LOG_ERR, "no file has a counterpart in %s; did you mean %s", shown,
+			    log_escape(better, sizeof(better), path));
+	else
+		log_message(LOG_ERR, "no file has a counterpart in %s, nor one or two levels up or "
+			    "down from it; is it the right backup?", shown);
+	free(path);
+}
+
+static int conclude(struct run *run, double seconds)
+{
+	const struct report_sums *sums = &run->sums;
+	char text[256], path[LOG_PATH_SIZE];
+	int status = sums->failed || sums->named ? EXIT_REFUSED : EXIT_MERGED;
+
+	if (run->future)
+		log_message(LOG_WARNING, "%zu files with a last_update in the future: is a clock "
+			    "wrong?  The first: %s", run->future,
+			    log_escape(path, sizeof(path), run->future_first ? run->future_first
+									     : "?"));
+	if (run->interrupted) {
+		log_message(LOG_ERR, "interrupted; %zu files were not looked at; what was merged "
+			    "stays, run again for the rest", run->found - run->done);
+		status = EXIT_REFUSED;
+	} else if (run->samples && sums->skipped == run->found) {
+		say_no_counterpart(run);
+		status = EXIT_USAGE;
+	} else if (!run->found) {
+		log_message(LOG_WARNING, "no *.rrd in %s: nothing to do",
+			    log_escape(path, sizeof(path), run->site.live));
+	}
+	puts(run->options->json ? report_sums_json(text, sizeof(text), sums, seconds)
+				: report_sums_text(text, sizeof(text), sums, seconds));
+	if (fflush(stdout) || ferror(stdout)) {
+		log_message(LOG_ERR, "cannot write to standard output: %s", strerror(errno));
+		if (status == EXIT_MERGED)
+			status = EXIT_REFUSED;
+	}
+	return status;
+}
+
+int main(int argc, char **argv)
+{
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	struct options options = { .jobs = cpus < 1 ? 1 : cpus > 4 ? 4 : (unsigned)cpus };
+	struct run run = { .options = &options, .lock = PTHREAD_MUTEX_INITIALIZER };
+	uint64_t started = io_now_ns();
+
+	log_open("rrdmerge", LOG_TO_STDERR, LOG_USER);
+	int status = parse(argc, argv, &options);
+	if (status >= 0)
+		return status;
+	status = EXIT_USAGE;
+	run.site.dry_run = options.dry_run;
+	progress_start(&run.progress, STDERR_FILENO);
+	block_signals();
+	if (prepare(&run))
+		goto out;
+	run.queue = queue_new();
+	int r = run.queue ? work_all(&run) : -ENOMEM;
+	if (r) {
+		log_message(LOG_ERR, "cannot go on: %s; what was merged stays, run again for the rest",
+			    strerror(-r));
+		status = EXIT_REFUSED;
+		goto out;
+	}
+	status = conclude(&run, (double)(io_now_ns() - started) / 1e9);
+out:
+	queue_free(run.queue);
+	source_set_free(&run.site.sources);
+	for (size_t i = 0; i < run.samples; i++)
+		free(run.sample[i]);
+	free(run.future_first);
+	free(run.live_dir);
+	free(run.live_name);
+	log_close();
+	return status;
+}
