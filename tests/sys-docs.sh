@@ -16,11 +16,11 @@ for page in rrdmerge.1 rrdmergd.8 rrdmergd.conf.5; do
 	mandoc -T lint -W warning "$man/$page" || fail "$page: not clean"
 done
 
-# The options that --help shows, as words: -n, --dry-run ...
+# The options that --help shows, as words: -n, --dry-run ...  (not [-nv] of the usage line)
 options_of()
 {
-	"$1" --help | grep -oE '(^|[][ ,|(])--?[A-Za-z][A-Za-z-]*' | grep -oE -- '--?[A-Za-z-]+' |
-		sort -u
+	"$1" --help | grep -oE '(^|[][ ,|(])-(-[A-Za-z-]+|[A-Za-z])([][ ,|)=]|$)' |
+		grep -oE -- '--?[A-Za-z-]+' | sort -u
 }
 
 # The lines that define something: a page rendered as plain text, and of it the tags.
