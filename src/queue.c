@@ -38,6 +38,7 @@ struct queue {
 	bool ended, stopped;
 	void *index;            /* tsearch(3): struct item by key */
 	size_t items;           /* in the index */
+	size_t scans_in_flight; /* of them, not QUEUE_FILE */
 	struct item **heap;     /* binary heap, the first due on top */
 	size_t queued, capacity;
 	uint64_t sequence;
@@ -298,6 +299,8 @@ bool queue_take(struct queue *queue, struct queue_job *ret)
 			.tries = item->tries,
 			.item = item,
 		};
+		if (item->key.kind != QUEUE_FILE)
+			queue->scans_in_flight++;
 		item->flags = 0;
 		item->put_meanwhile = false;
 		/* The next is for somebody else, to take it or to wait for its time. */
@@ -314,6 +317,8 @@ void queue_done(struct queue *queue, struct queue_job *job, bool again, uint64_t
 
 	pthread_mutex_lock(&queue->mutex);
 	assert(item && item->place == NOT_QUEUED);
+	if (item->key.kind != QUEUE_FILE)
+		queue->scans_in_flight--;
 	if (again) {
 		if (!item->put_meanwhile || due_ns < item->due_ns)
 			set_due(queue, item, due_ns);
@@ -362,9 +367,13 @@ struct queue_count queue_count(struct queue *queue)
 	pthread_mutex_lock(&queue->mutex);
 	now = now_ns();
 	for (size_t i = 0; i < queue->queued; i++) {
-		if (queue->heap[i]->due_ns <= now)
-			count.due++;
+		if (queue->heap[i]->due_ns > now)
+			continue;
+		count.due++;
+		if (queue->heap[i]->key.kind != QUEUE_FILE)
+			count.scans++;
 	}
+	count.scans += queue->scans_in_flight;
 	count.later = queue->queued - count.due;
 	count.in_flight = queue->items - queue->queued;
 	pthread_mutex_unlock(&queue->mutex);

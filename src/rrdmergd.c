@@ -1,0 +1,124 @@
+/* rrdmergd: gives every RRD of a live tree its history back from a backup, as it appears. */
+#include "config.h"
+
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "conf.h"
+#include "daemon.h"
+#include "log.h"
+
+enum { EXIT_USAGE = 2 };
+
+struct options {
+	const char *file;
+	bool test, log_stderr, once;
+};
+
+static void usage(FILE *to)
+{
+	fprintf(to,
+		"usage: rrdmergd [-f FILE] [-t] [-e] [--once]\n"
+		"\n"
+		"Watches the live RRD files and gives each its history back from the backup.\n"
+		"Runs in the foreground and tells syslog (ident rrdmergd) what it does.\n"
+		"\n"
+		"  -f, --file FILE    the configuration (%s/rrdmergd.conf)\n"
+		"  -t, --test-config  check the configuration and exit\n"
+		"  -e, --log-stderr   log to standard error as well\n"
+		"      --once         merge what is there and exit\n"
+		"  -h, --help         this text\n"
+		"  -V, --version      the version\n"
+		"\n"
+		"Exit status: 0 all merged or nothing to do; 1 a file was refused or failed;\n"
+		"2 usage or configuration.\n", SYSCONFDIR);
+}
+
+/* -1: go on; else the exit status. */
+static int parse(int argc, char **argv, struct options *o)
+{
+	static const struct option longs[] = {
+		{ "file", required_argument, NULL, 'f' },
+		{ "test-config", no_argument, NULL, 't' },
+		{ "log-stderr", no_argument, NULL, 'e' },
+		{ "once", no_argument, NULL, 'o' },
+		{ "help", no_argument, NULL, 'h' },
+		{ "version", no_argument, NULL, 'V' },
+		{ NULL, 0, NULL, 0 }
+	};
+	int c;
+
+	while ((c = getopt_long(argc, argv, "f:tehV", longs, NULL)) != -1) {
+		switch (c) {
+		case 'f':
+			o->file = optarg;
+			break;
+		case 't':
+			o->test = true;
+			break;
+		case 'e':
+			o->log_stderr = true;
+			break;
+		case 'o':
+			o->once = true;
+			break;
+		case 'h':
+			usage(stdout);
+			return fflush(stdout) ? 1 : 0;
+		case 'V':
+			printf("rrdmergd %s\n", PACKAGE_VERSION);
+			return fflush(stdout) ? 1 : 0;
+		default:
+			usage(stderr);
+			return EXIT_USAGE;
+		}
+	}
+	if (optind < argc) {
+		fprintf(stderr, "rrdmergd: what is %s?  It takes options only\n", argv[optind]);
+		usage(stderr);
+		return EXIT_USAGE;
+	}
+	return -1;
+}
+
+static void say(int priority, const char *message, void *arg)
+{
+	(void)arg;
+	log_message(priority, "%s", message);
+}
+
+int main(int argc, char **argv)
+{
+	struct options options = { .file = SYSCONFDIR "/rrdmergd.conf" };
+	struct conf conf = { 0 };
+	int status = parse(argc, argv, &options);
+
+	if (status >= 0)
+		return status;
+	/* What is wrong at the start is seen by whoever starts it, and by who reads the log. */
+	log_open("rrdmergd", options.test ? LOG_TO_STDERR : LOG_TO_STDERR | LOG_TO_SYSLOG,
+		 LOG_DAEMON);
+	if (conf_read(options.file, &conf, say, NULL)) {
+		log_close();
+		return EXIT_USAGE;
+	}
+	if (options.test) {
+		log_message(LOG_NOTICE, "%s: the configuration is sound", options.file);
+		status = 0;
+	} else {
+		unsigned targets = LOG_TO_SYSLOG;
+
+		/* Where no syslog listens, nobody would hear. */
+		if (options.log_stderr || access("/dev/log", W_OK))
+			targets |= LOG_TO_STDERR;
+		log_close();
+		log_open("rrdmergd", targets, conf.facility);
+		status = daemon_run(&conf, options.once);
+	}
+	conf_free(&conf);
+	log_close();
+	return status;
+}
