@@ -34,6 +34,7 @@ trap 'rm -rf "$dir"' EXIT
 
 # ---- the methods: each is given the backup and the live tree ----
 
+run_new() { cp -r "$dir/backup" "$dir/new"; }
 run_cp() { cp -r "$dir/backup/." "$dir/live/"; }
 run_j1() { "$rrdmerge" -j1 "$dir/backup" "$dir/live" >"$dir/out"; }
 run_j2() { "$rrdmerge" -j2 "$dir/backup" "$dir/live" >"$dir/out"; }
@@ -73,7 +74,7 @@ run_dump() {
 # ---- measuring ----
 
 fresh() {
-	rm -rf "$dir/live"
+	rm -rf "$dir/live" "$dir/new"
 	cp -r "$dir/pristine" "$dir/live"
 	sync
 	find "$dir/backup" "$dir/live" -type f -exec cat {} + >/dev/null
@@ -149,7 +150,7 @@ while read -r file; do
 		die "$file is not as it must be: $(cat "$dir/judged")"
 done <"$dir/sample"
 
-methods=(cp j1 j2 create dump)
+methods=(cp new j1 j2 create dump)
 for ((round = 0; round < runs; round++)); do
 	for ((i = 0; i < ${#methods[@]}; i++)); do
 		method=${methods[(i + round) % ${#methods[@]}]}
@@ -168,6 +169,7 @@ Linux $(uname -r), $(df --output=fstype "$dir" | tail -n 1), rrdtool $(rrdtool -
 | method | files | seconds, median (min to max) | files/s | MB/s of backup | times cp -r |
 |---|---|---|---|---|---|
 $(row cp 'cp -r of the backup over the live tree')
+$(row new 'cp -r of the backup into a new directory')
 $(row j1 'rrdmerge -j1')
 $(row j2 'rrdmerge -j2')
 $(row create 'rrdtool create --template --source --source, one process')

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #define SHOWN 8         /* differences printed of one file */
+#define HANGS 900       /* seconds after which a program that hangs is ended */
 #define READONLY 1      /* rrdtool src/rrd_tool.h, RRD_READONLY: not in the installed headers */
 
 /* rrd_open is marked as librrd's own business; for its own reading of a header there is no other
@@ -534,6 +535,7 @@ struct oracle_summary oracle_run(const char *const *argv, const char *dir)
 	if (pid == 0) {
 		if (!freopen(out, "w", stdout) || !freopen(err, "w", stderr))
 			_exit(126);
+		alarm(HANGS);
 		execv(argv[0], (char *const *)(uintptr_t)argv);
 		_exit(127);
 	}
