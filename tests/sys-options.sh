@@ -124,31 +124,55 @@ want_silent_err
 want_no_out $'\r'
 
 if command -v script >/dev/null && script -qec true /dev/null >/dev/null 2>&1 </dev/null; then
+	columns=80
 	# on_terminal FILE COMMAND: what COMMAND writes to the terminal goes to FILE.
 	on_terminal() {
-		script -qec "stty cols 80 2>/dev/null; $2" /dev/null >"$1" 2>&1 </dev/null
+		script -qefc "stty cols $columns; timeout 100 $2" /dev/null >"$1" 2>&1 </dev/null
+	}
+	states() {      # what stood on the terminal's line, one state after the other
+		tr '\r' '\n' <terminal | sed 's/\x1b\[[0-9;?]*[A-Za-z]//g'
+	}
+	# held COMMAND: the same with a live file held open until a bar is seen; so there is
+	# one, however fast the rest goes.
+	held() {
+		local job
+
+		exec 9<new/1.rrd
+		: >terminal
+		on_terminal terminal "$1" 9<&- &
+		job=$!
+		wait_for "states | grep -aqE '[0-9] ?%'" 60 || fail "no bar on a terminal: $1"
+		exec 9<&-
+		wait $job
+		rc=$? last="$1"
+		: >err
 	}
 
 	# stderr is the terminal, stdout a file.
-	site 1500
-	on_terminal terminal "'$rrdmerge' -j 1 old new >out"
-	rc=$? last="rrdmerge on a terminal" && : >err
+	site 200
+	held "'$rrdmerge' -j 1 old new >out"
 	want_rc 0
-	want_summary 1500 0 0 0
+	want_summary 200 0 0 0
 	want_no_out $'\r'
-	if grep -aq $'\r' terminal && grep -aqE '[0-9] ?%' terminal; then pass "a bar"; else
-		fail "no progress bar on a terminal"; head -c 2000 terminal | cat -v; fi
-	# Rate and time left are in it.
-	if grep -aqE '[0-9](\.[0-9]+)? ?(files|MB|M)?/s' terminal &&
-	   grep -aqE '[0-9]:[0-9]{2}' terminal; then pass "rate and time left"; else
-		fail "no rate or no time left"; head -c 2000 terminal | cat -v; fi
-	# Each of its states fits on a line, and it is gone or ended when the program ends.
-	if tr '\r' '\n' <terminal | sed 's/\x1b\[[0-9;?]*[A-Za-z]//g' | awk 'length > 80' | grep -q .; then
-		fail "the bar is wider than the terminal"; else pass "80 columns"; fi
-	if tail -c 1 terminal | grep -qE '^.?$' && [ "$(tail -c 3 terminal | tr -d '\n')" != "" ] &&
-	   tail -c 200 terminal | tr -d '\n' | grep -aqE '(\r *|\x1b\[[0-9]*K\r?)$' ||
-	   [ "$(tail -c 1 terminal | od -An -c | tr -d ' ')" = '\n' ]; then pass "ends clean"; else
-		fail "the bar leaves the cursor amid a line"; tail -c 200 terminal | cat -v; fi
+	if states | grep -aqE '[0-9](\.[0-9]+)? ?(files|MB)/s' &&
+	   states | grep -aqE '[0-9]:[0-9]{2}'; then pass "rate and time left"; else
+		fail "no rate or no time left"; cat -v terminal | head -c 2000; fi
+	# When the program ends, the bar is gone or its line is ended.
+	case $(tail -c 4 terminal; echo .) in
+	*$'\n.' | $'\r\e[K.') pass "ends clean" ;;
+	*) fail "the bar leaves the cursor amid a line"; tail -c 200 terminal | cat -v ;;
+	esac
+
+	# It fits the terminal, a narrow one too: a line that wraps cannot be drawn again.
+	for columns in 120 80 60 40 20; do
+		site 200
+		held "'$rrdmerge' old new >out"
+		if [ "$(states | awk -v w=$columns 'length > w' | grep -vc busy)" = 0 ]; then
+			pass "$columns columns"; else
+			fail "the bar is wider than a terminal of $columns columns"
+			states | awk -v w=$columns 'length > w' | head -n 2; fi
+	done
+	columns=80
 
 	# stdout is the terminal, stderr is not: no bar.
 	site 300
@@ -159,22 +183,21 @@ if command -v script >/dev/null && script -qec true /dev/null >/dev/null 2>&1 </
 
 	# Both: the last line on the terminal is the summary, whole.
 	site 300
-	on_terminal terminal "'$rrdmerge' old new"
-	if tr -d '\r' <terminal | sed 's/\x1b\[[0-9;?]*[A-Za-z]//g' | tail -n 1 |
-	   grep -qE '300 merged, 0 unchanged, 0 skipped, 0 failed; [0-9]+ cells filled in [0-9.]+ s$'
+	held "'$rrdmerge' old new"
+	if states | grep -v '^$' | tail -n 1 | grep -qE '^300 merged, 0 unchanged, 0 skipped, 0 failed; [0-9]+ cells filled in [0-9.]+ s$'
 	then pass "summary"; else fail "no summary on the terminal"; tail -c 300 terminal | cat -v; fi
 
 	# A refusal is a line of its own, not the rest of a bar.
 	site 300
 	printf x >old/150.rrd
-	on_terminal terminal "'$rrdmerge' old new >out"
-	if tr '\r' '\n' <terminal | sed 's/\x1b\[[0-9;?]*[A-Za-z]//g' |
-	   grep -aqE '^rrdmerge: (refused|failed) reason=".*" file=150.rrd *$'; then pass "refusal"; else
+	held "'$rrdmerge' old new >out"
+	want_rc 1
+	if states | grep -aqE '^rrdmerge: (refused|failed) reason=".*" file=150.rrd *$'; then pass "refusal"; else
 		fail "the refusal is not on a line of its own"; cat -v terminal | head -c 2000; fi
 
 	# --json on a terminal: the object is whole, the bar apart.
 	site 300
-	on_terminal terminal "'$rrdmerge' --json old new >out"
+	held "'$rrdmerge' --json old new >out"
 	want_same "--json beside a bar" "$(wc -l <out)" 1
 	want_out '^\{.*\}$'
 else

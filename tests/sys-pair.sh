@@ -5,7 +5,7 @@ need rrdtool perl
 need_programs "$rrdmerge"
 cd "$work" || exit 99
 
-seconds='[0-9]+\.[0-9]{2}'
+seconds='[0-9]+(\.[0-9]+)?'
 
 make_pair base-old.rrd base-new.rrd || exit 99
 expected=$(known base-old.rrd)  # nothing of it is in base-new.rrd, and all of it fits
@@ -231,6 +231,17 @@ rrdtool create old.rrd --start $T0 --step 60 $a $r1 || exit 99
 run "$rrdmerge" old.rrd new.rrd
 want_rc 0
 want_summary 0 1 0 0 0
+
+# A last_update in the future is said: some clock is wrong. The merge is made all the same.
+rm -f old.rrd new.rrd
+ahead=$((($(date +%s) + 3 * 86400 - T0) / 60))
+make_rrd old.rrd $((ahead - 60)) $((ahead - 40)) $a $r1 &&
+make_rrd new.rrd $((ahead - 30)) $ahead $a $r1 || exit 99
+cp new.rrd before.rrd
+run "$rrdmerge" old.rrd new.rrd
+want_rc 0
+want_err 'future.*new\.rrd'
+want_merged old.rrd before.rrd new.rrd
 
 # ---- files of older versions, of this kind of machine ----
 

@@ -63,6 +63,10 @@ site() {
 	put base-old.rrd old backup-only.rrd
 	put base-old.rrd old only-backup-dir/x.rrd
 	mkdir new/empty old/empty
+	# What is no RRD by its name is nobody's business, whatever it is.
+	ln -s nothing new/link.xml
+	ln -s web01/PING.rrd new/link.rrdold
+	mkfifo new/fifo.xml
 }
 
 count=${#names[@]}
@@ -250,6 +254,64 @@ elif [ "$(id -u)" != 0 ]; then
 	want_rc 0
 	want_summary "$count" 0 2 0
 	chmod -R u+w old
+fi
+
+# ---- a file that another process has open is waited for, and said to be busy ----
+
+site
+exec 9<new/web01/PING.rrd
+: >err
+timeout 100 "$rrdmerge" old new >out 2>err 9<&- &
+merger=$!
+wait_for "grep -q busy err" 60 || fail "a file that is open elsewhere is not said to be busy"
+kill -0 $merger 2>/dev/null || fail "a file that is open elsewhere was not waited for"
+want_err '^rrdmerge: busy reason=".*" file=web01/PING\.rrd$'
+want_same "untouched while it is open" "$(file_sum new/web01/PING.rrd)" "$new_sum"
+want_same "the others are merged meanwhile" "$(file_sum new/.hidden.rrd)" "$merged_sum"
+exec 9<&-
+wait $merger
+rc=$? last="rrdmerge with a file that was busy"
+want_rc 0
+want_summary "$count" 0 2 0 $((count * cells))
+want_same "merged when it is free" "$(file_sum new/web01/PING.rrd)" "$merged_sum"
+want_same "said once" "$(wc -l <err)" 1
+
+# Meanwhile it can be ended: what is merged stays, and the next run does the rest.
+for signal in INT TERM HUP; do
+	site
+	exec 9<new/web01/PING.rrd
+	: >err
+	# A shell without job control starts what is in the background with INT ignored.
+	perl -e '$SIG{INT} = "DEFAULT"; exec @ARGV' "$rrdmerge" old new >out 2>err 9<&- &
+	merger=$!
+	wait_for "grep -q busy err" 60 || fail "not busy"
+	kill -s $signal $merger
+	wait $merger
+	rc=$? last="rrdmerge, ended by SIG$signal"
+	exec 9<&-
+	want_rc 1
+	want_err '^rrdmerge: interrupted'
+	want_same "untouched" "$(file_sum new/web01/PING.rrd)" "$new_sum"
+	run "$rrdmerge" old new
+	want_rc 0
+	want_summary 1 $((count - 1)) 2 0 "$cells"
+done
+
+# ---- deeper than any perfdata: merged, or said not to be, but never left out in silence ----
+
+rm -rf old new
+deep=$(printf 'd/%.0s' {1..100})
+mkdir -p "old/$deep" "new/$deep"
+cp base-old.rrd "old/${deep}x.rrd"
+cp base-new.rrd "new/${deep}x.rrd"
+cp base-old.rrd old/y.rrd
+cp base-new.rrd new/y.rrd
+run "$rrdmerge" old new
+want_same "beside what is too deep" "$(file_sum new/y.rrd)" "$merged_sum"
+if [ "$rc" = 1 ]; then
+	want_err '^rrdmerge: refused reason="[^"]*deep.*" file=d/d/'
+else
+	want_same "deep down" "$(file_sum "new/${deep}x.rrd")" "$merged_sum"
 fi
 
 # ---- more files than threads, queues and descriptors like ----
