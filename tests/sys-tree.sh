@@ -45,16 +45,11 @@ put() {         # put SOURCE TREE NAME
 	mkdir -p -- "$2/$(dirname -- "$3")" && cp -- "$1" "$2/$3"
 }
 
-site() {
+make_site() {
 	local name
 
-	rm -rf old new
 	mkdir old new
-	for name in "${names[@]}"; do
-		put base-old.rrd old "$name"
-		put base-new.rrd new "$name"
-	done
-	for name in "${others[@]}"; do
+	for name in "${names[@]}" "${others[@]}"; do
 		put base-old.rrd old "$name"
 		put base-new.rrd new "$name"
 	done
@@ -67,6 +62,14 @@ site() {
 	ln -s nothing new/link.xml
 	ln -s web01/PING.rrd new/link.rrdold
 	mkfifo new/fifo.xml
+	mkdir pristine
+	mv old new pristine
+}
+
+make_site
+site() {
+	rm -rf old new
+	cp -a pristine/old pristine/new .
 }
 
 count=${#names[@]}
@@ -277,7 +280,7 @@ want_same "merged when it is free" "$(file_sum new/web01/PING.rrd)" "$merged_sum
 want_same "said once" "$(wc -l <err)" 1
 
 # Meanwhile it can be ended: what is merged stays, and the next run does the rest.
-for signal in INT TERM HUP; do
+for signal in INT TERM; do
 	site
 	exec 9<new/web01/PING.rrd
 	: >err
