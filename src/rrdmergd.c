@@ -106,8 +106,8 @@ int main(int argc, char **argv)
 		return EXIT_USAGE;
 	}
 	if (options.test) {
-		log_message(LOG_NOTICE, "%s: the configuration is sound", options.file);
-		status = 0;
+		printf("rrdmergd: %s: the configuration is sound\n", options.file);
+		status = fflush(stdout) ? 1 : 0;
 	} else {
 		unsigned targets = LOG_TO_SYSLOG;
 

@@ -179,7 +179,10 @@ static void on_unreadable(const char *rel, int error, void *arg)
 {
 	struct reason why;
 
-	reason_errno(&why, error, "directory cannot be read");
+	if (error == ELOOP)
+		reason_set(&why, "lies too deep: directories are nested without end");
+	else
+		reason_errno(&why, error, "directory cannot be read");
 	refuse_entry(arg, *rel ? rel : ".", why.text);
 }
 
