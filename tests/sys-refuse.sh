@@ -424,6 +424,7 @@ if [ -n "${program:-}" ]; then
 	denied() {
 		run $as_other "$program" old new
 		refused "$1" 'ermission denied|not permitted'
+		chmod 644 new/m.rrd
 		want_same "$1: live m.rrd is as it was" "$(file_sum new/m.rrd)" "$new_sum"
 	}
 	site; own; chmod 000 old/m.rrd; denied "an unreadable backup file"
