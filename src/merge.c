@@ -185,6 +185,24 @@ static bool read_source(struct job *job, unsigned n)
 	return true;
 }
 
+/* No source has the file.  What is no file in the first place is said all the same. */
+static void skip(struct job *job)
+{
+	struct stat st;
+
+	finish(job, MERGE_SKIPPED);
+	if (fstatat(job->root, job->request->rel, &st, AT_SYMLINK_NOFOLLOW)) {
+		if (errno == ENOENT || errno == ENOTDIR)
+			finish(job, MERGE_GONE);
+	} else if (!S_ISREG(st.st_mode)) {
+		struct reason why;
+
+		reason_set(&why, S_ISLNK(st.st_mode) ? "is a symbolic link, which is not followed"
+						     : "is not a regular file");
+		fail(job, "live", &why);
+	}
+}
+
 /* False where the job has ended. */
 static bool read_sources(struct job *job)
 {
@@ -202,7 +220,7 @@ static bool read_sources(struct job *job)
 	if (job->usable)
 		return true;
 	if (!job->why_sources.text[0]) {
-		finish(job, MERGE_SKIPPED);
+		skip(job);
 		return false;
 	}
 	finish(job, MERGE_FAILED);
