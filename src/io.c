@@ -219,9 +219,7 @@ int io_list(int root, const char *rel, io_entry_fn *entry, void *arg)
 			r = -ENOMEM;
 			break;
 		}
-		r = strlen(child) < PATH_MAX
-			    ? entry(child, kind_of(dirfd(dir), e->d_name, e->d_type), arg)
-			    : -ENAMETOOLONG;
+		r = entry(child, kind_of(dirfd(dir), e->d_name, e->d_type), arg);
 		free(child);
 		if (r)
 			break;

@@ -8,6 +8,7 @@
 
 #include "io.h"
 
+#define BAR_MIN 4
 #define BAR_MAX 40
 
 void progress_start(struct progress *progress, int fd)
@@ -41,20 +42,25 @@ void progress_draw(struct progress *progress, size_t done, size_t total, uint64_
 	if (progress->fd < 0 || !total || seconds <= 0)
 		return;
 	double left = done ? seconds / (double)done * (double)(total - done) : 0;
+	int columns = width_of(progress->fd) - 1;       /* the last one would wrap */
 	int len = snprintf(figures, sizeof(figures),
 			   " %3.0f%% %zu/%zu %.0f files/s %.0f MB/s %d:%02d left",
 			   100.0 * (double)done / (double)total, done, total,
 			   (double)done / seconds, (double)bytes / seconds / 1e6,
 			   (int)(left / 60), (int)left % 60);
-	int room = width_of(progress->fd) - len - 3;
-	int width = room > BAR_MAX ? BAR_MAX : room;
-	if (width < 4)
-		width = 0;
-	int full = (int)((double)width * (double)done / (double)total);
-	memset(bar, '#', (size_t)full);
-	memset(bar + full, '.', (size_t)(width - full));
-	bar[width] = '\0';
-	len = snprintf(line, sizeof(line), width ? "\r[%s]%s\033[K" : "\r%s%s\033[K", bar, figures);
+	int width = columns - len - 2;
+	if (width > BAR_MAX)
+		width = BAR_MAX;
+	if (width >= BAR_MIN) {
+		int full = (int)((double)width * (double)done / (double)total);
+
+		memset(bar, '#', (size_t)full);
+		memset(bar + full, '.', (size_t)(width - full));
+		bar[width] = '\0';
+		len = snprintf(line, sizeof(line), "\r[%s]%s\033[K", bar, figures);
+	} else {                /* narrow: what fits of the figures, the share first */
+		len = snprintf(line, sizeof(line), "\r%.*s\033[K", columns, figures + 1);
+	}
 	put(progress->fd, line, (size_t)len);
 	progress->drawn = true;
 }

@@ -321,6 +321,17 @@ static int prepare_trees(struct run *run)
 					     : "%s holds %s inside it; nothing was changed", old, new);
 		return -EINVAL;
 	}
+	const char *roots[2] = { o->old, o->new };
+	for (int i = 0; i < 2; i++) {
+		int root = io_open_root(roots[i]);
+
+		if (root < 0) {
+			log_message(LOG_ERR, "%s: %s; nothing was changed", i ? new : old,
+				    strerror(-root));
+			return -EINVAL;
+		}
+		close(root);
+	}
 	run->site.live = o->new;
 	return source_add(&run->site.sources, o->old, NULL);
 }
@@ -358,8 +369,9 @@ static void usage(FILE *to)
 {
 	fputs("usage: rrdmerge [-nv] [-j N] [--json] OLD NEW\n"
 	      "\n"
-	      "Gives NEW, an RRD file or a tree of them that may be in use, the history that OLD,\n"
-	      "the same from a backup, holds.  Known values are never changed; OLD is only read.\n"
+	      "Gives NEW, an RRD file or a tree of them that may be in use, the history\n"
+	      "that OLD, the same from a backup, holds.  Known values are never changed;\n"
+	      "OLD is only read.\n"
 	      "\n"
 	      "  -n, --dry-run   change nothing, say what would be done\n"
 	      "  -v, --verbose   a line for each file that is merged\n"
@@ -368,8 +380,9 @@ static void usage(FILE *to)
 	      "  -h, --help      this text\n"
 	      "  -V, --version   the version\n"
 	      "\n"
-	      "Exit status: 0 all merged or nothing to do; 1 a file was refused or failed, each\n"
-	      "named on standard error; 2 usage, or not one file of NEW has a counterpart.\n", to);
+	      "Exit status: 0 all merged or nothing to do; 1 a file was refused or failed,\n"
+	      "each named on standard error; 2 usage, or not one file of NEW has a\n"
+	      "counterpart in OLD.\n", to);
 }
 
 static bool parse_jobs(const char *text, unsigned *ret)
