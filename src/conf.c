@@ -17,379 +17,149 @@
 #include <syslog.h>
 #include <unistd.h>
 
+#include "io.h"
 #include "log.h"
 
 #define STATE_DIR "/var/lib/rrdmergd"
 #define SOCKET "/run/rrdmergd/control.sock"
 #define WORKERS_MAX 64
 #define WORKERS_DEFAULT_MAX 4
-#define TEXT_MAX (1u << 20)     /* bytes, included files and all */
-#define INCLUDE_DEPTH 10
+#define TEXT_MAX (1u << 20)     /* bytes */
+#define MESSAGE_SIZE (3 * LOG_PATH_SIZE)        /* the file, two paths */
 
-/* A line of the text that libconfig sees comes from this line of this file. */
+/* Where in the configuration something stands. */
 struct origin {
-	size_t file;
-	unsigned line;
+	const char *file;       /* NULL: in the configuration itself, not in what it includes */
+	unsigned line;          /* 0: the file as a whole */
 };
+
+static const struct origin whole = { NULL, 0 };
 
 /* A directory that the configuration names. */
 struct place {
-	const char *key;
+	const char *key, *path;
 	struct origin at;
-	char *path;             /* as written, without slashes at the end */
-	char *real;             /* the same with links resolved, as far as it exists */
 };
 
 struct reading {
+	const char *file;
 	conf_report_fn *report;
 	void *arg;
 	bool failed;            /* an error was reported */
 	bool no_memory;
-	/* The text, @include expanded. */
-	char *text;
-	size_t len, capacity;
-	char **file;
-	size_t files;
-	struct origin *origin;
-	size_t lines, line_capacity;
-	enum { CODE, STRING, LINE_COMMENT, BLOCK_COMMENT } state;
-	/* What was found in it. */
-	bool live_given, backup_given;
-	struct place live;
-	struct place *backup;
-	size_t backups;
+	struct place live, *backup;     /* [conf.backups] */
 	struct conf conf;
 };
 
 /* ---- messages ---- */
 
-static void report(struct reading *r, int priority, struct origin at, const char *format, ...)
-	__attribute__((format(printf, 4, 5)));
-
-/* `at.line` 0: the file as a whole. */
-static void report(struct reading *r, int priority, struct origin at, const char *format, ...)
+/* What the configuration holds is escaped here, with the message around it. */
+static void __attribute__((format(printf, 4, 5)))
+report(struct reading *r, int priority, struct origin at, const char *format, ...)
 {
-	char name[LOG_PATH_SIZE], *what = NULL, *message = NULL;
+	char message[MESSAGE_SIZE], raw[MESSAGE_SIZE + 1];
+	size_t len;
 	va_list args;
-	int len;
 
 	if (priority == LOG_ERR)
 		r->failed = true;
-	va_start(args, format);
-	if (vasprintf(&what, format, args) < 0)
-		what = NULL;
-	va_end(args);
-	log_escape(name, sizeof(name), r->file[at.file]);
+	snprintf(raw, PATH_MAX, "%s", at.file ? at.file : r->file);
+	len = strlen(raw);
 	if (at.line)
-		len = asprintf(&message, "%s:%u: %s", name, at.line, what ? what : "");
-	else
-		len = asprintf(&message, "%s: %s", name, what ? what : "");
-	if (len < 0 || !what)
-		r->no_memory = true;
-	else
-		r->report(priority, message, r->arg);
-	if (len >= 0)
-		free(message);
-	free(what);
-}
-
-/* A path or a value as it may stand in a message; one at a time. */
-struct shown {
-	char text[LOG_PATH_SIZE];
-};
-
-static const char *show(struct shown *shown, const char *text)
-{
-	return log_escape(shown->text, sizeof(shown->text), text);
+		len += (size_t)sprintf(raw + len, ":%u", at.line);
+	len += (size_t)sprintf(raw + len, ": ");
+	va_start(args, format);
+	vsnprintf(raw + len, sizeof(raw) - len, format, args);
+	va_end(args);
+	r->report(priority, log_escape(message, sizeof(message), raw), r->arg);
 }
 
 /* ---- the text ---- */
 
-static void *grow(struct reading *r, void *array, size_t *capacity, size_t need, size_t size)
+/* Reads the whole file.  libconfig is given the text and not the file: it ends the program where
+ * that is a directory, waits where it is a FIFO, and knows no bound. */
+static int slurp(struct reading *r, char **ret_text)
 {
-	size_t more = *capacity ? *capacity : 64;
-	void *grown;
-
-	if (need <= *capacity)
-		return array;
-	while (more < need)
-		more *= 2;
-	grown = reallocarray(array, more, size);
-	if (!grown) {
-		r->no_memory = true;
-		return NULL;
-	}
-	*capacity = more;
-	return grown;
-}
-
-static int append(struct reading *r, const char *bytes, size_t len)
-{
-	char *grown = grow(r, r->text, &r->capacity, r->len + len + 1, 1);
-
-	if (!grown)
-		return -ENOMEM;
-	r->text = grown;
-	memcpy(r->text + r->len, bytes, len);
-	r->len += len;
-	r->text[r->len] = '\0';
-	return 0;
-}
-
-static int add_origin(struct reading *r, struct origin at)
-{
-	struct origin *grown = grow(r, r->origin, &r->line_capacity, r->lines + 1,
-				    sizeof(*r->origin));
-
-	if (!grown)
-		return -ENOMEM;
-	r->origin = grown;
-	r->origin[r->lines++] = at;
-	return 0;
-}
-
-/* Where a line of the text that libconfig saw came from. */
-static struct origin origin_of(const struct reading *r, unsigned line)
-{
-	struct origin whole = { 0, 0 };
-
-	if (!line || !r->lines)
-		return whole;
-	return r->origin[line <= r->lines ? line - 1 : r->lines - 1];
-}
-
-static int add_file(struct reading *r, const char *path, size_t *ret_file)
-{
-	char **grown = reallocarray(r->file, r->files + 1, sizeof(*r->file));
-	char *copy = strdup(path);
-
-	if (grown)
-		r->file = grown;
-	if (!grown || !copy) {
-		free(copy);
-		r->no_memory = true;
-		return -ENOMEM;
-	}
-	*ret_file = r->files;
-	r->file[r->files++] = copy;
-	return 0;
-}
-
-/* Says what is wrong with a file as a whole: where it is included, or of itself. */
-static void report_file(struct reading *r, struct origin at, const char *path, const char *what)
-{
-	struct shown shown;
-
-	if (at.line)
-		report(r, LOG_ERR, at, "%s %s", show(&shown, path), what);
-	else
-		report(r, LOG_ERR, at, "%s", what);
-}
-
-static void report_unreadable(struct reading *r, struct origin at, const char *path, int error)
-{
-	char what[128];
-
-	snprintf(what, sizeof(what), "cannot be read: %s; %s", strerror(error),
-		 error == EACCES ? "let the user read it as whom this runs"
-		 : "check the path");
-	report_file(r, at, path, what);
-}
-
-/* Reads a whole file.  `at` is where to report: the file, or the @include that names it. */
-static int slurp(struct reading *r, const char *path, struct origin at, char **ret_text,
-		 size_t *ret_len)
-{
-	struct stat st;
+	const char *wrong = NULL;
 	char *text = NULL;
 	size_t len = 0;
-	ssize_t got = 1;
+	ssize_t got = 0;
+	struct stat st;
 	int error = EINVAL;
 	/* Not to hang where it is a FIFO. */
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	int fd = open(r->file, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 
-	if (fd < 0 || fstat(fd, &st) < 0) {
-		error = errno;
-		report_unreadable(r, at, path, error);
-		goto out;
-	}
-	if (S_ISDIR(st.st_mode)) {
-		error = EISDIR;
-		report_file(r, at, path, "is a directory; name a file");
-		goto out;
-	}
+	if (fd < 0 || fstat(fd, &st) < 0)
+		goto unreadable;
 	if (!S_ISREG(st.st_mode)) {
-		report_file(r, at, path, "is not a regular file; name a file");
+		error = S_ISDIR(st.st_mode) ? EISDIR : EINVAL;
+		wrong = S_ISDIR(st.st_mode) ? "is a directory; name a file"
+			: "is not a regular file; name a file";
 		goto out;
 	}
-	text = malloc(TEXT_MAX + 1);
-	if (!text) {
-		error = ENOMEM;
-		r->no_memory = true;
-		goto out;
-	}
-	while (got > 0 && len <= TEXT_MAX) {
-		got = read(fd, text + len, TEXT_MAX + 1 - len);
-		if (got < 0 && errno == EINTR)
-			got = 1;
-		else if (got > 0)
-			len += (size_t)got;
-	}
-	if (got < 0) {
-		error = errno;
-		report_unreadable(r, at, path, error);
-	} else if (r->len + len > TEXT_MAX) {
-		report_file(r, at, path, "is too large for a configuration; name another file");
-	} else if (memchr(text, '\0', len)) {
-		report_file(r, at, path, "is not a text file; name another file");
-	} else {
+	text = malloc(TEXT_MAX + 2);
+	if (!text)
+		goto unreadable;
+	while (len <= TEXT_MAX && (got = read(fd, text + len, TEXT_MAX + 1 - len)) > 0)
+		len += (size_t)got;
+	if (got < 0)
+		goto unreadable;
+	text[len] = '\0';
+	if (len > TEXT_MAX)
+		wrong = "is too large for a configuration; name another file";
+	else if (strlen(text) < len)
+		wrong = "is not a text file; name another file";
+	else
 		error = 0;
-		*ret_text = text;
-		*ret_len = len;
-		text = NULL;
-	}
+	goto out;
+unreadable:
+	error = errno;
+	report(r, LOG_ERR, whole, "cannot be read: %s; %s", strerror(error),
+	       error == EACCES ? "let the user read it as whom this runs" : "check the path");
 out:
-	free(text);
+	if (wrong)
+		report(r, LOG_ERR, whole, "%s", wrong);
+	if (error)
+		free(text);
+	else
+		*ret_text = text;
 	if (fd >= 0)
 		close(fd);
 	return -error;
 }
 
-static int expand(struct reading *r, size_t file, char *text, size_t len, unsigned depth);
-
-/* Includes are read here and not by libconfig: 1.5 ends the whole program where one names a
- * directory, and puts its include directory even before an absolute path.  A relative one is
- * taken from the directory of the file that includes it. */
-static int include(struct reading *r, const char *name, struct origin at, unsigned depth)
+/* Where the files that the configuration includes by a relative name are: beside it. */
+static int set_include_dir(const char *file, config_t *parsed)
 {
-	const char *base = r->file[at.file], *slash = strrchr(base, '/');
-	char *path = NULL, *text = NULL;
-	size_t file, len;
-	int rc;
+	const char *slash = strrchr(file, '/');
+	char *dir;
 
-	if (name[0] == '/' || !slash)
-		rc = asprintf(&path, "%s", name);
-	else
-		rc = asprintf(&path, "%.*s/%s", (int)(slash - base), base, name);
-	if (rc < 0) {
-		r->no_memory = true;
+	if (!slash)
+		return 0;       /* libconfig takes the working directory */
+	dir = strndup(file, slash == file ? 1 : (size_t)(slash - file));
+	if (!dir)
 		return -ENOMEM;
-	}
-	if (depth >= INCLUDE_DEPTH) {
-		report(r, LOG_ERR, at, "files include one another more than %d deep; "
-		       "take an @include out", INCLUDE_DEPTH);
-		rc = -EINVAL;
-		goto out;
-	}
-	rc = slurp(r, path, at, &text, &len);
-	if (rc) {
-		rc = rc == -ENOMEM ? rc : -EINVAL;      /* the configuration as such could be read */
-		goto out;
-	}
-	rc = add_file(r, path, &file);
-	if (!rc)
-		rc = expand(r, file, text, len, depth + 1);
-out:
-	free(text);
-	free(path);
-	return rc;
+	config_set_include_dir(parsed, dir);
+	free(dir);
+	return 0;
 }
 
-/* The file that an @include at `line` names, cut out of it in place; NULL where it is none.
- * *ret_rest is what follows, NULL where the closing quote is missing.  (libconfig's scanner.l:
- * at the start of a line, in quotes.) */
-static char *include_name(char *line, char **ret_rest)
+static void report_syntax(struct reading *r, const config_t *parsed)
 {
-	char *s = line + strspn(line, " \t"), *name, *out;
+	struct origin at = { config_error_file(parsed), (unsigned)config_error_line(parsed) };
+	const char *text = config_error_text(parsed);
 
-	if (strncmp(s, "@include", 8) != 0 || (s[8] != ' ' && s[8] != '\t'))
-		return NULL;
-	s += 8 + strspn(s + 8, " \t");
-	if (*s != '"')
-		return NULL;
-	name = out = ++s;
-	for (; *s && *s != '"'; s++) {
-		if (*s == '\\' && (s[1] == '\\' || s[1] == '"'))
-			s++;
-		*out++ = *s;
-	}
-	*ret_rest = *s ? s + 1 : NULL;
-	*out = '\0';
-	return name;
-}
-
-/* Follows libconfig's scanner over a line, as to comments and strings. */
-static void follow(struct reading *r, const char *s)
-{
-	for (; *s; s++) {
-		switch (r->state) {
-		case CODE:
-			if (*s == '"')
-				r->state = STRING;
-			else if (*s == '#' || (s[0] == '/' && s[1] == '/'))
-				r->state = LINE_COMMENT;
-			else if (s[0] == '/' && s[1] == '*' && s++)
-				r->state = BLOCK_COMMENT;
-			break;
-		case STRING:
-			if (s[0] == '\\' && s[1])
-				s++;
-			else if (*s == '"')
-				r->state = CODE;
-			break;
-		case BLOCK_COMMENT:
-			if (s[0] == '*' && s[1] == '/' && s++)
-				r->state = CODE;
-			break;
-		case LINE_COMMENT:
-			return;
-		}
-	}
-}
-
-/* Appends a file's text line by line, with what it includes. */
-static int expand(struct reading *r, size_t file, char *text, size_t len, unsigned depth)
-{
-	struct origin at = { file, 0 };
-	char *end, *rest = NULL;
-	int rc = 0;
-
-	text[len] = '\0';       /* there is room for it: slurp() */
-	for (char *line = text; !rc && line < text + len; line = end + 1) {
-		char *name = NULL;
-
-		end = strchrnul(line, '\n');
-		*end = '\0';
-		at.line++;
-		if (r->state == CODE)
-			name = include_name(line, &rest);
-		if (name && !rest) {
-			report(r, LOG_ERR, at, "@include lacks its closing quote; add it");
-			rc = -EINVAL;
-			break;
-		}
-		if (name) {
-			rc = include(r, name, at, depth);
-			line = rest;
-		}
-		follow(r, line);
-		if (r->state == LINE_COMMENT)
-			r->state = CODE;
-		if (!rc)
-			rc = add_origin(r, at);
-		if (!rc)
-			rc = append(r, line, strlen(line));
-		if (!rc)
-			rc = append(r, "\n", 1);
-	}
-	return rc;
+	report(r, LOG_ERR, at, "%s; %s", text,
+	       strstr(text, "duplicate") ? "take one of the two out"
+	       : strstr(text, "include") ? "correct the name, or take the @include out"
+	       : "correct this line, or the end of the one before it");
 }
 
 /* ---- the values ---- */
 
-static const char *type_name(const config_setting_t *s)
+static const char *type_name(int type)
 {
-	switch (config_setting_type(s)) {
+	switch (type) {
 	case CONFIG_TYPE_GROUP:  return "a group";
 	case CONFIG_TYPE_INT:
 	case CONFIG_TYPE_INT64:  return "a number";
@@ -402,35 +172,53 @@ static const char *type_name(const config_setting_t *s)
 	}
 }
 
-static struct origin origin_of_setting(const struct reading *r, const config_setting_t *s)
+static struct origin origin_of(const config_setting_t *s)
 {
-	return origin_of(r, (unsigned)config_setting_source_line(s));
+	return (struct origin){ config_setting_source_file(s),
+				(unsigned)config_setting_source_line(s) };
+}
+
+struct key {
+	const char *name;
+	void (*take)(struct reading *r, const config_setting_t *s, const struct key *key);
+	const char *kind, *example;     /* what its value must be */
+	const char *of;                 /* what it is the path of, said where it is empty */
+};
+
+static bool is_type(struct reading *r, const config_setting_t *s, const struct key *key, int type)
+{
+	int given = config_setting_type(s);
+
+	if (given == type || (given == CONFIG_TYPE_INT64 && type == CONFIG_TYPE_INT))
+		return true;
+	report(r, LOG_ERR, origin_of(s), "\"%s\" is %s and must be %s; write it like %s = %s;",
+	       key->name, type_name(given), key->kind, key->name, key->example);
+	return false;
+}
+
+static void report_empty(struct reading *r, const config_setting_t *s, const struct key *key)
+{
+	report(r, LOG_ERR, origin_of(s), "\"%s\" is empty; put the path%s there, like %s = %s;",
+	       key->name, key->of, key->name, key->example);
 }
 
 /* An absolute path without slashes at its end; NULL where it is none, and reported. */
-static char *take_path(struct reading *r, const config_setting_t *s, const char *key,
-		       const char *example)
+static char *take_path(struct reading *r, const config_setting_t *s, const struct key *key)
 {
-	struct origin at = origin_of_setting(r, s);
-	struct shown shown;
 	const char *text;
 	char *path;
 	size_t len;
 
-	if (config_setting_type(s) != CONFIG_TYPE_STRING) {
-		report(r, LOG_ERR, at, "\"%s\" is %s and must be a path in quotes; "
-		       "write it like %s = \"%s\";", key, type_name(s), key, example);
+	if (!is_type(r, s, key, CONFIG_TYPE_STRING))
 		return NULL;
-	}
 	text = config_setting_get_string(s);
 	if (!text || !*text) {
-		report(r, LOG_ERR, at, "\"%s\" is empty; put the path there, like "
-		       "%s = \"%s\";", key, key, example);
+		report_empty(r, s, key);
 		return NULL;
 	}
 	if (*text != '/') {
-		report(r, LOG_ERR, at, "\"%s\" is a relative path: %s; "
-		       "write the whole path, beginning with /", key, show(&shown, text));
+		report(r, LOG_ERR, origin_of(s), "\"%s\" is a relative path: %s; "
+		       "write the whole path, beginning with /", key->name, text);
 		return NULL;
 	}
 	len = strlen(text);
@@ -442,126 +230,91 @@ static char *take_path(struct reading *r, const config_setting_t *s, const char 
 	return path;
 }
 
-#define LIVE_EXAMPLE "/var/lib/pnp4nagios/perfdata"
-#define BACKUP_EXAMPLE "/srv/restore/perfdata"
-
-static void take_live(struct reading *r, const config_setting_t *s)
+static void take_live(struct reading *r, const config_setting_t *s, const struct key *key)
 {
-	r->live_given = true;
-	r->live.key = "live";
-	r->live.at = origin_of_setting(r, s);
-	r->live.path = take_path(r, s, "live", LIVE_EXAMPLE);
+	r->conf.live = take_path(r, s, key);
+	r->live = (struct place){ key->name, r->conf.live, origin_of(s) };
 }
 
-static void report_empty_backup(struct reading *r, const config_setting_t *s)
+static void take_backup(struct reading *r, const config_setting_t *s, const struct key *key)
 {
-	report(r, LOG_ERR, origin_of_setting(r, s), "\"backup\" is empty; put the path of the "
-	       "restored RRD files there, like backup = \"%s\";", BACKUP_EXAMPLE);
-}
+	bool many = config_setting_is_array(s) || config_setting_is_list(s);
+	unsigned length = many ? (unsigned)config_setting_length(s) : 1;
+	struct conf *conf = &r->conf;
 
-static void add_backup(struct reading *r, const config_setting_t *s)
-{
-	struct place place = { "backup", origin_of_setting(r, s), NULL, NULL };
-	struct place *grown;
-	const char *text = config_setting_get_string(s);
-
-	if (config_setting_type(s) == CONFIG_TYPE_STRING && (!text || !*text)) {
-		report_empty_backup(r, s);
-		return;
-	}
-	place.path = take_path(r, s, "backup", BACKUP_EXAMPLE);
-	if (!place.path)
-		return;
-	grown = reallocarray(r->backup, r->backups + 1, sizeof(*grown));
-	if (!grown) {
-		free(place.path);
+	if (!length)
+		report_empty(r, s, key);
+	conf->backup = calloc(length + 1, sizeof(*conf->backup));
+	r->backup = calloc(length + 1, sizeof(*r->backup));
+	if (!conf->backup || !r->backup) {
 		r->no_memory = true;
 		return;
 	}
-	r->backup = grown;
-	r->backup[r->backups++] = place;
-}
+	for (unsigned i = 0; i < length; i++) {
+		const config_setting_t *elem = many ? config_setting_get_elem(s, i) : s;
+		char *path = take_path(r, elem, key);
 
-static void take_backup(struct reading *r, const config_setting_t *s)
-{
-	int length;
-
-	r->backup_given = true;
-	if (!config_setting_is_array(s) && !config_setting_is_list(s)) {
-		add_backup(r, s);
-		return;
+		if (!path)
+			continue;
+		r->backup[conf->backups] = (struct place){ key->name, path, origin_of(elem) };
+		conf->backup[conf->backups++] = path;
 	}
-	length = config_setting_length(s);
-	if (!length)
-		report_empty_backup(r, s);
-	for (int i = 0; i < length; i++)
-		add_backup(r, config_setting_get_elem(s, (unsigned)i));
 }
 
-static void take_workers(struct reading *r, const config_setting_t *s)
+static void take_workers(struct reading *r, const config_setting_t *s, const struct key *key)
 {
-	struct origin at = origin_of_setting(r, s);
 	long long n;
 
-	if (config_setting_type(s) != CONFIG_TYPE_INT
-	    && config_setting_type(s) != CONFIG_TYPE_INT64) {
-		report(r, LOG_ERR, at, "\"workers\" is %s and must be a whole number; "
-		       "write it like workers = 2;", type_name(s));
+	if (!is_type(r, s, key, CONFIG_TYPE_INT))
 		return;
-	}
 	n = config_setting_get_int64(s);
 	if (n < 1 || n > WORKERS_MAX)
-		report(r, LOG_ERR, at, "\"workers\" is %lld and out of range; use 1 to %d", n,
-		       WORKERS_MAX);
+		report(r, LOG_ERR, origin_of(s), "\"workers\" is %lld and out of range; "
+		       "use 1 to %d", n, WORKERS_MAX);
 	else
 		r->conf.workers = (unsigned)n;
 }
 
-static void take_state_dir(struct reading *r, const config_setting_t *s)
+static void take_state_dir(struct reading *r, const config_setting_t *s, const struct key *key)
 {
-	r->conf.state_dir = take_path(r, s, "state_dir", STATE_DIR);
+	r->conf.state_dir = take_path(r, s, key);
 }
 
-static void take_socket(struct reading *r, const config_setting_t *s)
+static void take_socket(struct reading *r, const config_setting_t *s, const struct key *key)
 {
 	struct sockaddr_un address;
 
-	r->conf.socket = take_path(r, s, "socket", SOCKET);
+	r->conf.socket = take_path(r, s, key);
 	if (r->conf.socket && strlen(r->conf.socket) >= sizeof(address.sun_path))
-		report(r, LOG_ERR, origin_of_setting(r, s), "\"socket\" is longer than the %zu "
+		report(r, LOG_ERR, origin_of(s), "\"socket\" is longer than the %zu "
 		       "bytes that a socket's path may have; use a shorter path",
 		       sizeof(address.sun_path) - 1);
 }
 
-static void take_facility(struct reading *r, const config_setting_t *s)
+static void take_facility(struct reading *r, const config_setting_t *s, const struct key *key)
 {
-	struct origin at = origin_of_setting(r, s);
-	struct shown shown;
+	const char *name = config_setting_get_string(s);
 
-	if (config_setting_type(s) != CONFIG_TYPE_STRING) {
-		report(r, LOG_ERR, at, "\"facility\" is %s and must be a name in quotes; "
-		       "write it like facility = \"daemon\";", type_name(s));
+	if (!is_type(r, s, key, CONFIG_TYPE_STRING))
 		return;
-	}
-	r->conf.facility = log_facility(config_setting_get_string(s));
+	r->conf.facility = log_facility(name);
 	if (r->conf.facility < 0)
-		report(r, LOG_ERR, at, "\"facility\" names no facility of syslog: \"%s\"; "
-		       "use \"daemon\", \"user\" or \"local0\" to \"local7\"",
-		       show(&shown, config_setting_get_string(s)));
+		report(r, LOG_ERR, origin_of(s), "\"facility\" names no facility of syslog: "
+		       "\"%s\"; use \"daemon\", \"user\" or \"local0\" to \"local7\"",
+		       name);
 }
 
-static const struct {
-	const char *name;
-	void (*take)(struct reading *r, const config_setting_t *s);
-} key[] = {
-	{ "live", take_live },
-	{ "backup", take_backup },
-	{ "workers", take_workers },
-	{ "state_dir", take_state_dir },
-	{ "socket", take_socket },
-	{ "facility", take_facility },
+#define PATH "a path in quotes"
+
+static const struct key keys[] = {
+	{ "live", take_live, PATH, "\"/var/lib/pnp4nagios/perfdata\"", "" },
+	{ "backup", take_backup, PATH, "\"/srv/restore/perfdata\"", " of the restored RRD files" },
+	{ "workers", take_workers, "a whole number", "2", "" },
+	{ "state_dir", take_state_dir, PATH, "\"" STATE_DIR "\"", "" },
+	{ "socket", take_socket, PATH, "\"" SOCKET "\"", "" },
+	{ "facility", take_facility, "a name in quotes", "\"daemon\"", "" },
 };
-#define KEYS (sizeof(key) / sizeof(key[0]))
+#define KEYS (sizeof(keys) / sizeof(keys[0]))
 
 /* How many letters must be changed, put in or left out to make one word of the other; words
  * of 31 letters at most. */
@@ -578,8 +331,7 @@ static size_t distance(const char *a, const char *b)
 
 		row[0] = i;
 		for (size_t j = 1; j <= lb; j++) {
-			size_t best = diagonal
-				+ (tolower((unsigned char)a[i - 1]) != b[j - 1]);
+			size_t best = diagonal + (tolower((unsigned char)a[i - 1]) != b[j - 1]);
 
 			diagonal = row[j];
 			if (row[j] + 1 < best)
@@ -594,24 +346,23 @@ static size_t distance(const char *a, const char *b)
 
 static void report_unknown(struct reading *r, const config_setting_t *s)
 {
-	const char *name = config_setting_name(s);
-	size_t nearest = 0, least = SIZE_MAX;
-	struct shown shown;
+	const char *name = config_setting_name(s), *nearest = NULL;
+	size_t least = SIZE_MAX;
 
 	for (size_t i = 0; i < KEYS; i++) {
-		size_t d = distance(name, key[i].name);
+		size_t d = distance(name, keys[i].name);
 
 		if (d < least) {
 			least = d;
-			nearest = i;
+			nearest = keys[i].name;
 		}
 	}
-	if (least * 2 <= strlen(key[nearest].name))
-		report(r, LOG_ERR, origin_of_setting(r, s), "unknown key \"%s\"; did you mean "
-		       "\"%s\"?", show(&shown, name), key[nearest].name);
+	if (nearest && least * 2 <= strlen(nearest))
+		report(r, LOG_ERR, origin_of(s), "unknown key \"%s\"; did you mean \"%s\"?",
+		       name, nearest);
 	else
-		report(r, LOG_ERR, origin_of_setting(r, s), "unknown key \"%s\"; take it out, "
-		       "or see rrdmergd.conf(5) for those there are", show(&shown, name));
+		report(r, LOG_ERR, origin_of(s), "unknown key \"%s\"; take it out, "
+		       "or see rrdmergd.conf(5) for those there are", name);
 }
 
 static void take_settings(struct reading *r, const config_setting_t *root)
@@ -622,144 +373,93 @@ static void take_settings(struct reading *r, const config_setting_t *root)
 		const config_setting_t *s = config_setting_get_elem(root, (unsigned)i);
 		size_t k = 0;
 
-		while (k < KEYS && strcmp(config_setting_name(s), key[k].name) != 0)
+		while (k < KEYS && strcmp(config_setting_name(s), keys[k].name) != 0)
 			k++;
 		if (k < KEYS)
-			key[k].take(r, s);
+			keys[k].take(r, s, &keys[k]);
 		else
 			report_unknown(r, s);
 	}
-	if (!r->live_given)
-		report(r, LOG_ERR, (struct origin){ 0, 0 }, "\"live\" is missing; add a line "
-		       "like live = \"%s\";", LIVE_EXAMPLE);
-	if (!r->backup_given)
-		report(r, LOG_ERR, (struct origin){ 0, 0 }, "\"backup\" is missing; add a line "
-		       "like backup = \"%s\";", BACKUP_EXAMPLE);
+	for (size_t k = 0; k < 2; k++)          /* live and backup */
+		if (!config_setting_get_member(root, keys[k].name))
+			report(r, LOG_ERR, whole, "\"%s\" is missing; add a line like "
+			       "%s = %s;", keys[k].name, keys[k].name, keys[k].example);
 }
 
 /* ---- the directories ---- */
 
-/* Resolves what exists of `path`; the rest of it is appended as it stands. */
-static char *resolve(struct reading *r, const char *path)
+static void look_at(struct reading *r, const struct place *place)
 {
-	char *head = strdup(path), *real = NULL, *joined = NULL;
-	size_t len = strlen(path);
-
-	while (head && !real) {
-		head[len] = '\0';
-		real = len ? realpath(head, NULL) : strdup("/");
-		if (real || !len)
-			break;
-		while (len && path[len - 1] != '/')
-			len--;
-		while (len && path[len - 1] == '/')
-			len--;
-	}
-	if (!real || asprintf(&joined, "%s%s", path[len] && !real[1] ? "" : real,
-			      path + len) < 0) {
-		joined = NULL;
-		r->no_memory = true;
-	}
-	free(head);
-	free(real);
-	return joined;
-}
-
-static void look_at(struct reading *r, struct place *place)
-{
-	struct shown shown;
 	struct stat st;
 
-	place->real = resolve(r, place->path);
-	show(&shown, place->path);
 	if (stat(place->path, &st) == 0) {
 		if (!S_ISDIR(st.st_mode))
 			report(r, LOG_ERR, place->at, "\"%s\" is not a directory: %s; "
 			       "name the directory that holds the RRD files", place->key,
-			       shown.text);
+			       place->path);
 	} else if (errno == ENOENT) {
 		report(r, LOG_WARNING, place->at, "\"%s\" does not exist yet: %s; "
-		       "check the path, or create it", place->key, shown.text);
-	} else if (errno == EACCES) {
-		report(r, LOG_WARNING, place->at, "\"%s\" cannot be reached: %s: %s; let the "
-		       "user read it as whom this runs", place->key, shown.text,
-		       strerror(errno));
+		       "check the path, or create it", place->key, place->path);
 	} else {
-		report(r, LOG_ERR, place->at, "\"%s\" cannot be used: %s: %s; "
-		       "check the path", place->key, shown.text, strerror(errno));
+		bool closed = errno == EACCES;
+
+		report(r, closed ? LOG_WARNING : LOG_ERR, place->at, "\"%s\" cannot be %s: "
+		       "%s: %s; %s", place->key, closed ? "reached" : "used", place->path,
+		       strerror(errno), closed ? "let the user read it as whom this runs"
+		       : "check the path");
 	}
 }
 
-enum relation { APART, SAME, INSIDE };
-
-/* How `inner` stands to `outer`: by their paths without links, and, since one directory can be
- * mounted in two places, by the identity of each directory on the way up. */
-static enum relation relate(struct reading *r, const struct place *inner,
-			    const struct place *outer)
+/* How `a` stands to `b` going by their names alone. */
+static int relate_names(const char *a, const char *b)
 {
-	size_t len = strlen(outer->real);
-	enum relation relation = SAME;
-	struct stat outer_st, st;
-	char *path;
+	for (;;) {
+		size_t a_len, b_len;
 
-	if (strcmp(inner->real, outer->real) == 0)
-		return SAME;
-	if (strcmp(outer->real, "/") == 0
-	    || (strncmp(inner->real, outer->real, len) == 0 && inner->real[len] == '/'))
-		return INSIDE;
-	if (stat(outer->real, &outer_st) < 0)
-		return APART;
-	path = strdup(inner->real);
-	if (!path) {
-		r->no_memory = true;
-		return APART;
+		a += strspn(a, "/");
+		b += strspn(b, "/");
+		a_len = strcspn(a, "/");
+		b_len = strcspn(b, "/");
+		if (!a_len || !b_len)
+			return a_len ? IO_INSIDE : b_len ? IO_HOLDS : IO_SAME;
+		if (a_len != b_len || memcmp(a, b, a_len) != 0)
+			return IO_APART;
+		a += a_len;
+		b += b_len;
 	}
-	while (stat(*path ? path : "/", &st) < 0 || st.st_dev != outer_st.st_dev
-	       || st.st_ino != outer_st.st_ino) {
-		if (!*path) {
-			relation = APART;
-			break;
-		}
-		*strrchr(path, '/') = '\0';
-		relation = INSIDE;
-	}
-	free(path);
-	return relation;
 }
 
-/* `a` stands later in the configuration, and is where the trouble is told of. */
+/* The trouble is told of where `a` stands. */
 static void check_apart(struct reading *r, const struct place *a, const struct place *b)
 {
-	struct shown one, two;
 	const struct place *inner = a, *outer = b;
-	enum relation relation;
+	int relation = io_relate(a->path, b->path);
 
-	if (!a->real || !b->real)
-		return;
-	relation = relate(r, a, b);
-	if (relation == APART) {
+	if (relation < 0)       /* one of them is not there yet */
+		relation = relate_names(a->path, b->path);
+	if (relation == IO_HOLDS) {
 		inner = b;
 		outer = a;
-		relation = relate(r, b, a);
 	}
-	if (relation == SAME)
+	if (relation == IO_SAME)
 		report(r, LOG_ERR, a->at, "\"%s\" %s and \"%s\" %s are the same directory; %s",
-		       b->key, show(&one, b->path), a->key, show(&two, a->path),
+		       b->key, b->path, a->key, a->path,
 		       strcmp(a->key, b->key) == 0 ? "name it once"
 		       : "name the restored copy, not the live tree, as backup");
-	else if (relation == INSIDE)
+	else if (relation != IO_APART)
 		report(r, LOG_ERR, a->at, "\"%s\" %s lies inside \"%s\" %s; "
 		       "use directories that do not hold one another", inner->key,
-		       show(&one, inner->path), outer->key, show(&two, outer->path));
+		       inner->path, outer->key, outer->path);
 }
 
 static void check_places(struct reading *r)
 {
 	if (r->live.path)
 		look_at(r, &r->live);
-	for (size_t i = 0; i < r->backups; i++) {
+	for (size_t i = 0; i < r->conf.backups; i++) {
 		look_at(r, &r->backup[i]);
-		check_apart(r, &r->backup[i], &r->live);
+		if (r->live.path)
+			check_apart(r, &r->backup[i], &r->live);
 		for (size_t j = 0; j < i; j++)
 			check_apart(r, &r->backup[i], &r->backup[j]);
 	}
@@ -776,96 +476,43 @@ static unsigned default_workers(void)
 	return online > WORKERS_DEFAULT_MAX ? WORKERS_DEFAULT_MAX : (unsigned)online;
 }
 
-/* Moves what was read into the configuration and puts the defaults in. */
-static int finish(struct reading *r)
-{
-	struct conf *conf = &r->conf;
-
-	if (!conf->state_dir)
-		conf->state_dir = strdup(STATE_DIR);
-	if (!conf->socket)
-		conf->socket = strdup(SOCKET);
-	conf->backup = calloc(r->backups, sizeof(*conf->backup));
-	if (!conf->state_dir || !conf->socket || !conf->backup)
-		return -ENOMEM;
-	conf->live = r->live.path;
-	r->live.path = NULL;
-	for (; conf->backups < r->backups; conf->backups++) {
-		conf->backup[conf->backups] = r->backup[conf->backups].path;
-		r->backup[conf->backups].path = NULL;
-	}
-	return 0;
-}
-
-static void reading_free(struct reading *r)
-{
-	for (size_t i = 0; i < r->files; i++)
-		free(r->file[i]);
-	for (size_t i = 0; i < r->backups; i++) {
-		free(r->backup[i].path);
-		free(r->backup[i].real);
-	}
-	free(r->live.path);
-	free(r->live.real);
-	free(r->backup);
-	free(r->file);
-	free(r->origin);
-	free(r->text);
-	conf_free(&r->conf);
-}
-
-static int read_text(struct reading *r, const char *path)
-{
-	struct origin whole = { 0, 0 };
-	char *text = NULL;
-	size_t len;
-	int rc = add_file(r, path, &whole.file);
-
-	if (!rc)
-		rc = slurp(r, path, whole, &text, &len);
-	if (!rc)
-		rc = append(r, "", 0);
-	if (!rc)
-		rc = expand(r, whole.file, text, len, 0);
-	free(text);
-	return rc;
-}
-
-static void report_syntax(struct reading *r, const config_t *parsed)
-{
-	const char *text = config_error_text(parsed);
-
-	report(r, LOG_ERR, origin_of(r, (unsigned)config_error_line(parsed)), "%s; %s", text,
-	       strstr(text, "duplicate") ? "take one of the two out"
-	       : "correct this line, or the end of the one before it");
-}
-
 int conf_read(const char *path, struct conf *ret, conf_report_fn *report_fn, void *arg)
 {
-	struct reading r = { .report = report_fn, .arg = arg };
+	struct reading r = { .file = path, .report = report_fn, .arg = arg };
+	char *text = NULL;
 	config_t parsed;
 	int rc;
 
 	r.conf.workers = default_workers();
 	r.conf.facility = LOG_DAEMON;
 	config_init(&parsed);
-	rc = read_text(&r, path);
+	rc = slurp(&r, &text);
+	if (!rc)
+		rc = set_include_dir(path, &parsed);
 	if (rc)
 		goto out;
-	if (config_read_string(&parsed, r.text)) {
+	if (config_read_string(&parsed, text)) {
 		take_settings(&r, config_root_setting(&parsed));
 		check_places(&r);
 	} else {
 		report_syntax(&r, &parsed);
 	}
-	rc = r.no_memory ? -ENOMEM : r.failed ? -EINVAL : finish(&r);
+	if (!r.conf.state_dir)
+		r.conf.state_dir = strdup(STATE_DIR);
+	if (!r.conf.socket)
+		r.conf.socket = strdup(SOCKET);
+	if (!r.conf.state_dir || !r.conf.socket)
+		r.no_memory = true;
+	rc = r.no_memory ? -ENOMEM : r.failed ? -EINVAL : 0;
 	if (rc)
 		goto out;
 	*ret = r.conf;
 	memset(&r.conf, 0, sizeof(r.conf));
 out:
 	config_destroy(&parsed);
-	reading_free(&r);
+	conf_free(&r.conf);
+	free(r.backup);
+	free(text);
 	return rc;
 }
 
