@@ -207,6 +207,8 @@ static void *tick(void *arg)
 			return NULL;
 		pthread_mutex_lock(&run->lock);
 		if (got > 0) {
+			if (run->interrupted)
+				_exit(EXIT_REFUSED);    /* asked twice: now; it is safe at any time */
 			run->interrupted = true;
 			queue_stop(run->queue);
 		}
