@@ -210,7 +210,8 @@ static void test_all_kinds(void **state)
 {
 	(void)state;
 	authority_create(scratch("3.rrd"), 60, 1600000000, (const char *[]){
-		"DS:a:COUNTER:120:0:1e9", "DS:b:ABSOLUTE:600:U:U", "DS:c_19_letters_long_x:GAUGE:7:-3:4.5",
+		"DS:a:COUNTER:120:0:1e9", "DS:b:ABSOLUTE:600:U:U",
+		"DS:c_19_letters_long_x:GAUGE:7:-3:4.5",
 		"DS:d:DERIVE:120:U:0", "DS:e:COMPUTE:a,b,+,c_19_letters_long_x,*,-5,MAX",
 		"DS:f:COMPUTE:e,UN,0,e,IF",
 		"RRA:AVERAGE:0.5:1:10", "RRA:MIN:0:5:3", "RRA:MAX:0.99:7:1", "RRA:LAST:0.1:360:20",
@@ -334,7 +335,8 @@ static void test_first_bytes(void **state)
 	memset(&head, 0x5a, sizeof(head));
 	untouched = head;
 	exact[0] = 'X';
-	assert_int_equal(layout_measure(exact, LAYOUT_HEAD_SIZE, image->size, &head, NULL), REFUSED);
+	assert_int_equal(layout_measure(exact, LAYOUT_HEAD_SIZE, image->size, &head, NULL),
+			 REFUSED);
 	assert_memory_equal(&head, &untouched, sizeof(head));
 	free(exact);
 }
@@ -615,7 +617,7 @@ static void check_taken(const struct layout_header *head, uint64_t size)
 static void test_mutations(void **state)
 {
 	enum { ORIGINALS = 12 };
-	struct image original[ORIGINALS] = { { NULL } };
+	struct image original[ORIGINALS];
 	struct specimen live, backup;
 	unsigned taken = 0, refused = 0;
 
@@ -637,7 +639,8 @@ static void test_mutations(void **state)
 		const struct image *from = &original[below(ORIGINALS)];
 		size_t len = below(4) ? (size_t)from->header : below((size_t)from->header + 1);
 		/* As the file's size what was read, what the file had, or a lie. */
-		uint64_t size = !below(4) ? len : below(8) ? from->size : authority_random(&random_state);
+		uint64_t size = !below(4) ? len
+			      : below(8) ? from->size : authority_random(&random_state);
 		uint8_t *bytes = malloc(len ? len : 1);
 		struct layout_header head;
 		struct reason why;

@@ -45,8 +45,9 @@ static struct rrd make(uint64_t step, int64_t last_up, uint64_t ds_cnt, const st
 	db.head.ds = calloc(ds_cnt, sizeof(*db.head.ds));
 	db.head.rra = calloc(count, sizeof(*db.head.rra));
 	for (uint64_t i = 0; i < count; i++) {
-		db.head.rra[i] = (struct layout_rra){ .cf = rings[i].cf, .row_cnt = rings[i].row_cnt,
-			.pdp_cnt = rings[i].pdp_cnt, .cur_row = rings[i].cur_row, .offset = at };
+		db.head.rra[i] = (struct layout_rra){ .cf = rings[i].cf, .offset = at,
+			.row_cnt = rings[i].row_cnt, .pdp_cnt = rings[i].pdp_cnt,
+			.cur_row = rings[i].cur_row };
 		at += rings[i].row_cnt * ds_cnt * sizeof(double);
 	}
 	db.head.file_size = db.size = db.capacity = at;
@@ -363,7 +364,8 @@ static void test_by_meaning(void **state)
 		assert_cell(&live, 1, t, 1, (double)NAN);
 		assert_cell(&live, 1, t, 2, (double)(2000000 + t * 10));
 		/* The backup's ring is one row short. */
-		assert_cell(&live, 2, t, 0, t == 960 ? (double)NAN : (double)(1000000 + t * 10 + 2));
+		assert_cell(&live, 2, t, 0,
+			    t == 960 ? (double)NAN : (double)(1000000 + t * 10 + 2));
 		assert_cell(&live, 2, t, 1, (double)NAN);
 		assert_cell(&live, 3, t, 0, (double)NAN);
 	}
@@ -609,7 +611,8 @@ static struct rrd make_random(uint64_t ds_cnt, unsigned known)
 		rings[i].row_cnt = 1 + below(below(4) ? 20 : 200);
 		rings[i].cur_row = below(rings[i].row_cnt);
 	}
-	struct rrd db = make(steps[below(below(2) ? 2 : 4)], 10000 + (int64_t)below(300), ds_cnt, rings, count);
+	struct rrd db = make(steps[below(below(2) ? 2 : 4)], 10000 + (int64_t)below(300), ds_cnt,
+			     rings, count);
 	for (size_t at = HEADER; at < db.size; at += sizeof(double)) {
 		double value = (double)below(1000000);
 
