@@ -471,6 +471,31 @@ static void test_replaced(void **state)
 	hold_release(&hold);
 }
 
+/* The directory above goes another way: neither the file nor its times are touched. */
+static void test_directory_replaced(void **state)
+{
+	struct hold hold;
+	size_t size;
+	uint8_t *bytes = authority_slurp(file, &size);
+
+	(void)state;
+	assert_int_equal(mkdir(scratch("h"), 0755), 0);
+	assert_int_equal(mkdir(scratch("h2"), 0755), 0);
+	assert_int_equal(rename(file, scratch("h/x.rrd")), 0);
+	authority_spill(scratch("h2/x.rrd"), bytes, size);
+	free(bytes);
+	file = scratch("h/x.rrd");
+	must_read();
+	if (hold_take(root, "h/x.rrd", &hold, NULL))
+		skip();
+	assert_int_equal(rename(scratch("h"), scratch("h1")), 0);
+	assert_int_equal(hold_verify(&hold, root, "h/x.rrd", &live), -ESTALE);
+	assert_int_equal(rename(scratch("h2"), scratch("h")), 0);
+	assert_int_equal(hold_verify(&hold, root, "h/x.rrd", &live), -ESTALE);
+	assert_int_equal(hold_verify(&hold, root, "h1/x.rrd", &live), 0);
+	hold_release(&hold);
+}
+
 /* ---- write ---- */
 
 /* Extents over rows of the live file, whose image is changed there. */
@@ -636,6 +661,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_header, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_long_header, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_replaced, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_directory_replaced, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_budget, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_only_extents, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_many_extents, setup, teardown),

@@ -332,6 +332,10 @@ static void test_first_bytes(void **state)
 	assert_int_equal(head.ds_cnt, 3);
 	assert_int_equal(head.rra_cnt, 2);
 	assert_int_equal(head.step, 60);
+	/* One byte too few for the header is known at once. */
+	assert_int_equal(layout_measure(exact, LAYOUT_HEAD_SIZE, image->header, &head, NULL), 0);
+	assert_int_equal(layout_measure(exact, LAYOUT_HEAD_SIZE, image->header - 1, &head, NULL),
+			 REFUSED);
 	memset(&head, 0x5a, sizeof(head));
 	untouched = head;
 	exact[0] = 'X';
