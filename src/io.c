@@ -234,37 +234,47 @@ struct walk {
 	io_entry_fn *entry;
 	io_error_fn *error;
 	void *arg;
+	int ended;              /* what the caller's entry ended the walk with */
 };
+
+static int walk_directory(struct walk *walk, const char *rel);
 
 static int walk_entry(const char *rel, enum io_kind kind, void *arg)
 {
 	struct walk *walk = arg;
-	int r = walk->entry(rel, kind, walk->arg);
 
-	if (r || kind != IO_DIR)
-		return r;
+	walk->ended = walk->entry(rel, kind, walk->arg);
+	if (walk->ended || kind != IO_DIR)
+		return walk->ended;
 	if (walk->depth == WALK_DEPTH_MAX) {
 		walk->error(rel, ELOOP, walk->arg);
 		return 0;
 	}
 	walk->depth++;
-	r = io_walk(walk->root, rel, walk_entry, walk->error, walk);
+	int r = walk_directory(walk, rel);
 	walk->depth--;
 	return r;
 }
 
+/* A directory that cannot be read is told of, and the walk goes on. */
+static int walk_directory(struct walk *walk, const char *rel)
+{
+	int r = io_list(walk->root, rel, walk_entry, walk);
+
+	if (walk->ended)
+		return walk->ended;
+	if (r == -ENOMEM)
+		return r;
+	if (r)
+		walk->error(rel, -r, walk->arg);
+	return 0;
+}
+
 int io_walk(int root, const char *rel, io_entry_fn *entry, io_error_fn *error, void *arg)
 {
-	/* Called by walk_entry() for a subdirectory, `arg` is the walk under way. */
-	struct walk fresh = { root, 0, entry, error, arg };
-	struct walk *walk = entry == walk_entry ? arg : &fresh;
-	int r = io_list(root, rel, walk_entry, walk);
+	struct walk walk = { root, 0, entry, error, arg, 0 };
 
-	if (r < 0 && r != -ENOMEM) {
-		walk->error(rel, -r, walk->arg);
-		return 0;
-	}
-	return r;
+	return walk_directory(&walk, rel);
 }
 
 /* IO_SAME, IO_INSIDE where `outer` is met on the way up, or IO_APART. */

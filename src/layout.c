@@ -16,6 +16,7 @@ static const struct layout_form forms[] = {
 };
 
 #define FLOAT_COOKIE 8.642135E130
+#define FOREIGN "was written on another kind of machine (32 bit, or the other byte order)"
 #define NAME LAYOUT_NAME_SIZE
 #define PAR_COUNT 10            /* parameters of 8 bytes in stat_head, ds_def, rra_def */
 #define PAR_SIZE (PAR_COUNT * 8u)
@@ -189,6 +190,19 @@ static bool measure_sections(const uint8_t *bytes, struct layout_header *head)
 	return true;
 }
 
+/* A 32-bit machine that aligns doubles to 8 has the cookie where a 64-bit one has it; its counts
+ * then make sense as 32-bit numbers only. */
+static bool is_32_bit(const uint8_t *bytes, size_t len, const struct layout_header *head,
+		      uint64_t file_size)
+{
+	struct layout_form narrow = *head->form;
+	struct layout_header as = { .form = &narrow, .version = head->version };
+
+	narrow.word = narrow.time = 4;
+	return len >= stat_head_size(&narrow) && measure_sections(bytes, &as) &&
+	       as.ds_cnt >= 1 && as.rra_cnt >= 1 && as.step >= 1 && as.size <= file_size;
+}
+
 int layout_measure(const uint8_t *bytes, size_t len, uint64_t file_size,
 		   struct layout_header *ret, struct reason *why)
 {
@@ -206,7 +220,7 @@ int layout_measure(const uint8_t *bytes, size_t len, uint64_t file_size,
 	head.form = find_form(bytes, len);
 	if (!head.form) {
 		reason_set(why, is_foreign(bytes, len)
-			? "was written on another kind of machine (32 bit, or the other byte order)"
+			? FOREIGN
 			: "is damaged: its float cookie is not there");
 		return REFUSED;
 	}
@@ -223,6 +237,10 @@ int layout_measure(const uint8_t *bytes, size_t len, uint64_t file_size,
 	}
 	if (!measure_sections(bytes, &head) || head.ds_cnt < 1 || head.rra_cnt < 1 ||
 	    head.ds_cnt > LAYOUT_DS_MAX || head.rra_cnt > LAYOUT_RRA_MAX || head.step < 1) {
+		if (is_32_bit(bytes, len, &head, file_size)) {
+			reason_set(why, FOREIGN);
+			return REFUSED;
+		}
 		reason_set(why, "is damaged: impossible header (%llu data sources, %llu RRAs, step %llu)",
 			   (unsigned long long)head.ds_cnt, (unsigned long long)head.rra_cnt,
 			   (unsigned long long)head.step);

@@ -222,7 +222,8 @@ static void find_links(const struct source_set *set)
 			io_walk(links->root, "", note_link, ignore_error, links);
 		close(links->root);
 	}
-	qsort(links->inode, links->count, sizeof(*links->inode), compare_inodes);
+	if (links->count)
+		qsort(links->inode, links->count, sizeof(*links->inode), compare_inodes);
 	links->built_ns = io_now_ns();
 }
 

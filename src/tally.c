@@ -12,6 +12,7 @@ enum state { NEW, MERGED, UNCHANGED, SKIPPED, FAILED, STATES };
 struct file {
 	enum state state;
 	bool live, backup;
+	bool merged;            /* once: what comes after does not take that away */
 	bool met;               /* in the walk over the backups under way */
 	bool pending;
 	bool settled;
@@ -112,7 +113,7 @@ static void after(struct tally *tally, const struct file *file)
 static void drop_live(struct tally *tally, struct file *file)
 {
 	before(tally, file);
-	file->live = file->pending = file->settled = false;
+	file->live = file->pending = file->settled = file->merged = false;
 	file->state = NEW;
 	file->said = 0;
 	after(tally, file);
@@ -285,19 +286,19 @@ static uint32_t hash(const char *text)  /* FNV-1a, never 0 */
 	return h ? h : 1;
 }
 
-static enum state state_after(enum state was, enum merge_outcome outcome)
+static enum state state_after(const struct file *file, enum merge_outcome outcome)
 {
 	switch (outcome) {
 	case MERGE_MERGED:
 		return MERGED;
 	case MERGE_UNCHANGED:
-		return was == MERGED ? MERGED : UNCHANGED;
+		return file->merged ? MERGED : UNCHANGED;
 	case MERGE_SKIPPED:
-		return was == MERGED ? MERGED : SKIPPED;
+		return file->merged ? MERGED : SKIPPED;
 	case MERGE_FAILED:
 		return FAILED;
 	default:
-		return was;
+		return file->state;
 	}
 }
 
@@ -318,7 +319,8 @@ bool tally_result(struct tally *tally, const char *rel, const struct merge_resul
 		uint32_t words = refusal ? hash(result->why.text) : 0;
 
 		before(tally, file);
-		file->state = state_after(file->state, result->outcome);
+		file->state = state_after(file, result->outcome);
+		file->merged = file->merged || file->state == MERGED;
 		/* A refusal that is looked at again once in a while holds nothing up. */
 		file->pending = will_retry && result->outcome != MERGE_FAILED;
 		file->settled = result->settled;

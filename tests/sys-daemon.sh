@@ -7,7 +7,13 @@ need_programs "$rrdmergd" "$rrdmerge"
 cd "$work" || exit 99
 
 daemon=
-stop_daemon() { [ -z "$daemon" ] || kill -9 "$daemon" 2>/dev/null; leave; }
+stop_daemon() {
+	local rc=$?
+
+	[ -z "$daemon" ] || kill -9 "$daemon" 2>/dev/null
+	(exit $rc)
+	leave
+}
 trap stop_daemon EXIT
 
 # configure LIVE BACKUP…: writes conf.

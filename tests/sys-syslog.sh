@@ -10,10 +10,6 @@ command -v rsyslogd >/dev/null || skip_all "rsyslogd is not installed"
 unshare -m true 2>/dev/null || skip_all "no mount namespace can be made here"
 cd "$work" || exit 99
 
-daemon='' syslogd=''
-stop_all() { kill -9 $daemon $syslogd 2>/dev/null; leave; }
-trap stop_all EXIT
-
 mkdir dev
 cat >rsyslog.conf <<EOF
 module(load="imuxsock" SysSock.Name="/dev/log" SysSock.RateLimit.Interval="0")
@@ -32,13 +28,12 @@ for node in null zero random urandom full; do
 done
 mount --move "$work/dev" /dev || mount --rbind "$work/dev" /dev || exit 99
 rsyslogd -n -f "$work/rsyslog.conf" -i "$work/rsyslogd.pid" >"$work/rsyslogd.log" 2>&1 &
-echo \$! >"$work/rsyslogd.real-pid"
 for i in \$(seq 100); do [ -S /dev/log ] && break; sleep 0.1; done
 [ -S /dev/log ] || exit 98
 "\$@"
 status=\$?
 sleep 0.5                               # what was said last is to be written
-kill \$! 2>/dev/null
+kill %1 2>/dev/null
 exit \$status
 EOF
 chmod +x inside
