@@ -28,6 +28,7 @@
 #define UNWATCHED_NS (300 * SECOND)     /* directories beyond the watch limit */
 #define BACKUP_WANTED_NS (60 * SECOND)  /* a backup that has more to give, or is not there yet */
 #define BACKUP_DONE_NS (600 * SECOND)
+#define BACKUP_MISSING_NS (5 * SECOND)
 #define CREATED_NS SECOND       /* a file that was made, unless its CLOSE_WRITE comes first */
 #define ONCE_TORN_TRIES 5
 #define BUSY_SAID 6             /* the try at which a busy file is worth a line */
@@ -47,10 +48,11 @@ struct daemon {
 	atomic_bool lease_said, rest_said, limit_said, live_missing, future_said;
 	atomic_bool *backup_missing;    /* [conf->backups] */
 	atomic_bool stopping;
+	_Atomic uint64_t backups_seen_ns;       /* when the last walk over them began */
 
 	/* The ticking thread's own. */
 	bool watching_said, was_busy, lost_said;
-	uint64_t busy_since_ns, progress_ns;
+	uint64_t busy_since_ns, busy_until_ns, progress_ns;
 	size_t busy_done;
 	uint64_t idle_changes;
 };
@@ -165,8 +167,9 @@ static void on_file(const char *rel, const struct merge_result *result, unsigned
 		log_file(LOG_INFO, "%s", report_merged(line, sizeof(line), rel, result, false,
 						       false));
 	if (refusal)
-		log_message(LOG_WARNING, "%s", report_refused(line, sizeof(line), "refused", rel,
-							      result->why.text));
+		log_message(LOG_WARNING, "%s",
+			    report_refused(line, sizeof(line), result->outcome == MERGE_FAILED
+					   ? "refused" : "partial", rel, result->why.text));
 	else if (result->outcome == MERGE_TORN && tries == 0)
 		log_file(LOG_NOTICE, "%s", report_refused(line, sizeof(line), "later", rel,
 							  result->why.text));
@@ -246,10 +249,14 @@ static void on_backup_error(const char *rel, int error, void *arg)
 /* Which files do the backups hold?  Returns when to ask again. */
 static uint64_t scan_backups(struct daemon *d)
 {
+	uint64_t began = io_now_ns();
+	bool missing = false;
+
 	tally_backups_begin(d->tally);
 	for (unsigned n = 0; n < d->site.sources.count; n++) {
 		int r = source_walk(&d->site.sources, n, on_backup_entry, on_backup_error, d);
 
+		missing = missing || r < 0;
 		if (r < 0 && !atomic_exchange(&d->backup_missing[n], true)) {
 			char shown[LOG_PATH_SIZE];
 
@@ -264,8 +271,13 @@ static uint64_t scan_backups(struct daemon *d)
 	if (atomic_load(&d->stopping))
 		return 0;
 	tally_backups_end(d->tally);
+	atomic_store(&d->backups_seen_ns, began);
+	if (missing)
+		return BACKUP_MISSING_NS;
 	struct tally_sums sums = tally_sums(d->tally);
-	return sums.waiting || sums.unsettled || sums.skipped ? BACKUP_WANTED_NS : BACKUP_DONE_NS;
+	bool done = sums.live && !sums.waiting && !sums.unsettled && !sums.skipped &&
+		    !sums.pending;
+	return done ? BACKUP_DONE_NS : BACKUP_WANTED_NS;
 }
 
 static uint64_t on_other(const struct queue_job *job, void *arg)
@@ -300,7 +312,8 @@ static bool backup_needed(struct daemon *d, const struct tally_sums *sums)
 	for (size_t n = 0; n < d->conf->backups; n++)
 		if (atomic_load(&d->backup_missing[n]))
 			return true;
-	return sums->waiting || sums->unsettled || sums->pending;
+	/* A backup without any file is one that is not there yet: a mount point, say. */
+	return sums->waiting || sums->unsettled || sums->pending || !sums->in_backup;
 }
 
 static void say_progress(struct daemon *d, const struct tally_sums *sums, uint64_t now_ns)
@@ -319,7 +332,7 @@ static void say_progress(struct daemon *d, const struct tally_sums *sums, uint64
 /* True where live has files and no backup has any of them: a path is one level off. */
 static bool is_lost(const struct tally_sums *sums)
 {
-	return sums->live && sums->skipped == sums->live;
+	return sums->skipped && !sums->paired;
 }
 
 static void say_lost(struct daemon *d)
@@ -364,6 +377,8 @@ static bool tick(struct daemon *d)
 		say_watching(d);
 	bool busy = queued.due || queued.in_flight || sums.pending;
 	if (busy) {
+		if (queued.due + queued.in_flight > queued.scans || sums.pending)
+			d->busy_until_ns = now;
 		if (!d->was_busy) {
 			d->busy_since_ns = d->progress_ns = now;
 			d->busy_done = sums.live - sums.pending;
@@ -372,6 +387,11 @@ static bool tick(struct daemon *d)
 			d->progress_ns = now;
 			say_progress(d, &sums, now);
 		}
+	} else if (sums.changes != d->idle_changes && !backup_needed(d, &sums) &&
+		   atomic_load(&d->backups_seen_ns) < d->busy_until_ns) {
+		/* Nobody is told that a backup can go before it was looked at once more. */
+		queue_put(d->queue, QUEUE_BACKUPS, "", QUEUE_NOW, 0);
+		return false;
 	} else if (sums.changes != d->idle_changes) {
 		d->idle_changes = sums.changes;
 		atomic_store(&d->rest_said, false);
@@ -411,8 +431,8 @@ static bool take_signal(struct daemon *d)
 	return false;
 }
 
-/* Events, signals, and every TICK_MS a look at how things stand. */
-static void loop(struct daemon *d)
+/* Events, signals, and every TICK_MS a look at how things stand.  False where a signal came. */
+static bool loop(struct daemon *d)
 {
 	struct pollfd wait[2] = {
 		{ .fd = d->signals, .events = POLLIN },
@@ -426,17 +446,17 @@ static void loop(struct daemon *d)
 
 		if (poll(wait, 2, ms) < 0 && errno != EINTR) {
 			log_message(LOG_CRIT, "poll: %s; ending", strerror(errno));
-			return;
+			return false;
 		}
 		if (wait[0].revents && take_signal(d))
-			return;
+			return false;
 		if (wait[1].revents)
 			watch_dispatch(d->watch);
 		if (io_now_ns() < next_tick)
 			continue;
 		next_tick = io_now_ns() + TICK_MS * UINT64_C(1000000);
 		if (tick(d) && d->once)
-			return;
+			return true;
 	}
 }
 
@@ -502,11 +522,11 @@ int daemon_run(const struct conf *conf, bool once)
 	if (r) {
 		log_message(LOG_ERR, "cannot start: %s", strerror(-r));
 	} else {
-		loop(&d);
+		bool whole = loop(&d);
 		atomic_store(&d.stopping, true);
 		queue_stop(d.queue);
 		worker_join(d.pool);
-		status = once ? once_status(&d) : 0;
+		status = !once ? 0 : whole ? once_status(&d) : 1;
 		log_flush();
 		log_message(LOG_NOTICE, "ended");
 	}

@@ -15,24 +15,50 @@ void hold_prepare(void)
 	signal(SIGIO, SIG_IGN);
 }
 
-int hold_take(int root, const char *rel, struct hold *ret, struct reason *why)
+/* 0, -EAGAIN, -ENOLCK where there are no leases to be had, or another -errno. */
+static int lease(int fd, struct reason *why)
 {
-	struct hold hold = { .fd = -1 };
-	int r = io_open_file(root, rel, O_RDWR, &hold.fd, NULL, why);
+	if (fcntl(fd, F_SETLEASE, F_WRLCK) == 0)
+		return 0;
+	if (errno == EAGAIN)
+		return -EAGAIN;
+	bool none = errno == EINVAL || errno == EACCES || errno == EOPNOTSUPP || errno == ENOLCK;
+	int r = reason_errno(why, errno, "no lease can be taken");
+	return none ? -ENOLCK : r;
+}
+
+/* The same on a descriptor for reading.  Closing one for writing would tell whoever watches the
+ * file, ourselves included, that it was written. */
+static int probe(int root, const char *rel, struct reason *why)
+{
+	int fd, r = io_open_file(root, rel, O_RDONLY, &fd, NULL, why);
 
 	if (r)
 		return r;
+	r = lease(fd, why);
+	if (!r)
+		fcntl(fd, F_SETLEASE, F_UNLCK);
+	close(fd);
+	return r;
+}
+
+int hold_take(int root, const char *rel, bool unleased, struct hold *ret, struct reason *why)
+{
+	struct hold hold = { .fd = -1 };
+	int r = unleased ? 0 : probe(root, rel, why);
+
+	if (!r)
+		r = io_open_file(root, rel, O_RDWR, &hold.fd, NULL, why);
+	if (r)
+		return r;
 	hold.since_ns = io_now_ns();
-	if (fcntl(hold.fd, F_SETLEASE, F_WRLCK) == 0) {
+	if (!unleased) {
+		r = lease(hold.fd, why);
+		if (r) {
+			close(hold.fd);
+			return r;
+		}
 		hold.leased = true;
-	} else if (errno == EAGAIN) {
-		close(hold.fd);
-		return -EAGAIN;
-	} else {
-		/* EINVAL, EACCES, and whatever else a filesystem answers that has none. */
-		r = reason_errno(why, errno, "no lease can be taken");
-		*ret = hold;
-		return r ? -ENOLCK : 0;
 	}
 	*ret = hold;
 	return 0;

@@ -22,12 +22,13 @@ struct hold {
  * would kill. */
 void hold_prepare(void);
 
-/* Opens `rel` beneath `root` for writing and takes the lease.
+/* Opens `rel` beneath `root` for writing and takes the lease; `unleased`: does without.
  *    -EAGAIN    somebody has it open: try again later,
- *    -ENOLCK    the filesystem knows no leases or we may not take one (open, not leased): the
- *               caller may go on without, a lock alone,
- *    other      not opened. */
-int hold_take(int root, const char *rel, struct hold *ret, struct reason *why);
+ *    -ENOLCK    the filesystem knows no leases, or we may not take one: the caller may decide
+ *               to go on unleased, with a lock alone,
+ *    other      cannot be opened.
+ * Nothing is held unless it returns 0, and nobody who watches the file was told of a write. */
+int hold_take(int root, const char *rel, bool unleased, struct hold *ret, struct reason *why);
 
 /* Locks, and checks that the file is still the one planned on: same inode at the same path,
  * same times, the whole header byte for byte.

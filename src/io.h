@@ -61,6 +61,10 @@ int io_relate(const char *a, const char *b);
 /* True for the names that we merge: "*.rrd". */
 bool io_is_rrd_name(const char *rel);
 
+/* Call first of all in a program.  A descriptor 0, 1 or 2 that was closed would be given to the
+ * next file opened, and messages would be written into a live RRD: /dev/null takes its place. */
+void io_prepare(void);
+
 /* Monotonic clock in nanoseconds. */
 uint64_t io_now_ns(void);
 

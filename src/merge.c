@@ -17,6 +17,7 @@
 #define LEASE_TRIES 24          /* in one go, a few milliseconds altogether */
 #define FUTURE_S 60             /* a clock may be off by so much without a word */
 #define RETRY_MS 250            /* a source that was changing */
+#define TORN_S 60               /* a torn source that changed since may be mended in a moment */
 #define REFUSED_RETRY_MS 60000  /* a source that was refused may be mended */
 
 /* What source n gave. */
@@ -45,6 +46,7 @@ struct job {
 	unsigned usable;                /* sources that something can be taken from */
 	int64_t newest_source;          /* the latest last_up of all */
 	bool all_seen;                  /* no source failed: the pair may be settled */
+	uint64_t memo;                  /* of sources whose change time lies in the future */
 };
 
 struct merge_scratch *merge_scratch_new(void)
@@ -122,15 +124,26 @@ static int64_t now_ns(void)
 	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
-/* How long a source must still rest, milliseconds.  The change time alone counts: it cannot be
- * set back, as a restore does with the modification time.  One in the future says nothing of
- * when the file changed. */
-static unsigned rest_left_ms(const struct io_stamp *stamp, unsigned rest_s)
+/* Since when it was left alone, milliseconds.  The change time alone counts: it cannot be set
+ * back, as a restore does with the modification time. */
+static int64_t age_ms(const struct io_stamp *stamp)
 {
-	int64_t age_ms = (now_ns() - stamp->ctime_ns) / 1000000;
-	int64_t left = (int64_t)rest_s * 1000 - age_ms;
+	return (now_ns() - stamp->ctime_ns) / 1000000;
+}
 
-	return age_ms < 0 || left <= 0 ? 0 : (unsigned)left;
+/* How long a source must still rest, milliseconds. */
+static unsigned rest_left_ms(struct job *job, const struct io_stamp *stamp)
+{
+	int64_t age = age_ms(stamp), rest = (int64_t)job->site->rest_s * 1000;
+
+	if (age >= 0 || !rest)
+		return age >= rest ? 0 : (unsigned)(rest - age);
+	/* Its clock is ahead of ours and tells nothing: it has rested when it is the same at the
+	 * next try. */
+	job->memo = (job->memo ^ (uint64_t)stamp->ctime_ns ^ stamp->size << 20) *
+		    UINT64_C(1099511628211);
+	job->result->memo = job->memo;
+	return job->memo == job->request->memo ? 0 : (unsigned)rest;
 }
 
 static void side_name(const struct job *job, unsigned n, char *buffer, size_t size)
@@ -155,19 +168,27 @@ static bool read_source(struct job *job, unsigned n)
 	int r = source_open(&site->sources, n, job->request->rel, &fd, &why);
 	if (r == -ENOENT || r == -ENOTDIR)
 		return true;
+	if (r == -ENXIO && !site->strict_roots) {
+		job->all_seen = false;  /* not there yet, or not now */
+		return true;
+	}
+	job->result->sources++;
+	bool torn = false;
 	if (!r) {
 		r = rrd_read(&input->db, fd, &why);
 		close(fd);
-		if (!r && rrd_is_torn(&input->db, &why))
+		torn = !r && rrd_is_torn(&input->db, &why);
+		if (torn)
 			r = REFUSED;
 	}
-	bool last_try = job->request->last_try;
-	if ((r == -ESTALE || r == -EAGAIN) && !last_try) {
+	bool changing = r == -ESTALE || r == -EAGAIN ||
+			(torn && age_ms(&input->db.stamp) < TORN_S * 1000);
+	if (changing && !job->request->last_try) {
 		again(job, MERGE_TORN, RETRY_MS, side, &why);
 		return false;
 	}
 	if (!r) {
-		unsigned left = rest_left_ms(&input->db.stamp, site->rest_s);
+		unsigned left = rest_left_ms(job, &input->db.stamp);
 
 		if (left) {
 			reason_set(&why, "changed a moment ago: left to rest");
@@ -183,6 +204,7 @@ static bool read_source(struct job *job, unsigned n)
 	}
 	reason_add(&job->why_sources, "%s %s", side, why.text);
 	job->all_seen = false;
+	job->result->retry_ms = REFUSED_RETRY_MS;
 	return true;
 }
 
@@ -226,7 +248,6 @@ static bool read_sources(struct job *job)
 	}
 	finish(job, MERGE_FAILED);
 	job->result->why = job->why_sources;
-	job->result->retry_ms = REFUSED_RETRY_MS;
 	return false;
 }
 
@@ -279,6 +300,7 @@ static int read_live(struct job *job, int fd, struct reason *why)
 static int plan_sources(struct job *job, struct reason *refusals)
 {
 	struct merge_scratch *scratch = job->scratch;
+	struct reason apart = { "" };   /* sources that have nothing in common with live */
 	unsigned taken = 0;
 
 	plan_clear(&scratch->plan);
@@ -295,17 +317,20 @@ static int plan_sources(struct job *job, struct reason *refusals)
 		int r = source_map(&scratch->live.head, &input->db.head, scratch->map, &refused,
 				   &why);
 		if (r || refused)
-			reason_add(refusals, "%s", why.text);
+			reason_add(refused ? refusals : &apart, "%s", why.text);
 		if (r == REFUSED)
 			continue;
 		r = plan_fill(&scratch->plan, &scratch->live, &input->db, n, scratch->map, &why);
 		if (r < 0)
 			return r;
 		if (r == REFUSED)
-			reason_add(refusals, "%s", why.text);
+			reason_add(&apart, "%s", why.text);
 		else
 			taken++;
 	}
+	/* With another source to take from, one that fits nothing is no refusal. */
+	if (!taken && apart.text[0])
+		reason_add(refusals, "%s", apart.text);
 	return taken ? plan_finish(&scratch->plan, &scratch->live) : REFUSED;
 }
 
@@ -315,6 +340,7 @@ static void note_times(struct job *job)
 	int64_t newest = live->head.last_up > job->newest_source ? live->head.last_up
 								  : job->newest_source;
 
+	job->result->source_newer = job->newest_source > live->head.last_up;
 	job->result->settled = job->all_seen && live->head.last_up > job->newest_source;
 	job->result->future = newest > now_ns() / 1000000000 + FUTURE_S;
 }
@@ -345,7 +371,6 @@ static int plan(struct job *job, int fd)
 	result->partial = refusals.text[0] != '\0';
 	if (r) {
 		finish(job, MERGE_FAILED);
-		result->retry_ms = REFUSED_RETRY_MS;
 		return 0;
 	}
 	if (!scratch->plan.cells) {
@@ -369,7 +394,7 @@ static int take(struct job *job, struct hold *hold, struct reason *why)
 	int r = -EAGAIN;
 
 	for (unsigned try = 0; try < LEASE_TRIES; try++) {
-		r = hold_take(job->root, job->request->rel, hold, why);
+		r = hold_take(job->root, job->request->rel, false, hold, why);
 		if (r != -EAGAIN)
 			return r;
 		nap(try);
@@ -381,7 +406,7 @@ static void busy(struct job *job)
 {
 	struct reason why;
 
-	reason_set(&why, "is open in another process");
+	reason_set(&why, "is open in another process: trying again until it is closed");
 	again(job, MERGE_BUSY, 50, "live", &why);
 }
 
@@ -406,7 +431,7 @@ static void count_written(struct job *job, size_t next, uint64_t *counted)
 
 /* Has the lease or, where there is none, may do without?  Otherwise the job has ended. */
 static bool may_write(struct job *job, int taken, struct hold *hold, bool planned_often,
-		      const struct reason *why)
+		      struct reason *why)
 {
 	if (taken == 0)
 		return true;
@@ -424,13 +449,32 @@ static bool may_write(struct job *job, int taken, struct hold *hold, bool planne
 			busy(job);      /* it is being updated all the time: a lock would hurt */
 		else if (job->site->wait_quiet && !job->request->just_written)
 			again(job, MERGE_QUIET, REFUSED_RETRY_MS, "live", &quiet);
+		else if (hold_take(job->root, job->request->rel, true, hold, why))
+			fail(job, "live", why);
 		else
 			return true;
-		hold_release(hold);
 	} else {
+		if (taken == -EACCES || taken == -EPERM)
+			reason_add(why, "run this as root, or as the owner of the live files");
 		fail(job, "live", why);
 	}
 	return false;
+}
+
+/* A dry run promises nothing that the same user could not do. */
+static void promise(struct job *job)
+{
+	struct reason why;
+	uint64_t counted = 0;
+
+	if (faccessat(job->root, job->request->rel, W_OK, AT_EACCESS)) {
+		reason_errno(&why, errno, "cannot be opened for writing");
+		reason_add(&why, "run this as root, or as the owner of the live files");
+		fail(job, "live", &why);
+		return;
+	}
+	count_written(job, job->scratch->plan.extents, &counted);
+	finish(job, MERGE_MERGED);
 }
 
 static void note_hold(struct job *job, struct hold *hold)
@@ -483,10 +527,8 @@ static void apply(struct job *job)
 		}
 		if (todo == 0 || job->site->dry_run) {
 			hold_release(&hold);
-			if (todo) {
-				count_written(job, planned->extents, &counted);
-				finish(job, MERGE_MERGED);
-			}
+			if (todo)
+				promise(job);
 			return;
 		}
 		while (!r && next < planned->extents) {

@@ -24,6 +24,7 @@ struct merge_site {
 	struct source_set sources;
 	bool dry_run;
 	unsigned rest_s;        /* a source must have rested so long, seconds; 0: need not */
+	bool strict_roots;      /* a source's root that is not there is an error, not a wait */
 	bool wait_quiet;        /* without leases, write only right after a CLOSE_WRITE */
 };
 
@@ -31,6 +32,7 @@ struct merge_request {
 	const char *rel;        /* beneath the live root */
 	bool just_written;      /* its CLOSE_WRITE came a moment ago */
 	bool last_try;          /* a source that keeps changing is done without */
+	uint64_t memo;          /* result.memo of the try before, or 0 */
 };
 
 struct merge_result {
@@ -39,9 +41,12 @@ struct merge_result {
 	bool settled;           /* live's last_update has passed every source's */
 	bool no_lease;          /* leases are refused here; a lock alone was used */
 	struct reason lease_why;        /* … and why they are */
+	bool source_newer;      /* a source was updated later than live */
 	bool future;            /* a last_update lies in the future: a clock is wrong */
 	struct reason why;
-	unsigned retry_ms;      /* also where a source's refusal made it MERGE_FAILED; else 0 */
+	unsigned sources;       /* that have the file, whether it could be used or not */
+	unsigned retry_ms;      /* also set where a source was refused: it may be mended */
+	uint64_t memo;          /* for the next try: which state of the sources this one saw */
 	uint64_t cells;
 	int64_t from, to;       /* seconds since the epoch; cells > 0 */
 	unsigned source;        /* 1 = the first that gave something */

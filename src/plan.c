@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 /* A page's worth of neighbours costs less to write again than another call. */
@@ -144,6 +145,18 @@ static bool same_series(const struct rrd *live, uint64_t rra, const struct rrd *
 		       layout_resolution(&source->head, source_rra);
 }
 
+/* "AVERAGE 60 s, MAX 300 s, ..." */
+static void list_archives(const struct rrd *db, char *buffer, size_t size)
+{
+	size_t used = 0;
+
+	buffer[0] = '\0';
+	for (uint64_t rra = 0; rra < db->head.rra_cnt && used + 48 < size; rra++)
+		used += (size_t)snprintf(buffer + used, size - used, "%s%s %lld s",
+					 rra ? ", " : "", layout_cf_name(db->head.rra[rra].cf),
+					 (long long)layout_resolution(&db->head, rra));
+}
+
 int plan_fill(struct plan *plan, struct rrd *live, const struct rrd *source,
 	      uint32_t source_index, const uint64_t *map, struct reason *why)
 {
@@ -160,8 +173,11 @@ int plan_fill(struct plan *plan, struct rrd *live, const struct rrd *source,
 		}
 	}
 	if (!common) {
-		reason_set(why, "no RRA in common: none of the backup's has the consolidation "
-			   "function and the resolution of one of live's");
+		char ours[120], theirs[120];
+
+		list_archives(live, ours, sizeof(ours));
+		list_archives(source, theirs, sizeof(theirs));
+		reason_set(why, "no RRA in common: live has %s and backup has %s", ours, theirs);
 		return REFUSED;
 	}
 	return 0;

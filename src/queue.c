@@ -26,6 +26,7 @@ struct item {
 	size_t place;           /* in the heap, or NOT_QUEUED: in flight */
 	unsigned flags;
 	unsigned tries;
+	uint64_t memo;
 	bool put_meanwhile;     /* while in flight: due_ns, sequence and flags are of that put */
 	char path[];
 };
@@ -297,6 +298,7 @@ bool queue_take(struct queue *queue, struct queue_job *ret)
 			.path = item->path,
 			.flags = item->flags,
 			.tries = item->tries,
+			.memo = item->memo,
 			.item = item,
 		};
 		if (item->key.kind != QUEUE_FILE)
@@ -323,6 +325,7 @@ void queue_done(struct queue *queue, struct queue_job *job, bool again, uint64_t
 		if (!item->put_meanwhile || due_ns < item->due_ns)
 			set_due(queue, item, due_ns);
 		item->flags |= job->flags;
+		item->memo = job->memo;
 		item->tries++;
 	} else {
 		item->tries = 0;

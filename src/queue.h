@@ -29,6 +29,7 @@ struct queue_job {
 	enum queue_kind kind;
 	const char *path;       /* valid until queue_done() */
 	unsigned flags;
+	uint64_t memo;          /* the taker's, kept from one try to the next; 0 at first */
 	unsigned tries;         /* how often it was put back by queue_done() in a row */
 	void *item;             /* the queue's own */
 };

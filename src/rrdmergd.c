@@ -9,6 +9,7 @@
 
 #include "conf.h"
 #include "daemon.h"
+#include "io.h"
 #include "log.h"
 
 enum { EXIT_USAGE = 2 };
@@ -94,6 +95,7 @@ int main(int argc, char **argv)
 {
 	struct options options = { .file = SYSCONFDIR "/rrdmergd.conf" };
 	struct conf conf = { 0 };
+	io_prepare();
 	int status = parse(argc, argv, &options);
 
 	if (status >= 0)

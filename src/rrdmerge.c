@@ -5,6 +5,7 @@
 #include <getopt.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,6 +37,7 @@ struct run {
 	const struct options *options;
 	struct merge_site site;
 	struct queue *queue;
+	atomic_bool interrupted;
 	const char *pair;               /* two files: what NEW was called, else NULL */
 	char *live_dir, *live_name;     /* two files: NEW's directory and name; else NULL */
 
@@ -43,7 +45,9 @@ struct run {
 	struct report_sums sums;
 	struct progress progress;
 	size_t found, done;             /* files */
-	bool lease_said, interrupted;
+	size_t queued;                  /* of the found, those that are regular files */
+	size_t newer;                   /* OLD was updated later than NEW */
+	bool lease_said;
 	size_t future;
 	char *future_first;
 	char *sample[SAMPLES_MAX];
@@ -76,6 +80,18 @@ static void say_merged(struct run *run, const char *rel, const struct merge_resu
 }
 
 /* Caller holds run->lock. */
+static void say_skipped(struct run *run, const char *rel)
+{
+	char line[REPORT_SIZE];
+
+	if (!run->options->verbose)
+		return;
+	progress_clear(&run->progress);
+	fprintf(run->options->json ? stderr : stdout, "%s\n",
+		report_refused(line, sizeof(line), "skipped", rel, "no counterpart in the backup"));
+}
+
+/* Caller holds run->lock. */
 static void say_once(struct run *run, const char *rel, const struct merge_result *result)
 {
 	if (result->no_lease && !run->lease_said) {
@@ -85,6 +101,8 @@ static void say_once(struct run *run, const char *rel, const struct merge_result
 			    "meets it is lost, so stop what writes these files until this is done",
 			    result->lease_why.text);
 	}
+	if (result->outcome < MERGE_FAILED && result->source_newer)
+		run->newer++;
 	if (result->future && !run->future++)
 		run->future_first = strdup(rel);
 }
@@ -107,6 +125,7 @@ static void count_final(struct run *run, const char *rel, const struct merge_res
 	case MERGE_SKIPPED:
 	case MERGE_GONE:
 		sums->skipped++;
+		say_skipped(run, rel);
 		break;
 	default:
 		sums->failed++;
@@ -115,7 +134,8 @@ static void count_final(struct run *run, const char *rel, const struct merge_res
 	if (result->outcome >= MERGE_FAILED || result->partial) {
 		if (result->outcome != MERGE_GONE) {
 			sums->named++;
-			say_refused(run, "refused", rel, result->why.text);
+			say_refused(run, result->outcome == MERGE_FAILED ? "refused" : "partial",
+				    rel, result->why.text);
 		}
 	}
 }
@@ -148,6 +168,22 @@ static void refuse_entry(struct run *run, const char *rel, const char *reason)
 	pthread_mutex_unlock(&run->lock);
 }
 
+/* Each file found so far is among the samples with the same chance.  Caller holds run->lock. */
+static void take_sample(struct run *run, const char *rel)
+{
+	size_t place = run->samples < SAMPLES_MAX ? run->samples
+						  : (size_t)random() % run->queued;
+	char *copy = place < SAMPLES_MAX ? strdup(rel) : NULL;
+
+	if (!copy)
+		return;
+	if (place == run->samples)
+		run->samples++;
+	else
+		free(run->sample[place]);
+	run->sample[place] = copy;
+}
+
 static int on_entry(const char *rel, enum io_kind kind, void *arg)
 {
 	struct run *run = arg;
@@ -165,14 +201,10 @@ static int on_entry(const char *rel, enum io_kind kind, void *arg)
 	}
 	pthread_mutex_lock(&run->lock);
 	run->found++;
-	if (run->samples < SAMPLES_MAX) {
-		run->sample[run->samples] = strdup(rel);
-		if (run->sample[run->samples])
-			run->samples++;
-	}
-	bool stop = run->interrupted;
+	run->queued++;
+	take_sample(run, rel);
 	pthread_mutex_unlock(&run->lock);
-	return stop ? 1 : queue_put(run->queue, QUEUE_FILE, rel, QUEUE_NOW, 0);
+	return atomic_load(&run->interrupted) ? 1 : queue_put(run->queue, QUEUE_FILE, rel, QUEUE_NOW, 0);
 }
 
 static void on_unreadable(const char *rel, int error, void *arg)
@@ -205,13 +237,14 @@ static void *tick(void *arg)
 
 		if (got == SIGUSR1)
 			return NULL;
-		pthread_mutex_lock(&run->lock);
 		if (got > 0) {
-			if (run->interrupted)
+			if (atomic_exchange(&run->interrupted, true))
 				_exit(EXIT_REFUSED);    /* asked twice: now; it is safe at any time */
-			run->interrupted = true;
 			queue_stop(run->queue);
 		}
+		/* Somebody may hold the lock and wait for a reader of stderr. */
+		if (pthread_mutex_trylock(&run->lock))
+			continue;
 		progress_draw(&run->progress, run->done, run->found, run->sums.bytes);
 		pthread_mutex_unlock(&run->lock);
 	}
@@ -497,11 +530,15 @@ static int conclude(struct run *run, double seconds)
 			    "wrong?  The first: %s", run->future,
 			    log_escape(path, sizeof(path), run->future_first ? run->future_first
 									     : "?"));
-	if (run->interrupted) {
+	size_t pairs = sums->merged + sums->unchanged;
+	if (pairs && run->newer == pairs)
+		log_message(LOG_WARNING, "in every pair OLD was updated later than NEW: were they "
+			    "swapped?  OLD is the backup, NEW what is in use now");
+	if (atomic_load(&run->interrupted)) {
 		log_message(LOG_ERR, "interrupted; %zu files were not looked at; what was merged "
 			    "stays, run again for the rest", run->found - run->done);
 		status = EXIT_REFUSED;
-	} else if (run->samples && sums->skipped == run->found) {
+	} else if (run->queued && sums->skipped == run->queued) {
 		say_no_counterpart(run);
 		status = EXIT_USAGE;
 	} else if (!run->found) {
@@ -525,12 +562,14 @@ int main(int argc, char **argv)
 	struct run run = { .options = &options, .lock = PTHREAD_MUTEX_INITIALIZER };
 	uint64_t started = io_now_ns();
 
+	io_prepare();
 	log_open("rrdmerge", LOG_TO_STDERR, LOG_USER);
 	int status = parse(argc, argv, &options);
 	if (status >= 0)
 		return status;
 	status = EXIT_USAGE;
 	run.site.dry_run = options.dry_run;
+	run.site.strict_roots = true;
 	progress_start(&run.progress, STDERR_FILENO);
 	block_signals();
 	if (prepare(&run))

@@ -23,8 +23,10 @@ int source_open(const struct source_set *set, unsigned n, const char *rel, int *
 	const struct source *source = &set->source[n];
 	int root = io_open_root(source->path);
 
-	if (root < 0)
-		return reason_errno(why, -root, "is in a tree that cannot be opened");
+	if (root < 0) {
+		reason_errno(why, -root, "is in a tree that cannot be opened");
+		return -ENXIO;
+	}
 	int r = io_open_file(root, source->file ? source->file : rel, O_RDONLY, ret_fd, NULL, why);
 	close(root);
 	return r;
@@ -62,9 +64,10 @@ static uint64_t find_ds(const struct layout_header *head, const char *name, bool
 	return found;
 }
 
-/* Do two COMPUTE data sources compute the same, of data sources of the same names? */
-static bool same_rpn(const struct layout_header *a, const struct layout_ds *x,
-		     const struct layout_header *b, const struct layout_ds *y)
+/* Do two COMPUTE data sources compute the same, of data sources that belong together?  Those that
+ * an expression names stand before it (rrdtool src/rrd_update.c, update_pdp), so `map` knows. */
+static bool same_rpn(const struct layout_ds *x, const struct layout_ds *y, uint64_t known,
+		     const uint64_t *map)
 {
 	if (x->rpn_len != y->rpn_len)
 		return false;
@@ -76,22 +79,23 @@ static bool same_rpn(const struct layout_header *a, const struct layout_ds *x,
 		if (m->op == OP_NUMBER && m->val != n->val)
 			return false;
 		if ((m->op == OP_VARIABLE || m->op == OP_PREV_OTHER) &&
-		    strcmp(a->ds[m->val].name, b->ds[n->val].name))
+		    ((uint64_t)m->val >= known || map[m->val] != (uint64_t)n->val))
 			return false;
 	}
 	return true;
 }
 
-/* 0: the backup's `ret` (or LAYOUT_NO_DS) is live's i-th; REFUSED: a contradiction, named. */
+/* Finds the backup's for live's i-th (or LAYOUT_NO_DS), those before it being known: map[i].
+ * REFUSED: a contradiction, named. */
 static int match_ds(const struct layout_header *live, uint64_t i,
-		    const struct layout_header *backup, uint64_t *ret, struct reason *why)
+		    const struct layout_header *backup, uint64_t *map, struct reason *why)
 {
 	const struct layout_ds *ds = &live->ds[i];
 	bool twice_live, twice_backup;
 	uint64_t j = find_ds(backup, ds->name, &twice_backup);
 
 	find_ds(live, ds->name, &twice_live);
-	*ret = LAYOUT_NO_DS;
+	map[i] = LAYOUT_NO_DS;
 	if (j == LAYOUT_NO_DS)
 		return 0;
 	if (twice_live || twice_backup) {
@@ -104,11 +108,12 @@ static int match_ds(const struct layout_header *live, uint64_t i,
 			   layout_dst_name(ds->type), layout_dst_name(backup->ds[j].type));
 		return REFUSED;
 	}
-	if (ds->type == DST_COMPUTE && !same_rpn(live, ds, backup, &backup->ds[j])) {
-		reason_add(why, "data source %s: live computes it otherwise than backup", ds->name);
+	if (ds->type == DST_COMPUTE && !same_rpn(ds, &backup->ds[j], i, map)) {
+		reason_add(why, "data source %s: live computes it otherwise than backup, or of "
+			   "others", ds->name);
 		return REFUSED;
 	}
-	*ret = j;
+	map[i] = j;
 	return 0;
 }
 
@@ -132,7 +137,7 @@ int source_map(const struct layout_header *live, const struct layout_header *bac
 
 	reason_set(why, "%s", "");
 	for (uint64_t i = 0; i < live->ds_cnt; i++) {
-		if (match_ds(live, i, backup, &map[i], why))
+		if (match_ds(live, i, backup, map, why))
 			refused++;
 		else if (map[i] != LAYOUT_NO_DS)
 			matched++;

@@ -21,7 +21,8 @@ int source_add(struct source_set *set, const char *path, const char *file);
 void source_set_free(struct source_set *set);
 
 /* Opens what source `n` holds for the live file `rel`.
- *    -ENOENT    nothing there (also where the root is not there): the file is skipped
+ *    -ENOENT    nothing there: the file is skipped
+ *    -ENXIO     the root itself cannot be opened
  *    REFUSED    a link, a FIFO, …  */
 int source_open(const struct source_set *set, unsigned n, const char *rel, int *ret_fd,
 		struct reason *why);

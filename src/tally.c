@@ -13,7 +13,8 @@ struct file {
 	enum state state;
 	bool live, backup;
 	bool merged;            /* once: what comes after does not take that away */
-	bool met;               /* in the walk over the backups under way */
+	unsigned met;           /* how often in the walk over the backups under way */
+	unsigned sources;       /* how many sources had it at the last try */
 	bool pending;
 	bool settled;
 	uint32_t said;          /* hash of the refusal said last; 0: none */
@@ -23,7 +24,7 @@ struct file {
 struct tally {
 	pthread_mutex_t mutex;
 	void *index;            /* tsearch(3) over struct file, by rel */
-	size_t live, waiting, pending, refused, unsettled;
+	size_t live, waiting, pending, refused, unsettled, paired, in_backup;
 	size_t in_state[STATES];
 	uint64_t cells, changes;
 };
@@ -92,11 +93,15 @@ static void count(struct tally *tally, const struct file *file, size_t by)
 			tally->pending += by;
 		if (file->said)
 			tally->refused += by;
+		if (file->sources)
+			tally->paired += by;
 		if (!file->settled && file->state != SKIPPED)
 			tally->unsettled += by;
 	} else if (file->backup) {
 		tally->waiting += by;
 	}
+	if (file->backup)
+		tally->in_backup += by;
 }
 
 static void before(struct tally *tally, const struct file *file)
@@ -116,6 +121,7 @@ static void drop_live(struct tally *tally, struct file *file)
 	file->live = file->pending = file->settled = file->merged = false;
 	file->state = NEW;
 	file->said = 0;
+	file->sources = 0;
 	after(tally, file);
 }
 
@@ -226,7 +232,7 @@ void tally_backups_begin(struct tally *tally)
 	pthread_mutex_lock(&tally->mutex);
 	twalk_r(tally->index, collect_one, &collect);
 	for (size_t i = 0; i < collect.count; i++)
-		collect.file[i]->met = false;
+		collect.file[i]->met = 0;
 	pthread_mutex_unlock(&tally->mutex);
 	free(collect.file);
 }
@@ -238,13 +244,13 @@ int tally_backup(struct tally *tally, const char *rel, bool *ret_look)
 	pthread_mutex_lock(&tally->mutex);
 	struct file *file = find_or_add(tally, rel);
 	if (file) {
-		file->met = true;
+		file->met++;
 		if (!file->backup) {
 			before(tally, file);
 			file->backup = true;
 			after(tally, file);
 		}
-		*ret_look = file->live && !file->pending && file->state == SKIPPED;
+		*ret_look = file->live && !file->pending && file->met > file->sources;
 		r = 0;
 	}
 	pthread_mutex_unlock(&tally->mutex);
@@ -320,9 +326,10 @@ bool tally_result(struct tally *tally, const char *rel, const struct merge_resul
 
 		before(tally, file);
 		file->state = state_after(file, result->outcome);
+		file->sources = result->sources;
 		file->merged = file->merged || file->state == MERGED;
 		/* A refusal that is looked at again once in a while holds nothing up. */
-		file->pending = will_retry && result->outcome != MERGE_FAILED;
+		file->pending = will_retry && result->outcome >= MERGE_BUSY;
 		file->settled = result->settled;
 		if (!file->pending || refusal) {
 			fresh = refusal && words != file->said;
@@ -345,6 +352,8 @@ struct tally_sums tally_sums(struct tally *tally)
 		.failed = tally->in_state[FAILED],
 		.pending = tally->pending,
 		.refused = tally->refused,
+		.paired = tally->paired,
+		.in_backup = tally->in_backup,
 		.unsettled = tally->unsettled,
 		.waiting = tally->waiting,
 		.cells = tally->cells,
@@ -361,8 +370,11 @@ size_t tally_sample(struct tally *tally, char **ret_rel, size_t count)
 
 	pthread_mutex_lock(&tally->mutex);
 	twalk_r(tally->index, collect_one, &collect);
-	while (taken < collect.count && taken < count) {
-		ret_rel[taken] = strdup(collect.file[taken]->rel);
+	/* From all over the tree: what stands together is often new together. */
+	if (count > collect.count)
+		count = collect.count;
+	while (taken < count) {
+		ret_rel[taken] = strdup(collect.file[taken * collect.count / count]->rel);
 		if (!ret_rel[taken])
 			break;
 		taken++;

@@ -17,6 +17,8 @@ struct tally_sums {
 	size_t merged, unchanged, skipped, failed;
 	size_t pending;         /* not looked at yet, or to be tried again soon */
 	size_t refused;         /* failed, and those of which a part was refused */
+	size_t paired;          /* that some source has */
+	size_t in_backup;       /* files that some backup has, live or not */
 	size_t unsettled;       /* a source may still have more to give, now or later */
 	size_t waiting;         /* in a backup, not in live */
 	uint64_t cells;
@@ -34,8 +36,8 @@ void tally_gone(struct tally *tally, const char *rel);
 /* The same for all files beneath a directory. */
 void tally_gone_beneath(struct tally *tally, const char *dir);
 
-/* A walk over the backups: begin, each file, end; what was not met is forgotten.  `ret_look` is
- * set where live has the file and was told that there is no counterpart. */
+/* A walk over the backups: begin, each file of each, end; what was not met is forgotten.
+ * `ret_look` is set where live has the file, and more backups have it than at its last try. */
 void tally_backups_begin(struct tally *tally);
 int tally_backup(struct tally *tally, const char *rel, bool *ret_look);
 void tally_backups_end(struct tally *tally);

@@ -41,11 +41,11 @@ static uint64_t retry_in_ms(const struct worker_pool *pool, const struct merge_r
 	case MERGE_QUIET:
 		return result->retry_ms;
 	case MERGE_FAILED:
+	case MERGE_MERGED:
+	case MERGE_UNCHANGED:
 		if (!pool->options.retry_refused || !result->retry_ms)
 			return 0;
 		return back_off_ms(result->retry_ms, tries, REFUSED_MAX_MS);
-	case MERGE_MERGED:
-	case MERGE_UNCHANGED:
 	case MERGE_SKIPPED:
 	case MERGE_GONE:
 		break;
@@ -61,6 +61,7 @@ static void do_file(struct worker_pool *pool, struct merge_scratch *scratch,
 		.rel = job->path,
 		.just_written = job->flags & QUEUE_JUST_WRITTEN,
 		.last_try = torn_tries && job->tries + 1 >= torn_tries,
+		.memo = job->memo,
 	};
 	struct merge_result result;
 
@@ -71,6 +72,7 @@ static void do_file(struct worker_pool *pool, struct merge_scratch *scratch,
 		job->flags |= QUEUE_WROTE;
 	uint64_t in_ms = retry_in_ms(pool, &result, job->tries);
 	pool->calls->file(job->path, &result, job->tries, in_ms > 0, pool->arg);
+	job->memo = result.memo;
 	job->flags &= ~QUEUE_JUST_WRITTEN;      /* not true any more when it comes again */
 	queue_done(pool->queue, job, in_ms > 0, io_now_ns() + in_ms * MS);
 }

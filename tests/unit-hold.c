@@ -202,11 +202,10 @@ static int teardown(void **state)
 static void take(struct hold *hold)
 {
 	struct reason why = { "" };
-	int r = hold_take(root, "x.rrd", hold, &why);
+	int r = hold_take(root, "x.rrd", false, hold, &why);
 
 	if (r == -ENOLCK) {
 		print_message("no leases in %s\n", scratch_dir);
-		hold_release(hold);
 		skip();
 	}
 	assert_int_equal(r, 0);
@@ -244,13 +243,13 @@ static void test_not_there(void **state)
 	struct reason why;
 
 	(void)state;
-	assert_int_equal(hold_take(root, "y.rrd", &hold, &why), -ENOENT);
+	assert_int_equal(hold_take(root, "y.rrd", false, &hold, &why), -ENOENT);
 	assert_int_equal(hold.fd, 77);
 	assert_int_equal(symlink("x.rrd", scratch("l.rrd")), 0);
-	assert_int_equal(hold_take(root, "l.rrd", &hold, &why), REFUSED);
+	assert_int_equal(hold_take(root, "l.rrd", false, &hold, &why), REFUSED);
 	assert_int_equal(mkfifo(scratch("f.rrd"), 0600), 0);
-	assert_int_equal(hold_take(root, "f.rrd", &hold, &why), REFUSED);
-	assert_int_equal(hold_take(root, "../x.rrd", &hold, &why), REFUSED);
+	assert_int_equal(hold_take(root, "f.rrd", false, &hold, &why), REFUSED);
+	assert_int_equal(hold_take(root, "../x.rrd", false, &hold, &why), REFUSED);
 	assert_int_equal(hold.fd, 77);
 }
 
@@ -262,13 +261,13 @@ static void test_open_elsewhere(void **state)
 
 	(void)state;
 	hear_of(&other);
-	assert_int_equal(hold_take(root, "x.rrd", &hold, &why), -EAGAIN);
+	assert_int_equal(hold_take(root, "x.rrd", false, &hold, &why), -EAGAIN);
 	end(&other);
 	take(&hold);
 	hold_release(&hold);
 	/* A descriptor of our own counts as well. */
 	int fd = open(file, O_RDONLY);
-	assert_int_equal(hold_take(root, "x.rrd", &hold, &why), -EAGAIN);
+	assert_int_equal(hold_take(root, "x.rrd", false, &hold, &why), -EAGAIN);
 	close(fd);
 	take(&hold);
 	hold_release(&hold);
@@ -310,12 +309,14 @@ static void test_locked_elsewhere(void **state)
 	lease_error = EINVAL;
 	struct other other = start(keep_locked);
 	hear_of(&other);
-	assert_int_equal(hold_take(root, "x.rrd", &hold, &why), -ENOLCK);
+	assert_int_equal(hold_take(root, "x.rrd", false, &hold, &why), -ENOLCK);
+	assert_int_equal(hold_take(root, "x.rrd", true, &hold, &why), 0);
 	assert_int_equal(verify(&hold), -EAGAIN);
 	assert_false(hold.locked);
 	assert_true(hold_release(&hold) > 0);
 	end(&other);
-	assert_int_equal(hold_take(root, "x.rrd", &hold, &why), -ENOLCK);
+	assert_int_equal(hold_take(root, "x.rrd", false, &hold, &why), -ENOLCK);
+	assert_int_equal(hold_take(root, "x.rrd", true, &hold, &why), 0);
 	assert_int_equal(verify(&hold), 0);
 	hold_release(&hold);
 }
@@ -331,9 +332,11 @@ static void test_no_leases(void **state)
 
 		lease_error = errors[i];
 		leases_refused = 0;
-		assert_int_equal(hold_take(root, "x.rrd", &hold, &why), -ENOLCK);
+		assert_int_equal(hold_take(root, "x.rrd", false, &hold, &why), -ENOLCK);
 		assert_int_equal(leases_refused, 1);
 		assert_string_not_equal(why.text, "");
+		assert_true(hold.fd < 0);
+		assert_int_equal(hold_take(root, "x.rrd", true, &hold, &why), 0);
 		assert_false(hold.leased);
 		assert_true(hold.fd >= 0);
 		/* With a lock alone it works as well, and an updater would be refused. */
@@ -347,7 +350,7 @@ static void test_no_leases(void **state)
 	struct reason why = { "" };
 	int before = dup(0);
 	close(before);
-	assert_int_equal(hold_take(root, "x.rrd", &hold, &why), -EAGAIN);
+	assert_int_equal(hold_take(root, "x.rrd", false, &hold, &why), -EAGAIN);
 	assert_int_equal(hold.fd, 77);
 	int after = dup(0);
 	assert_int_equal(after, before);                /* nothing stays open */
@@ -486,7 +489,7 @@ static void test_directory_replaced(void **state)
 	free(bytes);
 	file = scratch("h/x.rrd");
 	must_read();
-	if (hold_take(root, "h/x.rrd", &hold, NULL))
+	if (hold_take(root, "h/x.rrd", false, &hold, NULL))
 		skip();
 	assert_int_equal(rename(scratch("h"), scratch("h1")), 0);
 	assert_int_equal(hold_verify(&hold, root, "h/x.rrd", &live), -ESTALE);
