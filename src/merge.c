@@ -433,8 +433,10 @@ static void count_written(struct job *job, size_t next, uint64_t *counted)
 static bool may_write(struct job *job, int taken, struct hold *hold, bool planned_often,
 		      struct reason *why)
 {
-	if (taken == 0)
+	if (taken == 0) {
+		job->result->no_lease = !hold->leased;
 		return true;
+	}
 	if (taken == -EAGAIN) {
 		busy(job);
 	} else if (taken == -ENOENT) {
@@ -442,17 +444,15 @@ static bool may_write(struct job *job, int taken, struct hold *hold, bool planne
 	} else if (taken == -ENOLCK) {
 		struct reason quiet;
 
-		job->result->no_lease = true;
 		job->result->lease_why = *why;
 		reason_set(&quiet, "must wait for its next update: %s", why->text);
 		if (planned_often)
 			busy(job);      /* it is being updated all the time: a lock would hurt */
 		else if (job->site->wait_quiet && !job->request->just_written)
 			again(job, MERGE_QUIET, REFUSED_RETRY_MS, "live", &quiet);
-		else if (hold_take(job->root, job->request->rel, true, hold, why))
-			fail(job, "live", why);
 		else
-			return true;
+			return may_write(job, hold_take(job->root, job->request->rel, true, hold,
+							why), hold, planned_often, why);
 	} else {
 		if (taken == -EACCES || taken == -EPERM)
 			reason_add(why, "run this as root, or as the owner of the live files");

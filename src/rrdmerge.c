@@ -531,9 +531,9 @@ static int conclude(struct run *run, double seconds)
 			    log_escape(path, sizeof(path), run->future_first ? run->future_first
 									     : "?"));
 	size_t pairs = sums->merged + sums->unchanged;
-	if (pairs && run->newer == pairs)
-		log_message(LOG_WARNING, "in every pair OLD was updated later than NEW: were they "
-			    "swapped?  OLD is the backup, NEW what is in use now");
+	if (pairs && !sums->merged && run->newer == pairs)
+		log_message(LOG_WARNING, "there was nothing to fill, and in every pair OLD was updated "
+			    "later than NEW: were they swapped?  OLD is the backup, NEW is in use");
 	if (atomic_load(&run->interrupted)) {
 		log_message(LOG_ERR, "interrupted; %zu files were not looked at; what was merged "
 			    "stays, run again for the rest", run->found - run->done);

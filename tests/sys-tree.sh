@@ -127,6 +127,8 @@ want_summary "$count" 0 2 0 $((count * cells))
 want_same "-n changes nothing" "$new_sum" "$(file_sum new/web01/PING.rrd)"
 run "$rrdmerge" -v old new
 want_rc 0
+want_same "-v names what is skipped" "$(grep -c '^skipped reason=' out)" 2
+sed -i '/^skipped reason=/d' out
 names_shown 'merged cells='
 
 # ---- threads: the same result byte for byte ----

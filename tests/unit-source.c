@@ -237,7 +237,7 @@ static void test_open(void **state)
 	assert_int_equal(try_open(&set, 0, "h/x.rrd", &why), 0);
 	assert_int_equal(try_open(&set, 0, "h/y.rrd", &why), -ENOENT);
 	assert_int_equal(try_open(&set, 0, "g/x.rrd", &why), -ENOENT);
-	assert_int_equal(try_open(&set, 1, "h/x.rrd", &why), -ENOENT);
+	assert_int_equal(try_open(&set, 1, "h/x.rrd", &why), -ENXIO);
 	assert_int_equal(try_open(&set, 2, "any name", &why), 0);
 	assert_int_equal(try_open(&set, 0, "link.rrd", &why), REFUSED);
 	assert_non_null(strstr(why.text, "symbolic link"));
@@ -287,7 +287,7 @@ static void test_open_unreadable(void **state)
 	chmod(scratch("b"), 0755);
 	source_set_free(&set);
 	assert_int_equal(file, -EACCES);
-	assert_int_equal(tree, -EACCES);
+	assert_int_equal(tree, -ENXIO);
 	assert_non_null(strstr(why.text, "Permission denied"));
 }
 

@@ -49,6 +49,7 @@ static struct merge_result result(enum merge_outcome outcome, const char *why)
 	struct merge_result r = { .outcome = outcome };
 
 	reason_set(&r.why, "%s", why);
+	r.sources = outcome != MERGE_SKIPPED;
 	return r;
 }
 
@@ -206,8 +207,10 @@ static void test_settled(void **state)
 	assert_int_equal(tally_sums(tally).unsettled, 0);
 	assert_true(live(tally, "a"));
 	/* Settled, but to be tried again. */
+	r.outcome = MERGE_BUSY;
 	tally_result(tally, "a", &r, true);
 	assert_false(live(tally, "a"));
+	r.outcome = MERGE_MERGED;
 	tally_result(tally, "a", &r, false);
 	assert_true(live(tally, "a"));
 	/* Gone and come back it is a new file. */
@@ -283,7 +286,10 @@ static void test_look(void **state)
 	tally_backups_end(tally);
 	assert_int_equal(waiting(tally), 1);
 	tell(tally, "b", MERGE_MERGED);
+	tally_backups_begin(tally);
 	assert_false(backup(tally, "b"));
+	assert_true(backup(tally, "b"));        /* a second backup has it now */
+	tally_backups_end(tally);
 }
 
 static void test_said_once(void **state)
