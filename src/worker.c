@@ -7,6 +7,7 @@
 
 #define MS UINT64_C(1000000)
 #define BUSY_MAX_MS 5000
+#define QUIET_TRIES 10          /* minutes without an update: nobody writes the file */
 #define TORN_MAX_MS 60000
 #define REFUSED_MAX_MS 900000
 
@@ -59,7 +60,7 @@ static void do_file(struct worker_pool *pool, struct merge_scratch *scratch,
 	unsigned torn_tries = pool->options.torn_tries;
 	struct merge_request request = {
 		.rel = job->path,
-		.just_written = job->flags & QUEUE_JUST_WRITTEN,
+		.just_written = job->flags & QUEUE_JUST_WRITTEN || job->tries >= QUIET_TRIES,
 		.last_try = torn_tries && job->tries + 1 >= torn_tries,
 		.memo = job->memo,
 	};
