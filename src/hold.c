@@ -125,6 +125,8 @@ int hold_write(struct hold *hold, struct rrd *live, struct plan *plan, size_t *n
 
 		r = io_pwrite(hold->fd, live->bytes + extent->offset, (size_t)size,
 			      extent->offset);
+		if (r)
+			break;
 		extent->offset += size;
 		extent->size -= size;
 		budget -= size;

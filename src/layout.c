@@ -236,14 +236,14 @@ int layout_measure(const uint8_t *bytes, size_t len, uint64_t file_size,
 		return REFUSED;
 	}
 	if (!measure_sections(bytes, &head) || head.ds_cnt < 1 || head.rra_cnt < 1 ||
-	    head.ds_cnt > LAYOUT_DS_MAX || head.rra_cnt > LAYOUT_RRA_MAX || head.step < 1) {
-		if (is_32_bit(bytes, len, &head, file_size)) {
+	    head.step < 1 || head.ds_cnt > LAYOUT_DS_MAX || head.rra_cnt > LAYOUT_RRA_MAX) {
+		if (is_32_bit(bytes, len, &head, file_size))
 			reason_set(why, FOREIGN);
-			return REFUSED;
-		}
-		reason_set(why, "is damaged: impossible header (%llu data sources, %llu RRAs, step %llu)",
-			   (unsigned long long)head.ds_cnt, (unsigned long long)head.rra_cnt,
-			   (unsigned long long)head.step);
+		else
+			reason_set(why, "is damaged, or too large: %llu data sources, %llu RRAs, "
+				   "step %llu", (unsigned long long)head.ds_cnt,
+				   (unsigned long long)head.rra_cnt,
+				   (unsigned long long)head.step);
 		return REFUSED;
 	}
 	if (head.size > file_size) {

@@ -536,10 +536,9 @@ static void apply(struct job *job)
 			    !may_write(job, take(job, &hold, &why), &hold, false, &why))
 				return;
 			r = write_part(job, &hold, &next);
-			if (!r) {
-				count_written(job, next, &counted);
+			count_written(job, next, &counted);
+			if (!r)
 				stale = 0;
-			}
 		}
 		if (!r) {
 			finish(job, MERGE_MERGED);

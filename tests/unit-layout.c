@@ -417,10 +417,10 @@ static void test_counts_by_one(void **state)
 	assert_sound(image);
 	/* More than anybody ever made, and a file to match. */
 	put_word(image, AT_DS_CNT, LAYOUT_DS_MAX + 1);
-	assert_refused_saying(image->bytes, image->size, UINT64_C(1) << 60, "impossible header");
+	assert_refused_saying(image->bytes, image->size, UINT64_C(1) << 60, "damaged, or too large");
 	put_word(image, AT_DS_CNT, 3);
 	put_word(image, AT_RRA_CNT, LAYOUT_RRA_MAX + 1);
-	assert_refused_saying(image->bytes, image->size, UINT64_C(1) << 60, "impossible header");
+	assert_refused_saying(image->bytes, image->size, UINT64_C(1) << 60, "damaged, or too large");
 }
 
 static void test_names(void **state)
