@@ -409,7 +409,7 @@ static void usage(FILE *to)
 	      "OLD is only read.\n"
 	      "\n"
 	      "  -n, --dry-run   change nothing, say what would be done\n"
-	      "  -v, --verbose   a line for each file that is merged\n"
+	      "  -v, --verbose   a line for each file that is merged or skipped\n"
 	      "  -j, --jobs N    threads, 1 to 64 (the number of processors, at most 4)\n"
 	      "      --json      the sums as one JSON object on standard output\n"
 	      "  -h, --help      this text\n"
