@@ -5,11 +5,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/magic.h>
 #include <linux/openat2.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -309,6 +311,56 @@ int io_relate(const char *a, const char *b)
 		return r;
 	r = climb(b, &a_st);
 	return r == IO_INSIDE ? IO_HOLDS : r;
+}
+
+/* Values of statfs(2)'s f_type: those that linux/magic.h of an older kernel may lack, or that the
+ * kernel keeps elsewhere (fs/gfs2, fs/orangefs, fs/vboxsf), or that are not part of it. */
+#define BEEGFS_TYPE 0x19830326
+#define GFS2_TYPE 0x01161970
+#define GPFS_TYPE 0x47504653
+#define LUSTRE_TYPE 0x0bd00bd0
+#define ORANGEFS_TYPE 0x20030528
+#define SMB2_TYPE 0xfe534d42
+#define CIFS_TYPE 0xff534d42
+#define VBOXSF_TYPE 0x786f4256
+#define VMHGFS_TYPE 0xbacbacbc
+
+const char *io_remote_fs(const char *path)
+{
+	static const struct {
+		uint32_t type;
+		const char *name;
+	} remote[] = {
+		{ NFS_SUPER_MAGIC, "NFS" },
+		{ SMB_SUPER_MAGIC, "SMB" }, { SMB2_TYPE, "SMB" }, { CIFS_TYPE, "SMB" },
+		{ FUSE_SUPER_MAGIC, "FUSE" },
+		{ CEPH_SUPER_MAGIC, "Ceph" },
+		{ V9FS_MAGIC, "9p" },
+		{ AFS_SUPER_MAGIC, "AFS" }, { AFS_FS_MAGIC, "AFS" },
+		{ CODA_SUPER_MAGIC, "Coda" },
+		{ NCP_SUPER_MAGIC, "NCP" },
+		{ GFS2_TYPE, "GFS2" },
+		{ OCFS2_SUPER_MAGIC, "OCFS2" },
+		{ LUSTRE_TYPE, "Lustre" },
+		{ GPFS_TYPE, "GPFS" },
+		{ BEEGFS_TYPE, "BeeGFS" },
+		{ ORANGEFS_TYPE, "OrangeFS" },
+		{ VBOXSF_TYPE, "vboxsf" },
+		{ VMHGFS_TYPE, "vmhgfs" },
+	};
+	struct statfs fs;
+	int r;
+
+	do
+		r = statfs(path, &fs);
+	while (r && errno == EINTR);
+	if (r)
+		return NULL;
+	/* f_type is signed, and as wide as the machine. */
+	for (size_t i = 0; i < sizeof(remote) / sizeof(*remote); i++)
+		if ((uint32_t)fs.f_type == remote[i].type)
+			return remote[i].name;
+	return NULL;
 }
 
 bool io_is_rrd_name(const char *rel)

@@ -58,6 +58,11 @@ int io_walk(int root, const char *rel, io_entry_fn *entry, io_error_fn *error, v
 enum io_relation { IO_APART, IO_SAME, IO_INSIDE, IO_HOLDS };
 int io_relate(const char *a, const char *b);
 
+/* The name of the filesystem at `path` ("NFS", "SMB", "FUSE", ...) where it is one that another
+ * machine, or somebody behind it, may write to without inotify telling it here.  Else, or where
+ * that cannot be found out, NULL.  May wait for that machine. */
+const char *io_remote_fs(const char *path);
+
 /* True for the names that we merge: "*.rrd". */
 bool io_is_rrd_name(const char *rel);
 
