@@ -496,6 +496,8 @@ int watch_check(struct watch *watch)
 	int result = stat(watch->path, &st) < 0 ? -errno : 0;
 	bool rooted;
 
+	if (result == 0 && !S_ISDIR(st.st_mode))
+		result = -ENOTDIR;
 	pthread_mutex_lock(&watch->mutex);
 	rooted = watch->rooted;
 	if (rooted && result == 0 && (watch->dev != st.st_dev || watch->ino != st.st_ino))
