@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <libconfig.h>
 #include <limits.h>
+#include <pwd.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -24,6 +25,9 @@
 #define SOCKET "/run/rrdmergd/control.sock"
 #define WORKERS_MAX 64
 #define WORKERS_DEFAULT_MAX 4
+#define RESCAN_DEFAULT_S 900
+#define RESCAN_MIN_S 1
+#define RESCAN_MAX_S (7 * 86400)
 #define TEXT_MAX (1u << 20)     /* bytes */
 #define MESSAGE_SIZE (3 * LOG_PATH_SIZE)        /* the file, two paths */
 
@@ -304,6 +308,38 @@ static void take_facility(struct reading *r, const config_setting_t *s, const st
 		       name);
 }
 
+static void take_user(struct reading *r, const config_setting_t *s, const struct key *key)
+{
+	const char *name = config_setting_get_string(s);
+
+	if (!is_type(r, s, key, CONFIG_TYPE_STRING))
+		return;
+	errno = 0;
+	if (!*name)
+		report(r, LOG_ERR, origin_of(s), "\"user\" is empty; name the user who writes the "
+		       "live files, or take the line out");
+	else if (!getpwnam(name))
+		report(r, LOG_ERR, origin_of(s), "\"user\" names nobody on this machine: \"%s\"%s%s; "
+		       "name the user who writes the live files, or take the line out", name,
+		       errno ? ": " : "", errno ? strerror(errno) : "");
+	else if (!(r->conf.user = strdup(name)))
+		r->no_memory = true;
+}
+
+static void take_rescan(struct reading *r, const config_setting_t *s, const struct key *key)
+{
+	long long n;
+
+	if (!is_type(r, s, key, CONFIG_TYPE_INT))
+		return;
+	n = config_setting_get_int64(s);
+	if (n && (n < RESCAN_MIN_S || n > RESCAN_MAX_S))
+		report(r, LOG_ERR, origin_of(s), "\"rescan_interval\" is %lld and out of range; "
+		       "use %d to %d seconds, or 0 for never", n, RESCAN_MIN_S, RESCAN_MAX_S);
+	else
+		r->conf.rescan_s = (unsigned)n;
+}
+
 #define PATH "a path in quotes"
 
 static const struct key keys[] = {
@@ -313,6 +349,8 @@ static const struct key keys[] = {
 	{ "state_dir", take_state_dir, PATH, "\"" STATE_DIR "\"", "" },
 	{ "socket", take_socket, PATH, "\"" SOCKET "\"", "" },
 	{ "facility", take_facility, "a name in quotes", "\"daemon\"", "" },
+	{ "user", take_user, "a name in quotes", "\"nagios\"", "" },
+	{ "rescan_interval", take_rescan, "a whole number of seconds", "900", "" },
 };
 #define KEYS (sizeof(keys) / sizeof(keys[0]))
 
@@ -485,6 +523,7 @@ int conf_read(const char *path, struct conf *ret, conf_report_fn *report_fn, voi
 
 	r.conf.workers = default_workers();
 	r.conf.facility = LOG_DAEMON;
+	r.conf.rescan_s = RESCAN_DEFAULT_S;
 	config_init(&parsed);
 	rc = slurp(&r, &text);
 	if (!rc)
@@ -526,5 +565,6 @@ void conf_free(struct conf *conf)
 	free(conf->live);
 	free(conf->state_dir);
 	free(conf->socket);
+	free(conf->user);
 	memset(conf, 0, sizeof(*conf));
 }

@@ -12,6 +12,8 @@ struct conf {
 	char *state_dir;
 	char *socket;
 	int facility;           /* syslog's */
+	char *user;             /* as whom to run when started as root; NULL: live's owner */
+	unsigned rescan_s;      /* how often everything is looked at by stat alone; 0: never */
 };
 
 /* Called for each problem found; `message` names the file and the line. */

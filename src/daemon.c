@@ -2,6 +2,8 @@
 #include "daemon.h"
 
 #include <errno.h>
+#include <libgen.h>
+#include <limits.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -10,139 +12,61 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include "backups.h"
+#include "bulletin.h"
 #include "hold.h"
+#include "live.h"
 #include "log.h"
+#include "notify.h"
+#include "privilege.h"
 #include "report.h"
-#include "tally.h"
-#include "watch.h"
 #include "worker.h"
 
-#define SECOND UINT64_C(1000000000)
+#define MS UINT64_C(1000000)
+#define SECOND (1000 * MS)
 #define REST_S 10               /* a source must have been left alone so long */
-#define TICK_MS 100
-#define PROGRESS_NS (10 * SECOND)
-#define ROOT_RETRY_NS (2 * SECOND)      /* a live root that is not there */
-#define OVERFLOW_NS SECOND
-#define UNWATCHED_NS (300 * SECOND)     /* directories beyond the watch limit */
-#define BACKUP_WANTED_NS (60 * SECOND)  /* a backup that has more to give, or is not there yet */
-#define BACKUP_DONE_NS (600 * SECOND)
-#define BACKUP_MISSING_NS (5 * SECOND)
-#define CREATED_NS SECOND       /* a file that was made, unless its CLOSE_WRITE comes first */
+#define TICK_NS (100 * MS)
+#define AWAIT_NS (2 * SECOND)   /* between two looks for a live tree that is not there */
+#define END_NS (800 * MS)       /* for the files in hand when a signal ends us */
+#define STALLED_NS (30 * SECOND)
 #define ONCE_TORN_TRIES 5
 #define BUSY_SAID 6             /* the try at which a busy file is worth a line */
-#define SAMPLES 256
+
+enum { GO_ON = -1, STATUS_FINE, STATUS_FAILED, STATUS_CONFIG };
 
 struct daemon {
-	const struct conf *conf;
-	bool once;
+	const struct daemon_options *options;
+	struct conf *conf;
+	int signals;
+	atomic_bool stopping;
+
 	struct merge_site site;
 	struct queue *queue;
-	struct watch *watch;
 	struct tally *tally;
+	struct live *live;
+	struct backups *backups;
 	struct worker_pool *pool;
-	int signals;
 
-	/* Said once, or since it last was otherwise. */
-	atomic_bool lease_said, rest_said, limit_said, live_missing, future_said;
-	atomic_bool *backup_missing;    /* [conf->backups] */
-	atomic_bool stopping;
-	_Atomic uint64_t backups_seen_ns;       /* when the last walk over them began */
+	/* Said once, by workers. */
+	atomic_bool lease_said, rest_said, future_said;
 
-	/* The ticking thread's own. */
-	bool watching_said, was_busy, lost_said;
-	uint64_t busy_since_ns, busy_until_ns, progress_ns;
-	size_t busy_done;
-	uint64_t idle_changes;
+	/* The main thread's own. */
+	struct bulletin bulletin;
+	uint64_t busy_until_ns, alive_ns;
+	bool ready, stall_said;
+	bool reloading;
+	struct conf next;       /* while reloading */
 };
 
-/* ---- what watch tells ---- */
+/* ---- what workers tell ---- */
 
-/* Set while this thread scans: what it finds waits its turn, what just appeared does not. */
-static _Thread_local bool scanning;
-
-static void look(struct daemon *d, const char *rel, uint64_t due_ns, unsigned flags, bool always)
-{
-	bool settled = false;
-
-	if (tally_live(d->tally, rel, &settled) ||
-	    ((always || !settled) && queue_put(d->queue, QUEUE_FILE, rel, due_ns, flags)))
-		log_message(LOG_ERR, "out of memory: a file is passed over until its next update");
-}
-
-/* An update of a file with which we are done costs nothing more than this. */
-static void on_written(const char *rel, void *arg)
-{
-	look(arg, rel, QUEUE_NOW, QUEUE_JUST_WRITTEN, false);
-}
-
-static void on_appeared(const char *rel, void *arg)
-{
-	look(arg, rel, scanning ? io_now_ns() : QUEUE_NOW, 0, true);
-}
-
-static void on_created(const char *rel, void *arg)
-{
-	look(arg, rel, io_now_ns() + CREATED_NS, 0, true);
-}
-
-static void on_gone(const char *rel, void *arg)
-{
-	struct daemon *d = arg;
-
-	tally_gone(d->tally, rel);
-}
-
-static void on_odd(const char *rel, const char *what, void *arg)
-{
-	struct daemon *d = arg;
-	struct merge_result result = { .outcome = MERGE_FAILED };
-	char line[REPORT_SIZE];
-	bool settled;
-
-	reason_set(&result.why, "%s", what);
-	if (!tally_live(d->tally, rel, &settled) &&
-	    tally_result(d->tally, rel, &result, false))
-		log_message(LOG_WARNING, "%s",
-			    report_refused(line, sizeof(line), "refused", rel, what));
-}
-
-static void on_directory(const char *rel, void *arg)
-{
-	struct daemon *d = arg;
-
-	if (queue_put(d->queue, QUEUE_DIR, rel, QUEUE_NOW, 0))
-		log_message(LOG_ERR, "out of memory: a directory is not watched");
-}
-
-static void on_overflow(void *arg)
-{
-	struct daemon *d = arg;
-
-	log_message(LOG_WARNING, "events were lost (fs.inotify.max_queued_events is too small for "
-		    "this): everything is looked at again");
-	queue_put(d->queue, QUEUE_DIR, "", io_now_ns() + OVERFLOW_NS, 0);
-}
-
-static void on_root_gone(void *arg)
-{
-	struct daemon *d = arg;
-
-	queue_put(d->queue, QUEUE_DIR, "", io_now_ns() + ROOT_RETRY_NS, 0);
-}
-
-/* ---- what workers do ---- */
-
-static void say_path(int priority, const char *format, const char *path)
+static void say_once_for_all(struct daemon *d, const char *rel, const struct merge_result *result)
 {
 	char shown[LOG_PATH_SIZE];
 
-	log_message(priority, format, log_escape(shown, sizeof(shown), path));
-}
-
-static void say_once_for_all(struct daemon *d, const struct merge_result *result)
-{
 	if (result->no_lease && !atomic_exchange(&d->lease_said, true))
 		log_message(LOG_WARNING, "%s: writing under a short lock instead, right after a "
 			    "file's own update; an update that meets the lock all the same is lost",
@@ -150,6 +74,9 @@ static void say_once_for_all(struct daemon *d, const struct merge_result *result
 	if (result->outcome == MERGE_RESTING && !atomic_exchange(&d->rest_said, true))
 		log_message(LOG_NOTICE, "resting: the backup changed within the last %d s; each of "
 			    "its files is taken when it has been left alone so long", REST_S);
+	if (result->future && !atomic_exchange(&d->future_said, true))
+		log_message(LOG_WARNING, "a last_update lies in the future, is a clock wrong?  "
+			    "file=%s", log_escape(shown, sizeof(shown), rel));
 }
 
 static void on_file(const char *rel, const struct merge_result *result, unsigned tries,
@@ -158,247 +85,323 @@ static void on_file(const char *rel, const struct merge_result *result, unsigned
 	struct daemon *d = arg;
 	char line[REPORT_SIZE];
 
-	say_once_for_all(d, result);
-	if (result->future && !atomic_exchange(&d->future_said, true))
-		say_path(LOG_WARNING, "a last_update lies in the future, is a clock wrong?  file=%s",
-			 rel);
-	bool refusal = tally_result(d->tally, rel, result, will_retry);
+	say_once_for_all(d, rel, result);
+	tally_result(d->tally, rel, result, will_retry);
 	if (result->outcome == MERGE_MERGED && result->cells)
 		log_file(LOG_INFO, "%s", report_merged(line, sizeof(line), rel, result, false,
 						       false));
-	if (refusal)
-		log_message(LOG_WARNING, "%s",
-			    report_refused(line, sizeof(line), result->outcome == MERGE_FAILED
-					   ? "refused" : "partial", rel, result->why.text));
 	else if (result->outcome == MERGE_TORN && tries == 0)
 		log_file(LOG_NOTICE, "%s", report_refused(line, sizeof(line), "later", rel,
 							  result->why.text));
 	else if (result->outcome == MERGE_BUSY && tries == BUSY_SAID)
-		log_message(LOG_NOTICE, "%s", report_refused(line, sizeof(line), "busy", rel,
-							     result->why.text));
-}
-
-/* Caller has scanned the root in vain. */
-static uint64_t live_missing(struct daemon *d, int error)
-{
-	if (!atomic_exchange(&d->live_missing, true)) {
-		char shown[LOG_PATH_SIZE];
-
-		log_message(LOG_ERR, "live tree cannot be watched: %s; waiting for it live=%s",
-			    strerror(error), log_escape(shown, sizeof(shown), d->conf->live));
-	}
-	tally_gone_beneath(d->tally, "");
-	return d->once ? 0 : ROOT_RETRY_NS;
-}
-
-/* Returns in how many nanoseconds the directory is to be scanned again, or 0. */
-static uint64_t scan_directory(struct daemon *d, const char *rel)
-{
-	scanning = true;
-	int r = watch_scan(d->watch, rel);
-	scanning = false;
-
-	if (!*rel && (r == 0 || r == -ENOSPC) && atomic_exchange(&d->live_missing, false))
-		say_path(LOG_NOTICE, "live tree is there live=%s", d->conf->live);
-	if (r == 0)
-		return 0;
-	if (r == -ENOSPC) {
-		if (!atomic_exchange(&d->limit_said, true))
-			log_message(LOG_WARNING, "more directories than may be watched: raise "
-				    "fs.inotify.max_user_watches; the rest is looked at every %d s",
-				    (int)(UNWATCHED_NS / SECOND));
-		return d->once ? 0 : UNWATCHED_NS;
-	}
-	if (!*rel)
-		return live_missing(d, -r);
-	if (r == -ENOENT || r == -ENOTDIR) {
-		tally_gone_beneath(d->tally, rel);
-		return 0;
-	}
-	struct reason why;
-	char line[REPORT_SIZE];
-	reason_errno(&why, -r, "directory cannot be watched");
-	log_message(LOG_WARNING, "%s", report_refused(line, sizeof(line), "failed", rel, why.text));
-	return d->once ? 0 : UNWATCHED_NS;
-}
-
-static int on_backup_entry(const char *rel, enum io_kind kind, void *arg)
-{
-	struct daemon *d = arg;
-	bool again = false;
-
-	if (kind == IO_DIR || kind == IO_LINK_TO_DIR || !io_is_rrd_name(rel))
-		return atomic_load(&d->stopping);
-	int r = tally_backup(d->tally, rel, &again);
-	if (!r && again)
-		r = queue_put(d->queue, QUEUE_FILE, rel, QUEUE_NOW, 0);
-	return r ? r : atomic_load(&d->stopping);
-}
-
-static void on_backup_error(const char *rel, int error, void *arg)
-{
-	struct reason why;
-	char line[REPORT_SIZE];
-
-	(void)arg;
-	reason_errno(&why, error, "directory of the backup cannot be read");
-	log_message(LOG_WARNING, "%s", report_refused(line, sizeof(line), "failed", *rel ? rel : ".",
-						      why.text));
-}
-
-/* Which files do the backups hold?  Returns when to ask again. */
-static uint64_t scan_backups(struct daemon *d)
-{
-	uint64_t began = io_now_ns();
-	bool missing = false;
-
-	tally_backups_begin(d->tally);
-	for (unsigned n = 0; n < d->site.sources.count; n++) {
-		int r = source_walk(&d->site.sources, n, on_backup_entry, on_backup_error, d);
-
-		missing = missing || r < 0;
-		if (r < 0 && !atomic_exchange(&d->backup_missing[n], true)) {
-			char shown[LOG_PATH_SIZE];
-
-			log_message(LOG_WARNING, "backup cannot be read: %s; waiting for it backup=%s",
-				    strerror(-r),
-				    log_escape(shown, sizeof(shown), d->site.sources.source[n].path));
-		} else if (r >= 0 && atomic_exchange(&d->backup_missing[n], false)) {
-			say_path(LOG_NOTICE, "backup is there backup=%s",
-				 d->site.sources.source[n].path);
-		}
-	}
-	if (atomic_load(&d->stopping))
-		return 0;
-	tally_backups_end(d->tally);
-	atomic_store(&d->backups_seen_ns, began);
-	if (missing)
-		return BACKUP_MISSING_NS;
-	struct tally_sums sums = tally_sums(d->tally);
-	bool done = sums.live && !sums.waiting && !sums.unsettled && !sums.skipped &&
-		    !sums.pending;
-	return done ? BACKUP_DONE_NS : BACKUP_WANTED_NS;
+		log_file(LOG_NOTICE, "%s", report_refused(line, sizeof(line), "busy", rel,
+							  result->why.text));
 }
 
 static uint64_t on_other(const struct queue_job *job, void *arg)
 {
 	struct daemon *d = arg;
 
-	return job->kind == QUEUE_DIR ? scan_directory(d, job->path) : scan_backups(d);
+	return job->kind == QUEUE_BACKUPS ? backups_walk(d->backups) : live_job(d->live, job);
 }
 
-/* ---- what is said of the whole ---- */
-
-static void say_watching(struct daemon *d)
+static bool on_glance(const char *rel, unsigned flags, void *arg)
 {
-	char live[LOG_PATH_SIZE], line[LOG_PATH_SIZE * 2], shown[LOG_PATH_SIZE];
-	size_t used;
+	struct daemon *d = arg;
 
-	if (atomic_load(&d->live_missing))
-		return;
-	d->watching_said = true;
-	snprintf(line, sizeof(line), "watching live=%s dirs=%zu",
-		 log_escape(live, sizeof(live), d->conf->live), watch_directories(d->watch));
-	for (size_t n = 0; n < d->conf->backups; n++) {
-		used = strlen(line);
-		snprintf(line + used, sizeof(line) - used, " backup=%s",
-			 log_escape(shown, sizeof(shown), d->conf->backup[n]));
-	}
-	log_message(LOG_NOTICE, "%s", line);
+	return live_glance(d->live, rel, flags);
 }
 
+/* ---- how things stand ---- */
+
+/* A backup is needed until each was seen with files in it, and none of these is wanted any more. */
 static bool backup_needed(struct daemon *d, const struct tally_sums *sums)
 {
-	for (size_t n = 0; n < d->conf->backups; n++)
-		if (atomic_load(&d->backup_missing[n]))
-			return true;
-	/* A backup without any file is one that is not there yet: a mount point, say. */
-	return sums->waiting || sums->unsettled || sums->pending || !sums->in_backup;
+	return sums->waiting || sums->unsettled || sums->pending ||
+	       !backups_state(d->backups).whole;
 }
 
-static void say_progress(struct daemon *d, const struct tally_sums *sums, uint64_t now_ns)
+/* Feeds systemd's watchdog, unless a worker hangs. */
+static void feed_watchdog(struct daemon *d, uint64_t now)
 {
-	size_t done = sums->live - sums->pending, of = sums->live;
-	size_t since = done > d->busy_done ? done - d->busy_done : 0;
-	uint64_t left = since ? (now_ns - d->busy_since_ns) / since * sums->pending / SECOND : 0;
+	char path[PATH_MAX] = "", shown[LOG_PATH_SIZE];
+	uint64_t watchdog = notify_watchdog_ns();
+	uint64_t stalled = d->pool ? worker_stalled_ns(d->pool, path, sizeof(path)) : 0;
 
-	log_message(LOG_NOTICE,
-		    "progress done=%zu of=%zu percent=%zu cells=%llu failed=%zu left=%02llu:%02llu:%02llu",
-		    done, of, of ? done * 100 / of : 100, (unsigned long long)sums->cells,
-		    sums->failed, (unsigned long long)left / 3600,
-		    (unsigned long long)left / 60 % 60, (unsigned long long)left % 60);
+	if (stalled < STALLED_NS) {
+		d->stall_said = false;
+	} else if (!d->stall_said) {
+		d->stall_said = true;
+		log_message(LOG_ERR, "a disk has not answered for %llu s: waiting for it file=%s",
+			    (unsigned long long)(stalled / SECOND),
+			    log_escape(shown, sizeof(shown), path));
+	}
+	if (watchdog && stalled < watchdog / 2 && now - d->alive_ns >= watchdog / 4) {
+		d->alive_ns = now;
+		notify_alive();
+	}
 }
 
-/* True where live has files and no backup has any of them: a path is one level off. */
-static bool is_lost(const struct tally_sums *sums)
-{
-	return sums->skipped && !sums->paired;
-}
-
-static void say_lost(struct daemon *d)
-{
-	char *sample[SAMPLES], *path = NULL, better[LOG_PATH_SIZE], shown[LOG_PATH_SIZE];
-	size_t samples = tally_sample(d->tally, sample, SAMPLES);
-
-	for (unsigned n = 0; n < d->site.sources.count && !path; n++)
-		path = source_suggest(&d->site.sources.source[n], d->conf->live, sample, samples);
-	log_escape(shown, sizeof(shown), d->conf->backup[0]);
-	if (path)
-		log_message(LOG_ERR, "no live file has a counterpart in %s; did you mean backup=%s",
-			    shown, log_escape(better, sizeof(better), path));
-	else
-		log_message(LOG_ERR, "no live file has a counterpart, nor one or two levels up or "
-			    "down: is it the right backup?  backup=%s", shown);
-	free(path);
-	for (size_t i = 0; i < samples; i++)
-		free(sample[i]);
-}
-
-static void say_idle(struct daemon *d, const struct tally_sums *sums)
-{
-	log_flush();
-	log_message(LOG_NOTICE,
-		    "idle merged=%zu unchanged=%zu skipped=%zu failed=%zu waiting=%zu backup_needed=%s",
-		    sums->merged, sums->unchanged, sums->skipped, sums->failed, sums->waiting,
-		    backup_needed(d, sums) ? "yes" : "no");
-	if (is_lost(sums) && !d->lost_said)
-		say_lost(d);
-	d->lost_said = is_lost(sums);
-}
-
-/* Looks how things stand.  True when all is done that can be done now. */
+/* True when all is done that can be done now. */
 static bool tick(struct daemon *d)
 {
 	uint64_t now = io_now_ns();
 	struct queue_count queued = queue_count(d->queue);
-	struct tally_sums sums = tally_sums(d->tally);
+	struct live_state live = live_state(d->live);
+	struct bulletin_news news = {
+		.conf = d->conf,
+		.sources = &d->site.sources,
+		.tally = d->tally,
+		.sums = tally_sums(d->tally),
+		.directories = live.directories,
+		.missing = live.missing,
+		.scanned = live.scanned && (!queued.scans || d->ready),
+		.busy = queued.due || queued.in_flight || tally_sums(d->tally).pending,
+	};
 
-	if (!d->watching_said && !queued.scans)
-		say_watching(d);
-	bool busy = queued.due || queued.in_flight || sums.pending;
-	if (busy) {
-		if (queued.due + queued.in_flight > queued.scans || sums.pending)
-			d->busy_until_ns = now;
-		if (!d->was_busy) {
-			d->busy_since_ns = d->progress_ns = now;
-			d->busy_done = sums.live - sums.pending;
-		}
-		if (now - d->progress_ns >= PROGRESS_NS && sums.pending) {
-			d->progress_ns = now;
-			say_progress(d, &sums, now);
-		}
-	} else if (sums.changes != d->idle_changes && !backup_needed(d, &sums) &&
-		   atomic_load(&d->backups_seen_ns) < d->busy_until_ns) {
-		/* Nobody is told that a backup can go before it was looked at once more. */
+	live_tick(d->live, queued.scans);
+	if (queued.due + queued.in_flight > queued.scans || news.sums.pending)
+		d->busy_until_ns = now;
+	news.backup_needed = backup_needed(d, &news.sums);
+	/* Nobody is told that a backup can go before it was looked at once more. */
+	if (!news.busy && !news.backup_needed &&
+	    backups_state(d->backups).walked_ns < d->busy_until_ns) {
 		queue_put(d->queue, QUEUE_BACKUPS, "", QUEUE_NOW, 0);
-		return false;
-	} else if (sums.changes != d->idle_changes) {
-		d->idle_changes = sums.changes;
-		atomic_store(&d->rest_said, false);
-		say_idle(d, &sums);
+		news.busy = true;
 	}
-	d->was_busy = busy;
-	return !busy;
+	if (!news.busy)
+		atomic_store(&d->rest_said, false);
+	bulletin_tick(&d->bulletin, &news);
+	if (!d->ready && (news.scanned || news.missing)) {
+		d->ready = true;
+		notify_ready();
+	}
+	feed_watchdog(d, now);
+	return !news.busy && !d->reloading;
+}
+
+/* ---- start and end ---- */
+
+static int start_workers(struct daemon *d)
+{
+	static const struct worker_calls calls = {
+		.file = on_file, .other = on_other, .glance = on_glance,
+	};
+	const struct worker_options options = {
+		.threads = d->conf->workers,
+		.torn_tries = d->options->once ? ONCE_TORN_TRIES : 0,
+		.retry_refused = !d->options->once,
+	};
+
+	return worker_start(&options, &d->site, d->queue, &calls, d, &d->pool);
+}
+
+static int set_sources(struct daemon *d)
+{
+	int r = 0;
+
+	for (size_t n = 0; n < d->conf->backups && !r; n++)
+		r = source_add(&d->site.sources, d->conf->backup[n], NULL);
+	if (r)
+		return r;
+	d->backups = backups_new(&d->site.sources, d->queue, d->tally, &d->stopping);
+	if (!d->backups)
+		return -ENOMEM;
+	/* Before the live tree: what they hold tells a file that waits from one that is alone. */
+	return queue_put(d->queue, QUEUE_BACKUPS, "", QUEUE_NOW, 0);
+}
+
+static int start(struct daemon *d)
+{
+	const struct live_options live = {
+		.path = d->conf->live,
+		.rescan_s = d->conf->rescan_s,
+		.once = d->options->once,
+	};
+
+	d->site = (struct merge_site){
+		.live = d->conf->live,
+		.rest_s = REST_S,
+		.wait_quiet = !d->options->once,
+	};
+	d->queue = queue_new();
+	d->tally = tally_new();
+	if (!d->queue || !d->tally)
+		return -ENOMEM;
+	int r = set_sources(d);
+	if (!r)
+		r = live_new(&live, d->queue, d->tally, &d->live);
+	if (!r)
+		r = start_workers(d);
+	return r;
+}
+
+static void drop_sources(struct daemon *d)
+{
+	backups_free(d->backups);
+	d->backups = NULL;
+	source_set_free(&d->site.sources);
+}
+
+static void drop_all(struct daemon *d)
+{
+	live_free(d->live);
+	drop_sources(d);
+	tally_free(d->tally);
+	queue_free(d->queue);
+	d->live = NULL;
+	d->tally = NULL;
+	d->queue = NULL;
+}
+
+/* The files in hand are brought to their end.  Where a disk does not let us, we end all the same:
+ * what was begun is complete to the next start. */
+static void end(struct daemon *d, int status)
+{
+	char path[PATH_MAX] = "", shown[LOG_PATH_SIZE];
+	struct bulletin_news news = {
+		.conf = d->conf,
+		.tally = d->tally,
+		.sums = tally_sums(d->tally),
+	};
+
+	notify_stopping();
+	atomic_store(&d->stopping, true);
+	queue_stop(d->queue);
+	bool ended = !d->pool || worker_join_until(d->pool, io_now_ns() + END_NS);
+	news.sums = tally_sums(d->tally);
+	bulletin_end(&d->bulletin, &news);
+	if (ended) {
+		d->pool = NULL;
+		log_message(LOG_NOTICE, "ended");
+		return;
+	}
+	worker_stalled_ns(d->pool, path, sizeof(path));
+	log_message(LOG_WARNING, "ended; a disk has not answered, and the file in hand is left for the "
+		    "next start file=%s", log_escape(shown, sizeof(shown), path));
+	log_close();
+	_exit(status);          /* a thread still uses all that would be freed */
+}
+
+/* ---- reload ---- */
+
+static void say(int priority, const char *message, void *arg)
+{
+	(void)arg;
+	log_message(priority, "%s", message);
+}
+
+static bool same_text(const char *a, const char *b)
+{
+	return (!a && !b) || (a && b && !strcmp(a, b));
+}
+
+static bool same_backups(const struct conf *a, const struct conf *b)
+{
+	bool same = a->backups == b->backups;
+
+	for (size_t n = 0; same && n < a->backups; n++)
+		same = !strcmp(a->backup[n], b->backup[n]);
+	return same;
+}
+
+static void stay(struct daemon *d, const char *why)
+{
+	log_message(LOG_ERR, "the configuration is not taken over: %s; what was read before stays in "
+		    "force", why);
+	conf_free(&d->next);
+	notify_ready();
+}
+
+/* May this process serve the new configuration?  It has given up the right to become another. */
+static bool may_serve(struct daemon *d)
+{
+	struct privilege_user user, self;
+	struct reason why, said;
+
+	privilege_current(&self);
+	if (!same_text(d->conf->user, d->next.user)) {
+		stay(d, "\"user\" is another now, which takes a restart");
+		return false;
+	}
+	if (strcmp(d->conf->live, d->next.live) == 0 || d->next.user)
+		return true;
+	/* Where live is not there yet, or cannot be read, that is said as at the start. */
+	if (privilege_choose(d->next.live, NULL, &user, &why) == 0 && user.uid != self.uid) {
+		reason_set(&said, "the live tree belongs to %s and this runs as %s, which takes a "
+			   "restart", user.name, self.name);
+		stay(d, said.text);
+		return false;
+	}
+	return true;
+}
+
+static void begin_reload(struct daemon *d)
+{
+	if (d->reloading)
+		return;
+	notify_reloading();
+	if (conf_read(d->options->file, &d->next, say, NULL)) {
+		stay(d, "it has errors");
+		return;
+	}
+	if (!may_serve(d))
+		return;
+	d->reloading = true;
+	queue_stop(d->queue);           /* workers finish what they have in hand */
+}
+
+/* Every live file is looked at again, with the new sources. */
+static int look_at_all(struct daemon *d)
+{
+	size_t count;
+	char **list = tally_list(d->tally, TALLY_LIVE, MERGE_ALLOWED, 0, &count);
+	int r = 0;
+
+	for (size_t i = 0; i < count && !r; i++)
+		r = queue_put(d->queue, QUEUE_FILE, list[i], io_now_ns(), QUEUE_LOOK);
+	tally_list_free(list, count);
+	return r;
+}
+
+/* The workers have ended.  What has not changed is left as it is, the watches above all. */
+static int finish_reload(struct daemon *d)
+{
+	struct conf old = *d->conf;
+	bool same_live = !strcmp(old.live, d->next.live);
+	bool same_sources = same_backups(&old, &d->next);
+	int r = 0;
+
+	*d->conf = d->next;
+	d->next = (struct conf){ 0 };
+	d->reloading = false;
+	if (d->conf->facility != old.facility) {
+		log_close();
+		log_open("rrdmergd", d->options->log_targets, d->conf->facility);
+	}
+	log_message(LOG_NOTICE, "reloaded file=%s", d->options->file);
+	if (!same_live || !same_sources)
+		d->bulletin = (struct bulletin){ 0 };
+	if (!same_live) {
+		drop_all(d);
+		r = start(d);
+	} else {
+		d->site.live = d->conf->live;
+		live_set_rescan(d->live, d->conf->rescan_s);
+		if (!same_sources) {
+			drop_sources(d);
+			tally_new_sources(d->tally);
+			r = set_sources(d);
+			if (!r)
+				r = look_at_all(d);
+		}
+		queue_resume(d->queue);
+		if (!r)
+			r = start_workers(d);
+	}
+	conf_free(&old);
+	d->ready = false;               /* told again when all is watched */
+	return r;
 }
 
 /* ---- the loop ---- */
@@ -417,125 +420,174 @@ static void block_signals(struct daemon *d)
 	d->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
-/* True where a signal ends us. */
-static bool take_signal(struct daemon *d)
+/* Waits for a signal until `until_ns`.  Returns its number, or 0. */
+static int wait_for_signal(struct daemon *d, uint64_t until_ns)
 {
+	struct pollfd wait = { .fd = d->signals, .events = POLLIN };
 	struct signalfd_siginfo info;
+	uint64_t now = io_now_ns();
+	int ms = until_ns > now ? (int)((until_ns - now) / MS) + 1 : 0;
 
-	while (read(d->signals, &info, sizeof(info)) == sizeof(info)) {
-		if (info.ssi_signo != SIGHUP)
-			return true;
-		log_message(LOG_NOTICE, "the configuration is read at the start alone: restart to "
-			    "have a change take effect");
-	}
-	return false;
-}
-
-/* Events, signals, and every TICK_MS a look at how things stand.  False where a signal came. */
-static bool loop(struct daemon *d)
-{
-	struct pollfd wait[2] = {
-		{ .fd = d->signals, .events = POLLIN },
-		{ .fd = watch_fd(d->watch), .events = POLLIN },
-	};
-	uint64_t next_tick = io_now_ns();
-
-	for (;;) {
-		uint64_t now = io_now_ns();
-		int ms = next_tick > now ? (int)((next_tick - now) / 1000000) + 1 : 0;
-
-		if (poll(wait, 2, ms) < 0 && errno != EINTR) {
-			log_message(LOG_CRIT, "poll: %s; ending", strerror(errno));
-			return false;
-		}
-		if (wait[0].revents && take_signal(d))
-			return false;
-		if (wait[1].revents)
-			watch_dispatch(d->watch);
-		if (io_now_ns() < next_tick)
-			continue;
-		next_tick = io_now_ns() + TICK_MS * UINT64_C(1000000);
-		if (tick(d) && d->once)
-			return true;
-	}
-}
-
-static int start(struct daemon *d)
-{
-	static const struct watch_calls watch_calls = {
-		.written = on_written,
-		.appeared = on_appeared,
-		.created = on_created,
-		.gone = on_gone,
-		.odd = on_odd,
-		.directory = on_directory,
-		.overflow = on_overflow,
-		.root_gone = on_root_gone,
-	};
-	static const struct worker_calls worker_calls = { .file = on_file, .other = on_other };
-	const struct worker_options options = {
-		.threads = d->conf->workers,
-		.torn_tries = d->once ? ONCE_TORN_TRIES : 0,
-		.retry_refused = !d->once,
-	};
-	int r = 0;
-
-	d->site = (struct merge_site){
-		.live = d->conf->live,
-		.rest_s = REST_S,
-		.wait_quiet = !d->once,
-	};
-	for (size_t n = 0; n < d->conf->backups && !r; n++)
-		r = source_add(&d->site.sources, d->conf->backup[n], NULL);
-	d->queue = queue_new();
-	d->tally = tally_new();
-	d->backup_missing = calloc(d->conf->backups, sizeof(*d->backup_missing));
-	if (r || !d->queue || !d->tally || !d->backup_missing || d->signals < 0)
-		return r ? r : -ENOMEM;
-	r = watch_new(d->conf->live, &watch_calls, d, &d->watch);
-	/* The backups first: what they hold tells a file that waits from one that is alone. */
-	if (!r)
-		r = queue_put(d->queue, QUEUE_BACKUPS, "", QUEUE_NOW, 0);
-	if (!r)
-		r = queue_put(d->queue, QUEUE_DIR, "", QUEUE_NOW, 0);
-	if (!r)
-		r = worker_start(&options, &d->site, d->queue, &worker_calls, d, &d->pool);
-	return r;
+	poll(&wait, 1, ms);
+	return read(d->signals, &info, sizeof(info)) == sizeof(info) ? (int)info.ssi_signo : 0;
 }
 
 static int once_status(struct daemon *d)
 {
 	struct tally_sums sums = tally_sums(d->tally);
 
-	if (is_lost(&sums) || atomic_load(&d->live_missing))
-		return 2;
-	return sums.failed || sums.refused ? 1 : 0;
+	if (bulletin_is_lost(&sums) || live_state(d->live).missing)
+		return STATUS_CONFIG;
+	return sums.failed || sums.refused ? STATUS_FAILED : STATUS_FINE;
 }
 
-int daemon_run(const struct conf *conf, bool once)
+static int loop(struct daemon *d)
 {
-	struct daemon d = { .conf = conf, .once = once, .signals = -1 };
-	int status = 1;
+	bool once = d->options->once;
+
+	for (;;) {
+		uint64_t next_tick = io_now_ns() + TICK_NS;
+		int signal;
+
+		if (tick(d) && once)
+			return once_status(d);
+		while ((signal = wait_for_signal(d, next_tick))) {
+			if (signal != SIGHUP)
+				return once ? STATUS_FAILED : STATUS_FINE;
+			if (!once)
+				begin_reload(d);
+		}
+		if (d->reloading && worker_join_until(d->pool, io_now_ns())) {
+			d->pool = NULL;
+			int r = finish_reload(d);
+			if (r) {
+				log_message(LOG_CRIT, "cannot go on after the reload: %s",
+					    strerror(-r));
+				return STATUS_FAILED;
+			}
+		}
+	}
+}
+
+/* ---- who we are ---- */
+
+/* What systemd, or a start before, has made is to be ours. */
+static void own_directory(const char *path, const struct privilege_user *user)
+{
+	static const char *const ours[] = { "ledger", "control", NULL };
+	struct reason why;
+	struct stat st;
+	char shown[LOG_PATH_SIZE];
+
+	if (lstat(path, &st) == 0 && privilege_own_directory(path, user, ours, &why))
+		log_message(LOG_WARNING, "directory %s path=%s", why.text,
+			    log_escape(shown, sizeof(shown), path));
+}
+
+static int become(struct daemon *d, const struct privilege_user *user)
+{
+	char socket[PATH_MAX];
+	struct reason why;
+	bool lacks = false;
+
+	snprintf(socket, sizeof(socket), "%s", d->conf->socket);
+	own_directory(d->conf->state_dir, user);
+	own_directory(dirname(socket), user);
+	if (privilege_become(user, &lacks, &why)) {
+		log_message(LOG_ERR, "cannot become user %s: %s", user->name, why.text);
+		return STATUS_FAILED;
+	}
+	if (lacks)
+		log_message(LOG_NOTICE, "running as %s, without the right to read what that user may "
+			    "not (CAP_DAC_READ_SEARCH was taken away)", user->name);
+	return GO_ON;
+}
+
+/* Root waits here until it knows who owns the live tree. */
+static int await_user(struct daemon *d)
+{
+	struct privilege_user user;
+	struct reason why = { "" };
+	char shown[LOG_PATH_SIZE];
+	bool said = false;
+	int r;
+
+	while ((r = privilege_choose(d->conf->live, d->conf->user, &user, &why)) < 0) {
+		if (!said)
+			log_message(LOG_ERR, "live tree cannot be watched: %s; %s live=%s",
+				    strerror(-r), d->options->once ? "ending" : "waiting for it",
+				    log_escape(shown, sizeof(shown), d->conf->live));
+		if (d->options->once)
+			return STATUS_CONFIG;
+		if (!said)
+			notify_ready();
+		said = true;
+		notify_status("waiting for the live tree %s", d->conf->live);
+		notify_alive();
+		int signal = wait_for_signal(d, io_now_ns() + AWAIT_NS);
+		if (signal && signal != SIGHUP)
+			return STATUS_FINE;
+		if (signal) {
+			notify_reloading();
+			if (conf_read(d->options->file, &d->next, say, NULL)) {
+				stay(d, "it has errors");
+				continue;
+			}
+			conf_free(d->conf);
+			*d->conf = d->next;
+			d->next = (struct conf){ 0 };
+			said = false;
+		}
+	}
+	if (r == REFUSED) {
+		log_message(LOG_ERR, "%s: live %s", d->options->file, why.text);
+		return STATUS_CONFIG;
+	}
+	if (said)
+		log_message(LOG_NOTICE, "live tree is there live=%s",
+			    log_escape(shown, sizeof(shown), d->conf->live));
+	return become(d, &user);
+}
+
+/* Returns GO_ON, or the exit status. */
+static int take_user(struct daemon *d)
+{
+	struct privilege_user self;
+
+	if (geteuid() == 0)
+		return await_user(d);
+	privilege_current(&self);
+	if (d->conf->user && strcmp(d->conf->user, self.name))
+		log_message(LOG_WARNING, "started as user %s, which it stays: user = \"%s\" counts "
+			    "only where it is started as root", self.name, d->conf->user);
+	return GO_ON;
+}
+
+int daemon_run(const struct daemon_options *options, struct conf *conf)
+{
+	struct daemon d = { .options = options, .conf = conf, .signals = -1 };
 
 	block_signals(&d);
-	int r = start(&d);
-	if (r) {
-		log_message(LOG_ERR, "cannot start: %s", strerror(-r));
-	} else {
-		bool whole = loop(&d);
-		atomic_store(&d.stopping, true);
-		queue_stop(d.queue);
-		worker_join(d.pool);
-		status = !once ? 0 : whole ? once_status(&d) : 1;
-		log_flush();
-		log_message(LOG_NOTICE, "ended");
+	if (notify_open())
+		log_message(LOG_WARNING, "NOTIFY_SOCKET does not answer: systemd is not told how we "
+			    "fare");
+	int status = take_user(&d);
+	if (status == GO_ON) {
+		int r = d.signals < 0 ? -EMFILE : start(&d);
+
+		if (r) {
+			log_message(LOG_ERR, "cannot start: %s", strerror(-r));
+			status = STATUS_FAILED;
+		} else {
+			status = loop(&d);
+		}
 	}
-	watch_free(d.watch);
-	tally_free(d.tally);
-	queue_free(d.queue);
-	source_set_free(&d.site.sources);
-	free(d.backup_missing);
+	if (d.pool || d.live)
+		end(&d, status);
+	conf_free(&d.next);
+	drop_all(&d);
 	if (d.signals >= 0)
 		close(d.signals);
+	notify_close();
 	return status;
 }

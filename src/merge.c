@@ -105,6 +105,13 @@ static void fail(struct job *job, const char *side, const struct reason *why)
 	reason_set(&job->result->why, "%s %s", side, why->text);
 }
 
+/* Whoever runs this may not do it: told apart, for there will be many of them. */
+static void note_denied(struct job *job, int error, enum merge_denied what)
+{
+	if (error == -EACCES || error == -EPERM || error == -EROFS)
+		job->result->denied = what;
+}
+
 static void again(struct job *job, enum merge_outcome outcome, unsigned in_ms, const char *side,
 		  const struct reason *why)
 {
@@ -170,6 +177,7 @@ static bool read_source(struct job *job, unsigned n)
 		return true;
 	if (r == -ENXIO && !site->strict_roots) {
 		job->all_seen = false;  /* not there yet, or not now */
+		job->result->source_missing = true;
 		return true;
 	}
 	job->result->sources++;
@@ -202,6 +210,7 @@ static bool read_source(struct job *job, unsigned n)
 		job->result->bytes += input->db.size;
 		return true;
 	}
+	note_denied(job, r, MERGE_DENIED_SOURCE);
 	reason_add(&job->why_sources, "%s %s", side, why.text);
 	job->all_seen = false;
 	job->result->retry_ms = REFUSED_RETRY_MS;
@@ -223,6 +232,8 @@ static void skip(struct job *job)
 		reason_set(&why, S_ISLNK(st.st_mode) ? "is a symbolic link, which is not followed"
 						     : "is not a regular file");
 		fail(job, "live", &why);
+	} else {
+		job->result->stamp = io_stamp_of(&st);
 	}
 }
 
@@ -361,10 +372,12 @@ static int plan(struct job *job, int fd)
 		return 0;
 	}
 	if (r) {
+		note_denied(job, r, MERGE_DENIED_READ);
 		fail(job, "live", &why);
 		return 0;
 	}
 	result->bytes += scratch->live.size;
+	result->stamp = scratch->live.stamp;
 	note_times(job);
 	r = plan_sources(job, &refusals);
 	result->why = refusals;
@@ -429,6 +442,15 @@ static void count_written(struct job *job, size_t next, uint64_t *counted)
 	*counted = written;
 }
 
+static void advise(struct reason *why, int error)
+{
+	if (error == -EACCES || error == -EPERM)
+		reason_add(why, "run this as root, or as the owner of the live files");
+	else if (error == -EROFS)
+		reason_add(why, "mount it for writing; where systemd started this, its "
+			   "ReadWritePaths= must name the live tree");
+}
+
 /* Has the lease or, where there is none, may do without?  Otherwise the job has ended. */
 static bool may_write(struct job *job, int taken, struct hold *hold, bool planned_often,
 		      struct reason *why)
@@ -454,8 +476,8 @@ static bool may_write(struct job *job, int taken, struct hold *hold, bool planne
 			return may_write(job, hold_take(job->root, job->request->rel, true, hold,
 							why), hold, planned_often, why);
 	} else {
-		if (taken == -EACCES || taken == -EPERM)
-			reason_add(why, "run this as root, or as the owner of the live files");
+		advise(why, taken);
+		note_denied(job, taken, MERGE_DENIED_WRITE);
 		fail(job, "live", why);
 	}
 	return false;
@@ -468,8 +490,11 @@ static void promise(struct job *job)
 	uint64_t counted = 0;
 
 	if (faccessat(job->root, job->request->rel, W_OK, AT_EACCESS)) {
-		reason_errno(&why, errno, "cannot be opened for writing");
-		reason_add(&why, "run this as root, or as the owner of the live files");
+		int error = -errno;
+
+		reason_errno(&why, -error, "cannot be opened for writing");
+		advise(&why, error);
+		note_denied(job, error, MERGE_DENIED_WRITE);
 		fail(job, "live", &why);
 		return;
 	}
@@ -539,6 +564,7 @@ static void apply(struct job *job)
 			count_written(job, next, &counted);
 			if (!r)
 				stale = 0;
+			job->result->stamp = job->scratch->live.stamp;
 		}
 		if (!r) {
 			finish(job, MERGE_MERGED);

@@ -18,6 +18,15 @@ enum merge_outcome {
 	MERGE_QUIET             /* no lease to be had: wait for the file's next CLOSE_WRITE */
 };
 
+/* A refusal that a right would have prevented: who runs this may not … */
+enum merge_denied {
+	MERGE_ALLOWED,
+	MERGE_DENIED_SOURCE,    /* read the backup's file */
+	MERGE_DENIED_READ,      /* read the live file */
+	MERGE_DENIED_WRITE,     /* write it */
+	MERGE_DENIALS
+};
+
 /* What holds for all files of a run; const while workers use it. */
 struct merge_site {
 	const char *live;       /* root of the live tree */
@@ -42,6 +51,9 @@ struct merge_result {
 	bool no_lease;          /* leases are refused here; a lock alone was used */
 	struct reason lease_why;        /* … and why they are */
 	bool source_newer;      /* a source was updated later than live */
+	bool source_missing;    /* the root of a source could not be opened */
+	enum merge_denied denied;       /* why it failed, or a part of it */
+	struct io_stamp stamp;  /* of live as it was seen, or left, last; ino 0: it was not seen */
 	bool future;            /* a last_update lies in the future: a clock is wrong */
 	struct reason why;
 	unsigned sources;       /* that have the file, whether it could be used or not */

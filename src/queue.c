@@ -362,20 +362,34 @@ void queue_stop(struct queue *queue)
 	pthread_mutex_unlock(&queue->mutex);
 }
 
+void queue_resume(struct queue *queue)
+{
+	pthread_mutex_lock(&queue->mutex);
+	queue->stopped = false;
+	wake_all(queue);
+	pthread_mutex_unlock(&queue->mutex);
+}
+
+/* Those that are due are the top of the heap, with nothing that is due beneath what is not: only
+ * they are visited.  The depth of the recursion is that of the heap. */
+static void count_due(const struct queue *queue, size_t place, uint64_t now,
+		      struct queue_count *count)
+{
+	if (place >= queue->queued || queue->heap[place]->due_ns > now)
+		return;
+	count->due++;
+	if (queue->heap[place]->key.kind != QUEUE_FILE)
+		count->scans++;
+	count_due(queue, 2 * place + 1, now, count);
+	count_due(queue, 2 * place + 2, now, count);
+}
+
 struct queue_count queue_count(struct queue *queue)
 {
 	struct queue_count count = { 0 };
-	uint64_t now;
 
 	pthread_mutex_lock(&queue->mutex);
-	now = now_ns();
-	for (size_t i = 0; i < queue->queued; i++) {
-		if (queue->heap[i]->due_ns > now)
-			continue;
-		count.due++;
-		if (queue->heap[i]->key.kind != QUEUE_FILE)
-			count.scans++;
-	}
+	count_due(queue, 0, now_ns(), &count);
 	count.scans += queue->scans_in_flight;
 	count.later = queue->queued - count.due;
 	count.in_flight = queue->items - queue->queued;

@@ -17,13 +17,16 @@
 
 struct queue;
 
-enum queue_kind { QUEUE_FILE, QUEUE_DIR, QUEUE_BACKUPS };
+enum queue_kind { QUEUE_FILE, QUEUE_DIR, QUEUE_BACKUPS, QUEUE_ROOT };
 
 #define QUEUE_NOW 0             /* due before everything that waits its turn */
 
 /* Flags travel with the path, or-ed together when it is put more than once. */
 #define QUEUE_JUST_WRITTEN 1u   /* its CLOSE_WRITE came a moment ago */
 #define QUEUE_WROTE 2u          /* a try that did not come to its end has written already */
+#define QUEUE_LOOK 4u           /* the file is to be read, whatever else is asked */
+#define QUEUE_GLANCE 8u         /* a stat is enough where it shows the file that we know */
+#define QUEUE_REWRITTEN 16u     /* it was written to; a stat tells whether by others than us */
 
 struct queue_job {
 	enum queue_kind kind;
@@ -57,6 +60,8 @@ void queue_done(struct queue *queue, struct queue_job *job, bool again, uint64_t
 void queue_end(struct queue *queue);
 /* Takers get false at once, those that wait included.  queue_done() is still due for each job. */
 void queue_stop(struct queue *queue);
+/* Takes queue_stop() back: what is queued is handed out again. */
+void queue_resume(struct queue *queue);
 
 struct queue_count {
 	size_t due;             /* waiting for a taker */

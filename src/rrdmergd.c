@@ -11,6 +11,7 @@
 #include "daemon.h"
 #include "io.h"
 #include "log.h"
+#include "privilege.h"
 
 enum { EXIT_USAGE = 2 };
 
@@ -91,6 +92,18 @@ static void say(int priority, const char *message, void *arg)
 	log_message(priority, "%s", message);
 }
 
+/* Would root find somebody to become?  The same is asked again at the start. */
+static bool has_user(const struct conf *conf, const char *file)
+{
+	struct privilege_user user;
+	struct reason why;
+
+	if (geteuid() || privilege_choose(conf->live, conf->user, &user, &why) != REFUSED)
+		return true;
+	log_message(LOG_ERR, "%s: live %s", file, why.text);
+	return false;
+}
+
 int main(int argc, char **argv)
 {
 	struct options options = { .file = SYSCONFDIR "/rrdmergd.conf" };
@@ -107,7 +120,9 @@ int main(int argc, char **argv)
 		log_close();
 		return EXIT_USAGE;
 	}
-	if (options.test) {
+	if (!has_user(&conf, options.file)) {
+		status = EXIT_USAGE;
+	} else if (options.test) {
 		printf("rrdmergd: %s: the configuration is sound\n", options.file);
 		status = fflush(stdout) ? 1 : 0;
 	} else {
@@ -118,7 +133,8 @@ int main(int argc, char **argv)
 			targets |= LOG_TO_STDERR;
 		log_close();
 		log_open("rrdmergd", targets, conf.facility);
-		status = daemon_run(&conf, options.once);
+		const struct daemon_options run = { options.file, targets, options.once };
+		status = daemon_run(&run, &conf);
 	}
 	conf_free(&conf);
 	log_close();

@@ -4,8 +4,15 @@
 #include <errno.h>
 #include <pthread.h>
 #include <search.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/queue.h>
+
+#define ALARM_FIRST_S 1         /* one more event of ours may still be on its way */
+#define ALARM_NEXT_S 60
+#define ALARM_MAX_S 3600
+#define FALSE_ALARMS_MAX 7
 
 enum state { NEW, MERGED, UNCHANGED, SKIPPED, FAILED, STATES };
 
@@ -13,19 +20,31 @@ struct file {
 	enum state state;
 	bool live, backup;
 	bool merged;            /* once: what comes after does not take that away */
-	unsigned met;           /* how often in the walk over the backups under way */
-	unsigned sources;       /* how many sources had it at the last try */
 	bool pending;
 	bool settled;
-	uint32_t said;          /* hash of the refusal said last; 0: none */
+	bool partial;           /* `why` is of a part alone */
+	bool unsaid;            /* `why` is to be said: in the tally's line */
+	bool alarmed;           /* a stat showed that others have written it */
+	uint8_t false_alarms;   /* in a row */
+	uint8_t denied;         /* enum merge_denied */
+	unsigned met;           /* how often in the walk over the backups under way */
+	unsigned sources;       /* how many sources had it at the last try */
+	unsigned scan;          /* the last scan that found it */
+	uint64_t identity;      /* of live: hash of inode and size; 0: not seen yet */
+	int64_t ctime_ns;
+	char *why;              /* the refusal; NULL: none */
+	TAILQ_ENTRY(file) line;
 	char rel[];
 };
 
 struct tally {
 	pthread_mutex_t mutex;
 	void *index;            /* tsearch(3) over struct file, by rel */
-	size_t live, waiting, pending, refused, unsettled, paired, in_backup;
+	TAILQ_HEAD(, file) unsaid;
+	size_t live, waiting, pending, refused, unsaid_count, unsettled, paired;
+	size_t denied[MERGE_DENIALS];
 	size_t in_state[STATES];
+	unsigned scan;
 	uint64_t cells, changes;
 };
 
@@ -38,16 +57,26 @@ struct tally *tally_new(void)
 {
 	struct tally *tally = calloc(1, sizeof(*tally));
 
-	if (tally)
+	if (tally) {
 		pthread_mutex_init(&tally->mutex, NULL);
+		TAILQ_INIT(&tally->unsaid);
+	}
 	return tally;
+}
+
+static void free_file(void *node)
+{
+	struct file *file = node;
+
+	free(file->why);
+	free(file);
 }
 
 void tally_free(struct tally *tally)
 {
 	if (!tally)
 		return;
-	tdestroy(tally->index, free);
+	tdestroy(tally->index, free_file);
 	pthread_mutex_destroy(&tally->mutex);
 	free(tally);
 }
@@ -91,17 +120,16 @@ static void count(struct tally *tally, const struct file *file, size_t by)
 		tally->in_state[file->state] += by;
 		if (file->pending)
 			tally->pending += by;
-		if (file->said)
+		if (file->why)
 			tally->refused += by;
 		if (file->sources)
 			tally->paired += by;
-		if (!file->settled && file->state != SKIPPED)
+		if (!file->settled && (file->state != SKIPPED || file->backup))
 			tally->unsettled += by;
+		tally->denied[file->denied] += by;
 	} else if (file->backup) {
 		tally->waiting += by;
 	}
-	if (file->backup)
-		tally->in_backup += by;
 }
 
 static void before(struct tally *tally, const struct file *file)
@@ -115,13 +143,38 @@ static void after(struct tally *tally, const struct file *file)
 	tally->changes++;
 }
 
+/* Between before() and after(): `why` is the refusal from now on, or NULL. */
+static void set_refusal(struct tally *tally, struct file *file, const char *why)
+{
+	bool fresh = why && (!file->why || strcmp(why, file->why));
+
+	if (file->unsaid && (fresh || !why)) {
+		TAILQ_REMOVE(&tally->unsaid, file, line);
+		tally->unsaid_count--;
+		file->unsaid = false;
+	}
+	if (!why || fresh) {
+		free(file->why);
+		file->why = why ? strdup(why) : NULL;
+	}
+	/* Those that lack a right are said together. */
+	if (fresh && file->why && !file->denied) {
+		TAILQ_INSERT_TAIL(&tally->unsaid, file, line);
+		tally->unsaid_count++;
+		file->unsaid = true;
+	}
+}
+
 static void drop_live(struct tally *tally, struct file *file)
 {
 	before(tally, file);
-	file->live = file->pending = file->settled = file->merged = false;
+	file->live = file->pending = file->settled = file->merged = file->alarmed = false;
 	file->state = NEW;
-	file->said = 0;
+	file->denied = MERGE_ALLOWED;
+	set_refusal(tally, file, NULL);
 	file->sources = 0;
+	file->identity = 0;
+	file->false_alarms = 0;
 	after(tally, file);
 }
 
@@ -130,12 +183,12 @@ static void forget_unless_wanted(struct tally *tally, struct file *file)
 	if (file->live || file->backup)
 		return;
 	tdelete(file, &tally->index, by_rel);
-	free(file);
+	free_file(file);
 }
 
-/* ---- what is told ---- */
+/* ---- one live file ---- */
 
-int tally_live(struct tally *tally, const char *rel, bool *ret_settled)
+int tally_live(struct tally *tally, const char *rel, bool scanned, bool *ret_settled)
 {
 	int r = -ENOMEM;
 
@@ -147,6 +200,8 @@ int tally_live(struct tally *tally, const char *rel, bool *ret_settled)
 			file->live = file->pending = true;
 			after(tally, file);
 		}
+		if (scanned)
+			file->scan = tally->scan;
 		/* Without a counterpart there is nothing to do either, until a backup has one. */
 		*ret_settled = !file->pending &&
 			       (file->settled || (file->state == SKIPPED && !file->backup));
@@ -165,6 +220,54 @@ void tally_gone(struct tally *tally, const char *rel)
 		forget_unless_wanted(tally, file);
 	}
 	pthread_mutex_unlock(&tally->mutex);
+}
+
+unsigned tally_written_to(struct tally *tally, const char *rel)
+{
+	unsigned in_s = ALARM_FIRST_S;
+
+	pthread_mutex_lock(&tally->mutex);
+	const struct file *file = find(tally, rel);
+	if (file && file->false_alarms)
+		in_s = ALARM_NEXT_S << (file->false_alarms - 1);
+	pthread_mutex_unlock(&tally->mutex);
+	return in_s < ALARM_MAX_S ? in_s : ALARM_MAX_S;
+}
+
+static uint64_t identity_of(const struct io_stamp *stamp)      /* FNV-1a, never 0 */
+{
+	const uint64_t part[] = { (uint64_t)stamp->dev, (uint64_t)stamp->ino, stamp->size };
+	uint64_t h = UINT64_C(14695981039346656037);
+
+	for (size_t i = 0; i < 8 * sizeof(part) / sizeof(part[0]); i++)
+		h = (h ^ (part[i / 8] >> 8 * (i % 8) & 255)) * UINT64_C(1099511628211);
+	return h ? h : 1;
+}
+
+bool tally_same(struct tally *tally, const char *rel, const struct io_stamp *now, bool rewritten)
+{
+	bool same = false;
+
+	pthread_mutex_lock(&tally->mutex);
+	struct file *file = find(tally, rel);
+	if (file && file->live) {
+		bool done = !file->pending &&
+			    (file->settled || (file->state == SKIPPED && !file->backup));
+		bool other = file->identity != identity_of(now) ||
+			     (rewritten && file->ctime_ns != now->ctime_ns);
+
+		/* Nobody but us has written it since the last look: what came of that stands. */
+		same = !other && (done || (rewritten && !file->pending));
+		if (other) {
+			before(tally, file);
+			file->settled = false;
+			file->pending = true;
+			after(tally, file);
+			file->alarmed = rewritten;
+		}
+	}
+	pthread_mutex_unlock(&tally->mutex);
+	return same;
 }
 
 /* ---- over all files ---- */
@@ -225,6 +328,33 @@ static bool is_any(const struct file *file, const void *arg)
 	return true;
 }
 
+void tally_scan_begin(struct tally *tally)
+{
+	pthread_mutex_lock(&tally->mutex);
+	tally->scan++;
+	pthread_mutex_unlock(&tally->mutex);
+}
+
+void tally_new_sources(struct tally *tally)
+{
+	struct collect collect = { .wanted = is_any };
+
+	pthread_mutex_lock(&tally->mutex);
+	twalk_r(tally->index, collect_one, &collect);
+	for (size_t i = 0; i < collect.count; i++) {
+		struct file *file = collect.file[i];
+
+		before(tally, file);
+		file->settled = file->backup = false;
+		file->pending = file->live;
+		file->sources = 0;
+		after(tally, file);
+		forget_unless_wanted(tally, file);
+	}
+	pthread_mutex_unlock(&tally->mutex);
+	free(collect.file);
+}
+
 void tally_backups_begin(struct tally *tally)
 {
 	struct collect collect = { .wanted = is_any };
@@ -263,10 +393,12 @@ static bool was_not_met(const struct file *file, const void *arg)
 	return file->backup && !file->met;
 }
 
-void tally_backups_end(struct tally *tally)
+void tally_backups_end(struct tally *tally, bool whole)
 {
 	struct collect collect = { .wanted = was_not_met };
 
+	if (!whole)
+		return;
 	pthread_mutex_lock(&tally->mutex);
 	twalk_r(tally->index, collect_one, &collect);
 	for (size_t i = 0; i < collect.count; i++) {
@@ -283,24 +415,18 @@ void tally_backups_end(struct tally *tally)
 
 /* ---- results ---- */
 
-static uint32_t hash(const char *text)  /* FNV-1a, never 0 */
+static enum state state_after(const struct file *file, const struct merge_result *result)
 {
-	uint32_t h = 2166136261u;
-
-	for (; *text; text++)
-		h = (h ^ (uint8_t)*text) * 16777619u;
-	return h ? h : 1;
-}
-
-static enum state state_after(const struct file *file, enum merge_outcome outcome)
-{
-	switch (outcome) {
+	switch (result->outcome) {
 	case MERGE_MERGED:
 		return MERGED;
 	case MERGE_UNCHANGED:
 		return file->merged ? MERGED : UNCHANGED;
 	case MERGE_SKIPPED:
-		return file->merged ? MERGED : SKIPPED;
+		if (file->merged)
+			return MERGED;
+		/* Where a backup is gone, nothing is known that was not known before. */
+		return result->source_missing && file->state == UNCHANGED ? UNCHANGED : SKIPPED;
 	case MERGE_FAILED:
 		return FAILED;
 	default:
@@ -308,38 +434,59 @@ static enum state state_after(const struct file *file, enum merge_outcome outcom
 	}
 }
 
-bool tally_result(struct tally *tally, const char *rel, const struct merge_result *result,
+static void note_stamp(struct file *file, const struct merge_result *result)
+{
+	if (result->stamp.ino) {
+		file->identity = identity_of(&result->stamp);
+		file->ctime_ns = result->stamp.ctime_ns;
+	}
+	if (file->alarmed && result->outcome < MERGE_BUSY) {
+		file->alarmed = false;
+		if (result->cells)
+			file->false_alarms = 0;
+		else if (file->false_alarms < FALSE_ALARMS_MAX)
+			file->false_alarms++;
+	}
+}
+
+void tally_result(struct tally *tally, const char *rel, const struct merge_result *result,
 		  bool will_retry)
 {
 	bool refusal = result->outcome == MERGE_FAILED || result->partial;
-	bool fresh = false;
 
 	if (result->outcome == MERGE_GONE) {
 		tally_gone(tally, rel);
-		return false;
+		return;
 	}
 	pthread_mutex_lock(&tally->mutex);
 	struct file *file = find(tally, rel);
 	tally->cells += result->cells;
 	if (file && file->live) {
-		uint32_t words = refusal ? hash(result->why.text) : 0;
+		/* A database that we were done with stays so while its backup is away. */
+		bool kept = file->settled && result->source_missing && result->stamp.ino &&
+			    file->identity == identity_of(&result->stamp);
 
 		before(tally, file);
-		file->state = state_after(file, result->outcome);
-		file->sources = result->sources;
+		file->state = state_after(file, result);
 		file->merged = file->merged || file->state == MERGED;
 		/* A refusal that is looked at again once in a while holds nothing up. */
 		file->pending = will_retry && result->outcome >= MERGE_BUSY;
-		file->settled = result->settled;
-		if (!file->pending || refusal) {
-			fresh = refusal && words != file->said;
-			file->said = words;
+		if (!kept) {
+			file->settled = result->settled;
+			file->sources = result->sources;
 		}
+		if (!file->pending || refusal) {
+			file->denied = refusal ? (uint8_t)result->denied : MERGE_ALLOWED;
+			file->partial = result->outcome != MERGE_FAILED;
+			set_refusal(tally, file, refusal ? result->why.text : NULL);
+		}
+		note_stamp(file, result);
 		after(tally, file);
 	}
 	pthread_mutex_unlock(&tally->mutex);
-	return fresh;
 }
+
+/* ---- what is to be told ---- */
 
 struct tally_sums tally_sums(struct tally *tally)
 {
@@ -352,34 +499,99 @@ struct tally_sums tally_sums(struct tally *tally)
 		.failed = tally->in_state[FAILED],
 		.pending = tally->pending,
 		.refused = tally->refused,
+		.unsaid = tally->unsaid_count,
 		.paired = tally->paired,
-		.in_backup = tally->in_backup,
 		.unsettled = tally->unsettled,
 		.waiting = tally->waiting,
 		.cells = tally->cells,
 		.changes = tally->changes,
 	};
+	memcpy(sums.denied, tally->denied, sizeof(sums.denied));
+	sums.denied[MERGE_ALLOWED] = 0;
 	pthread_mutex_unlock(&tally->mutex);
 	return sums;
 }
 
-size_t tally_sample(struct tally *tally, char **ret_rel, size_t count)
+bool tally_next_refusal(struct tally *tally, char *rel, size_t size, struct reason *why,
+			bool *ret_partial)
 {
-	struct collect collect = { .wanted = is_live_beneath, .arg = "" };
+	pthread_mutex_lock(&tally->mutex);
+	struct file *file = TAILQ_FIRST(&tally->unsaid);
+	if (file) {
+		TAILQ_REMOVE(&tally->unsaid, file, line);
+		tally->unsaid_count--;
+		file->unsaid = false;
+		snprintf(rel, size, "%s", file->rel);
+		reason_set(why, "%s", file->why);
+		*ret_partial = file->partial;
+	}
+	pthread_mutex_unlock(&tally->mutex);
+	return file;
+}
+
+bool tally_why(struct tally *tally, const char *rel, struct reason *why)
+{
+	pthread_mutex_lock(&tally->mutex);
+	const struct file *file = find(tally, rel);
+	bool refused = file && file->why;
+	if (refused)
+		reason_set(why, "%s", file->why);
+	pthread_mutex_unlock(&tally->mutex);
+	return refused;
+}
+
+struct wanted {
+	enum tally_which which;
+	enum merge_denied denied;
+	unsigned scan;
+};
+
+static bool is_wanted(const struct file *file, const void *arg)
+{
+	const struct wanted *wanted = arg;
+
+	switch (wanted->which) {
+	case TALLY_LIVE:
+		return file->live;
+	case TALLY_UNMET:
+		return file->live && file->scan != wanted->scan;
+	case TALLY_WAITING:
+		return file->backup && !file->live;
+	case TALLY_DENIED:
+		return file->live && file->denied == wanted->denied;
+	}
+	return false;
+}
+
+char **tally_list(struct tally *tally, enum tally_which which, enum merge_denied denied,
+		  size_t count, size_t *ret_count)
+{
+	struct wanted wanted = { which, denied, 0 };
+	struct collect collect = { .wanted = is_wanted, .arg = &wanted };
+	char **list = NULL;
 	size_t taken = 0;
 
 	pthread_mutex_lock(&tally->mutex);
+	wanted.scan = tally->scan;
 	twalk_r(tally->index, collect_one, &collect);
-	/* From all over the tree: what stands together is often new together. */
-	if (count > collect.count)
+	if (!count || count > collect.count)
 		count = collect.count;
-	while (taken < count) {
-		ret_rel[taken] = strdup(collect.file[taken * collect.count / count]->rel);
-		if (!ret_rel[taken])
+	list = count ? calloc(count, sizeof(*list)) : NULL;
+	while (list && taken < count) {
+		list[taken] = strdup(collect.file[taken * collect.count / count]->rel);
+		if (!list[taken])
 			break;
 		taken++;
 	}
 	pthread_mutex_unlock(&tally->mutex);
 	free(collect.file);
-	return taken;
+	*ret_count = taken;
+	return list;
+}
+
+void tally_list_free(char **list, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		free(list[i]);
+	free(list);
 }

@@ -17,8 +17,9 @@ struct tally_sums {
 	size_t merged, unchanged, skipped, failed;
 	size_t pending;         /* not looked at yet, or to be tried again soon */
 	size_t refused;         /* failed, and those of which a part was refused */
+	size_t unsaid;          /* of them, not handed out by tally_next_refusal() yet */
+	size_t denied[MERGE_DENIALS];   /* of them, for want of a right */
 	size_t paired;          /* that some source has */
-	size_t in_backup;       /* files that some backup has, live or not */
 	size_t unsettled;       /* a source may still have more to give, now or later */
 	size_t waiting;         /* in a backup, not in live */
 	uint64_t cells;
@@ -28,27 +29,61 @@ struct tally_sums {
 struct tally *tally_new(void);
 void tally_free(struct tally *tally);
 
-/* The file stands in the live tree.  Where `ret_settled` is set, there is nothing more to do for
- * it however often it is updated.  0 or -ENOMEM. */
-int tally_live(struct tally *tally, const char *rel, bool *ret_settled);
+/* ---- live files ---- */
+
+/* The file stands in the live tree; `scanned` tells that a scan found it there.  Where
+ * `ret_settled` is set, there is nothing more to do for it however often it is updated.
+ * 0 or -ENOMEM. */
+int tally_live(struct tally *tally, const char *rel, bool scanned, bool *ret_settled);
 /* It does not any more. */
 void tally_gone(struct tally *tally, const char *rel);
 /* The same for all files beneath a directory. */
 void tally_gone_beneath(struct tally *tally, const char *dir);
 
-/* A walk over the backups: begin, each file of each, end; what was not met is forgotten.
+/* A file that is known was written to, perhaps by us.  Returns in how many seconds to look at it:
+ * longer and longer where such looks found nothing to do (an rrdtool that does not map files). */
+unsigned tally_written_to(struct tally *tally, const char *rel);
+/* Is there nothing to do for a file that looks like this now?  It is the same database with which
+ * we were done, the same inode and size; with `rewritten`, it was not changed since we looked at it
+ * last.  Where it is another, it counts as one that was never looked at. */
+bool tally_same(struct tally *tally, const char *rel, const struct io_stamp *now, bool rewritten);
+
+/* A scan of the whole tree begins.  After it, tally_unmet() are those that it has not found. */
+void tally_scan_begin(struct tally *tally);
+/* What came of a try. */
+void tally_result(struct tally *tally, const char *rel, const struct merge_result *result,
+		  bool will_retry);
+/* The sources are others from now on: nothing is settled, nothing waits. */
+void tally_new_sources(struct tally *tally);
+
+/* ---- backups ---- */
+
+/* A walk over the backups: begin, each file of each, end; what was not met is forgotten, unless
+ * one of them could not be walked (`whole` is false).
  * `ret_look` is set where live has the file, and more backups have it than at its last try. */
 void tally_backups_begin(struct tally *tally);
 int tally_backup(struct tally *tally, const char *rel, bool *ret_look);
-void tally_backups_end(struct tally *tally);
+void tally_backups_end(struct tally *tally, bool whole);
 
-/* What came of a try.  True where the refusal that it names was not said before. */
-bool tally_result(struct tally *tally, const char *rel, const struct merge_result *result,
-		  bool will_retry);
+/* ---- what is to be told ---- */
 
 struct tally_sums tally_sums(struct tally *tally);
 
-/* Copies up to `count` live paths, each to be freed; returns how many. */
-size_t tally_sample(struct tally *tally, char **ret_rel, size_t count);
+/* Hands out a refusal that was not said yet, the oldest first, but none for want of a right.
+ * Copies to `rel` (cut to `size`) and `why`.  False where there is none. */
+bool tally_next_refusal(struct tally *tally, char *rel, size_t size, struct reason *why,
+			bool *ret_partial);
+
+enum tally_which { TALLY_LIVE, TALLY_UNMET, TALLY_WAITING, TALLY_DENIED };
+
+/* The paths of such files in their order, `count` of them at most, from all over where there are
+ * more (0: all); with TALLY_DENIED, those with that denial.  To be freed with tally_list_free();
+ * NULL where there is none or no memory. */
+char **tally_list(struct tally *tally, enum tally_which which, enum merge_denied denied,
+		  size_t count, size_t *ret_count);
+void tally_list_free(char **list, size_t count);
+
+/* Why a file was refused; false where it was not. */
+bool tally_why(struct tally *tally, const char *rel, struct reason *why);
 
 #endif

@@ -3,13 +3,28 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #define MS UINT64_C(1000000)
 #define BUSY_MAX_MS 5000
 #define QUIET_TRIES 10          /* minutes without an update: nobody writes the file */
 #define TORN_MAX_MS 60000
 #define REFUSED_MAX_MS 900000
+
+#define STALLED_PATH 4096
+
+/* One thread, and what it has in hand. */
+struct worker {
+	struct worker_pool *pool;
+	pthread_t thread;
+	bool joined;
+	_Atomic uint64_t moved_ns;      /* when it was last seen to go on; 0: idle */
+	pthread_mutex_t mutex;          /* for path */
+	char path[STALLED_PATH];
+};
 
 struct worker_pool {
 	struct worker_options options;
@@ -18,8 +33,10 @@ struct worker_pool {
 	const struct worker_calls *calls;
 	void *arg;
 	unsigned started;
-	pthread_t thread[];
+	struct worker worker[];
 };
+
+static _Thread_local struct worker *self;
 
 /* Doubles with each try. */
 static uint64_t back_off_ms(unsigned first_ms, unsigned tries, uint64_t max_ms)
@@ -66,6 +83,13 @@ static void do_file(struct worker_pool *pool, struct merge_scratch *scratch,
 	};
 	struct merge_result result;
 
+	if (pool->calls->glance && !(job->flags & QUEUE_LOOK) &&
+	    job->flags & (QUEUE_GLANCE | QUEUE_REWRITTEN) &&
+	    pool->calls->glance(job->path, job->flags, pool->arg)) {
+		queue_done(pool->queue, job, false, 0);
+		return;
+	}
+	job->flags |= QUEUE_LOOK;               /* what is begun is brought to its end */
 	merge_file(scratch, pool->site, &request, &result);
 	if (result.outcome == MERGE_UNCHANGED && job->flags & QUEUE_WROTE)
 		result.outcome = MERGE_MERGED;  /* an earlier try had begun */
@@ -78,26 +102,66 @@ static void do_file(struct worker_pool *pool, struct merge_scratch *scratch,
 	queue_done(pool->queue, job, in_ms > 0, io_now_ns() + in_ms * MS);
 }
 
+static void do_other(struct worker_pool *pool, struct queue_job *job)
+{
+	uint64_t in_ns = pool->calls->other ? pool->calls->other(job, pool->arg) : 0;
+
+	queue_done(pool->queue, job, in_ns > 0, io_now_ns() + in_ns);
+}
+
+static void begin(struct worker *worker, const struct queue_job *job)
+{
+	pthread_mutex_lock(&worker->mutex);
+	snprintf(worker->path, sizeof(worker->path), "%s", job->path);
+	pthread_mutex_unlock(&worker->mutex);
+	atomic_store(&worker->moved_ns, io_now_ns());
+}
+
 static void *work(void *arg)
 {
-	struct worker_pool *pool = arg;
+	struct worker *worker = self = arg;
+	struct worker_pool *pool = worker->pool;
 	struct merge_scratch *scratch = merge_scratch_new();
 	struct queue_job job;
 
 	while (queue_take(pool->queue, &job)) {
+		begin(worker, &job);
 		if (job.kind == QUEUE_FILE && scratch) {
 			do_file(pool, scratch, &job);
 		} else if (job.kind == QUEUE_FILE) {    /* no memory yet: later */
 			scratch = merge_scratch_new();
 			queue_done(pool->queue, &job, true, io_now_ns() + 1000 * MS);
 		} else {
-			uint64_t in_ns = pool->calls->other ? pool->calls->other(&job, pool->arg)
-							    : 0;
-			queue_done(pool->queue, &job, in_ns > 0, io_now_ns() + in_ns);
+			do_other(pool, &job);
 		}
+		atomic_store(&worker->moved_ns, 0);
 	}
 	merge_scratch_free(scratch);
 	return NULL;
+}
+
+void worker_beat(void)
+{
+	if (self)
+		atomic_store(&self->moved_ns, io_now_ns());
+}
+
+uint64_t worker_stalled_ns(struct worker_pool *pool, char *path, size_t size)
+{
+	uint64_t now = io_now_ns(), most = 0;
+
+	for (unsigned i = 0; i < pool->started; i++) {
+		struct worker *worker = &pool->worker[i];
+		uint64_t moved = atomic_load(&worker->moved_ns);
+
+		if (!moved || moved > now || now - moved <= most)
+			continue;
+		most = now - moved;
+		pthread_mutex_lock(&worker->mutex);
+		snprintf(path, size, "%s", worker->path);
+		pthread_mutex_unlock(&worker->mutex);
+	}
+	return most;
 }
 
 int worker_start(const struct worker_options *options, const struct merge_site *site,
@@ -105,7 +169,7 @@ int worker_start(const struct worker_options *options, const struct merge_site *
 		 struct worker_pool **ret)
 {
 	struct worker_pool *pool = calloc(1, sizeof(*pool) +
-						     options->threads * sizeof(pool->thread[0]));
+						     options->threads * sizeof(pool->worker[0]));
 	int r = 0;
 
 	if (!pool)
@@ -116,7 +180,11 @@ int worker_start(const struct worker_options *options, const struct merge_site *
 	pool->calls = calls;
 	pool->arg = arg;
 	while (!r && pool->started < options->threads) {
-		r = -pthread_create(&pool->thread[pool->started], NULL, work, pool);
+		struct worker *worker = &pool->worker[pool->started];
+
+		worker->pool = pool;
+		pthread_mutex_init(&worker->mutex, NULL);
+		r = -pthread_create(&worker->thread, NULL, work, worker);
 		if (!r)
 			pool->started++;
 	}
@@ -129,9 +197,32 @@ int worker_start(const struct worker_options *options, const struct merge_site *
 	return 0;
 }
 
-void worker_join(struct worker_pool *pool)
+static bool join(struct worker *worker, uint64_t until_ns)
+{
+	const struct timespec until = {
+		.tv_sec = (time_t)(until_ns / (1000 * MS)),
+		.tv_nsec = (long)(until_ns % (1000 * MS)),
+	};
+
+	if (!worker->joined)
+		worker->joined = until_ns == UINT64_MAX
+			? !pthread_join(worker->thread, NULL)
+			: !pthread_clockjoin_np(worker->thread, NULL, CLOCK_MONOTONIC, &until);
+	return worker->joined;
+}
+
+bool worker_join_until(struct worker_pool *pool, uint64_t until_ns)
 {
 	for (unsigned i = 0; i < pool->started; i++)
-		pthread_join(pool->thread[i], NULL);
+		if (!join(&pool->worker[i], until_ns))
+			return false;
+	for (unsigned i = 0; i < pool->started; i++)
+		pthread_mutex_destroy(&pool->worker[i].mutex);
 	free(pool);
+	return true;
+}
+
+void worker_join(struct worker_pool *pool)
+{
+	worker_join_until(pool, UINT64_MAX);
 }

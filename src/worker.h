@@ -16,6 +16,9 @@ struct worker_calls {
 	/* A job that is not a file: QUEUE_DIR, QUEUE_BACKUPS.  Returns 0, or in how many
 	 * nanoseconds it is to be done again.  May be NULL. */
 	uint64_t (*other)(const struct queue_job *job, void *arg);
+	/* A file for which a stat may be enough (QUEUE_GLANCE, QUEUE_REWRITTEN, and no
+	 * QUEUE_LOOK).  True where there is nothing to do.  May be NULL. */
+	bool (*glance)(const char *rel, unsigned flags, void *arg);
 };
 
 struct worker_options {
@@ -31,5 +34,15 @@ int worker_start(const struct worker_options *options, const struct merge_site *
 
 /* Waits for the threads to end (queue_end or queue_stop) and frees the pool. */
 void worker_join(struct worker_pool *pool);
+/* The same, but not beyond `until_ns` of the monotonic clock.  False where one has not ended (a
+ * disk that does not answer): the pool stays, and so must all that it uses. */
+bool worker_join_until(struct worker_pool *pool, uint64_t until_ns);
+
+/* From a job that takes long by its nature, now and then: it goes on. */
+void worker_beat(void);
+
+/* For how many nanoseconds the slowest thread has not moved; 0: all are idle.  Its path, cut to
+ * `size`, is in `path` then ("" for a job that is not a file's). */
+uint64_t worker_stalled_ns(struct worker_pool *pool, char *path, size_t size);
 
 #endif

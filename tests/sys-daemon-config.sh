@@ -9,11 +9,13 @@ echo leak:libconfig >lsan.supp
 export LSAN_OPTIONS="suppressions=$work/lsan.supp:print_suppressions=0"
 
 mkdir live back two
+me=$(id -un)                            # root would become the owner of live, unless told
 cat >good.conf <<END
 live = "$work/live";
 backup = "$work/back";
 state_dir = "$work/state";
 socket = "$work/control.sock";
+user = "$me";
 END
 
 check() {       # check ARGS…: a hang is no answer either
@@ -49,8 +51,8 @@ want_rc 0
 want_same "-t makes nothing: no state, no socket" "$before" \
 	"$(find . -path ./out -o -path ./err -o -print | sort)"
 
-printf 'live="%s/live"\nbackup=["%s/back","%s/two"] workers=64 facility="local7"' \
-	"$work" "$work" "$work" >list.conf
+printf 'live="%s/live"\nbackup=["%s/back","%s/two"] workers=64 facility="local7" user="%s"' \
+	"$work" "$work" "$work" "$me" >list.conf
 check -t -f list.conf
 want_rc 0
 
@@ -71,7 +73,8 @@ want_rc 2
 want_err "^rrdmergd: installed\\.conf:$line: \"backup\" is empty; put the path "
 want_no_err 'syntax|unknown|missing'
 sed -i "s|^live = .*|live = \"$work/live\";|
-s|^backup = \"\"|backup = \"$work/back\"|" installed.conf
+s|^backup = \"\"|backup = \"$work/back\"|
+\$auser = \"$me\";" installed.conf
 check -t -f installed.conf
 want_rc 0
 want_silent_err

@@ -23,6 +23,7 @@ configure() {
 	backups=$(printf '"%s",' "$@")
 	printf 'live = "%s";\nbackup = [ %s ];\nworkers = 1;\nstate_dir = "%s";\nsocket = "%s";\n' \
 		"$live" "${backups%,}" "$work/state" "$work/sock" >conf
+	echo "user = \"$(id -un)\";" >>conf
 }
 
 start_daemon() {

@@ -39,7 +39,7 @@ EOF
 chmod +x inside
 
 conf() {
-	printf 'live = "%s";\nbackup = "%s";\nstate_dir = "%s";\nsocket = "%s";\n%s\n' \
+	printf 'live = "%s";\nbackup = "%s";\nstate_dir = "%s";\nsocket = "%s";\nuser = "root";\n%s\n' \
 		"$work/live" "$work/backup" "$work/state" "$work/sock" "${1:-}" >conf
 }
 

@@ -105,7 +105,8 @@ make_rrd b.rrd 100 160 DS:1:GAUGE:8640:U:U $rras
 make_rrd now.rrd 190 250 DS:1:GAUGE:8640:U:U $rras
 cp now.rrd live/x.rrd; cp a.rrd A0/x.rrd; cp b.rrd B/x.rrd
 sleep 10.2
-printf 'live = "%s";\nbackup = [ "%s", "%s" ];\n' "$work/live" "$work/A" "$work/B" >conf
+user="user = \"$(id -un)\";"         # else root would become the owner of live, or nobody
+printf 'live = "%s";\nbackup = [ "%s", "%s" ];\n%s\n' "$work/live" "$work/A" "$work/B" "$user" >conf
 start_daemon
 want_log "^rrdmergd: merged .* source=2 file=x\.rrd\$"
 want_log 'idle .* backup_needed=yes$'
@@ -128,7 +129,7 @@ end_daemon
 # ---- a backup that holds nothing yet is still needed ----
 
 rm -rf live A B && mkdir live A && cp now.rrd live/x.rrd
-printf 'live = "%s";\nbackup = "%s";\n' "$work/live" "$work/A" >conf
+printf 'live = "%s";\nbackup = "%s";\n%s\n' "$work/live" "$work/A" "$user" >conf
 start_daemon
 want_log 'idle .* skipped=1 .* backup_needed=yes$'
 end_daemon

@@ -1,0 +1,264 @@
+#include "config.h"
+#include "bulletin.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "io.h"
+#include "log.h"
+#include "notify.h"
+#include "privilege.h"
+#include "report.h"
+
+#define SECOND UINT64_C(1000000000)
+#define PROGRESS_NS (10 * SECOND)
+#define WAITING_NS (600 * SECOND)       /* those that wait are listed no more often */
+#define WAITING_DIRS 20
+#define DENIED_NS (60 * SECOND)
+#define REFUSALS 4              /* per-file lines a tick: ticks are a tenth of a second apart */
+#define GROUPS 16               /* reasons told apart at the end */
+#define SAMPLES 256
+
+/* ---- refusals ---- */
+
+static void say_refusals(const struct bulletin_news *news, unsigned count)
+{
+	char rel[LOG_PATH_SIZE], line[REPORT_SIZE];
+	struct reason why;
+	bool partial;
+
+	while (count-- && tally_next_refusal(news->tally, rel, sizeof(rel), &why, &partial))
+		log_message(LOG_WARNING, "%s",
+			    report_refused(line, sizeof(line), partial ? "partial" : "refused", rel,
+					   why.text));
+}
+
+/* One line for those that lack the same right, as soon as there is one, then when there are more
+ * or less of them. */
+static void say_denied(struct bulletin *bulletin, const struct bulletin_news *news, bool now_too)
+{
+	uint64_t now = io_now_ns();
+	bool due = now_too || !bulletin->denied_ns || now - bulletin->denied_ns >= DENIED_NS;
+	struct privilege_user user;
+
+	if (!memcmp(bulletin->denied, news->sums.denied, sizeof(bulletin->denied)) || !due)
+		return;
+	privilege_current(&user);
+	for (int kind = MERGE_ALLOWED + 1; kind < MERGE_DENIALS; kind++) {
+		size_t count = news->sums.denied[kind], listed;
+		char **example, shown[LOG_PATH_SIZE];
+		struct reason why;
+
+		if (!count || count == bulletin->denied[kind])
+			continue;
+		example = tally_list(news->tally, TALLY_DENIED, (enum merge_denied)kind, 1, &listed);
+		if (listed && tally_why(news->tally, example[0], &why))
+			log_message(LOG_WARNING, "refused count=%zu user=%s reason=\"%s\" file=%s",
+				    count, user.name, why.text,
+				    log_escape(shown, sizeof(shown), example[0]));
+		tally_list_free(example, listed);
+	}
+	memcpy(bulletin->denied, news->sums.denied, sizeof(bulletin->denied));
+	bulletin->denied_ns = now;
+}
+
+/* ---- who waits ---- */
+
+/* How many bytes of `rel` name the directory at the top of it: the host, for pnp4nagios. */
+static size_t top_length(const char *rel)
+{
+	return strchr(rel, '/') ? strcspn(rel, "/") : 0;
+}
+
+static void say_waiting_dir(const char *rel, size_t len, size_t files)
+{
+	char dir[LOG_PATH_SIZE], shown[LOG_PATH_SIZE];
+
+	snprintf(dir, sizeof(dir), "%.*s", len ? (int)len : 1, len ? rel : ".");
+	log_message(LOG_NOTICE, "waiting files=%zu dir=%s", files,
+		    log_escape(shown, sizeof(shown), dir));
+}
+
+/* Which hosts the backups know and live does not: they may come yet, or be gone for good. */
+static void say_waiting(struct bulletin *bulletin, const struct bulletin_news *news)
+{
+	uint64_t now = io_now_ns();
+	size_t count, dirs = 0, more = 0;
+
+	if (!news->sums.waiting)
+		bulletin->waiting = 0;
+	if (news->sums.waiting == bulletin->waiting ||
+	    (bulletin->waiting_said && now - bulletin->waiting_ns < WAITING_NS))
+		return;
+	bulletin->waiting = news->sums.waiting;
+	bulletin->waiting_ns = now;
+	bulletin->waiting_said = true;
+	char **list = tally_list(news->tally, TALLY_WAITING, MERGE_ALLOWED, 0, &count);
+	for (size_t i = 0, first = 0; i < count; i = first) {
+		size_t len = top_length(list[i]);
+
+		while (first < count && top_length(list[first]) == len &&
+		       !strncmp(list[first], list[i], len))
+			first++;
+		if (dirs++ < WAITING_DIRS)
+			say_waiting_dir(list[i], len, first - i);
+		else
+			more += first - i;
+	}
+	if (more)
+		log_message(LOG_NOTICE, "waiting files=%zu more_dirs=%zu", more,
+			    dirs - WAITING_DIRS);
+	tally_list_free(list, count);
+}
+
+/* ---- progress and idle ---- */
+
+static void say_watching(const struct bulletin_news *news)
+{
+	char live[LOG_PATH_SIZE], line[LOG_PATH_SIZE * 2], shown[LOG_PATH_SIZE];
+	size_t used;
+
+	snprintf(line, sizeof(line), "watching live=%s dirs=%zu",
+		 log_escape(live, sizeof(live), news->conf->live), news->directories);
+	for (size_t n = 0; n < news->conf->backups; n++) {
+		used = strlen(line);
+		snprintf(line + used, sizeof(line) - used, " backup=%s",
+			 log_escape(shown, sizeof(shown), news->conf->backup[n]));
+	}
+	log_message(LOG_NOTICE, "%s", line);
+}
+
+static void say_progress(const struct bulletin *bulletin, const struct bulletin_news *news,
+			 uint64_t now_ns)
+{
+	const struct tally_sums *sums = &news->sums;
+	size_t done = sums->live - sums->pending, of = sums->live;
+	size_t since = done > bulletin->busy_done ? done - bulletin->busy_done : 0;
+	uint64_t left = since ? (now_ns - bulletin->busy_since_ns) / since * sums->pending / SECOND
+			      : 0;
+
+	log_message(LOG_NOTICE,
+		    "progress done=%zu of=%zu percent=%zu cells=%llu failed=%zu left=%02llu:%02llu:%02llu",
+		    done, of, of ? done * 100 / of : 100, (unsigned long long)sums->cells,
+		    sums->failed, (unsigned long long)left / 3600,
+		    (unsigned long long)left / 60 % 60, (unsigned long long)left % 60);
+}
+
+bool bulletin_is_lost(const struct tally_sums *sums)
+{
+	return sums->skipped && !sums->paired;
+}
+
+static void say_lost(const struct bulletin_news *news)
+{
+	char *path = NULL, better[LOG_PATH_SIZE], shown[LOG_PATH_SIZE];
+	size_t samples;
+	char **sample = tally_list(news->tally, TALLY_LIVE, MERGE_ALLOWED, SAMPLES, &samples);
+
+	for (unsigned n = 0; n < news->sources->count && !path; n++)
+		path = source_suggest(&news->sources->source[n], news->conf->live, sample, samples);
+	log_escape(shown, sizeof(shown), news->conf->backup[0]);
+	if (path)
+		log_message(LOG_ERR, "no live file has a counterpart in %s; did you mean backup=%s",
+			    shown, log_escape(better, sizeof(better), path));
+	else
+		log_message(LOG_ERR, "no live file has a counterpart, nor one or two levels up or "
+			    "down: is it the right backup?  backup=%s", shown);
+	free(path);
+	tally_list_free(sample, samples);
+}
+
+static void say_idle(struct bulletin *bulletin, const struct bulletin_news *news)
+{
+	const struct tally_sums *sums = &news->sums;
+	char line[sizeof(bulletin->idle)];
+
+	snprintf(line, sizeof(line),
+		 "idle merged=%zu unchanged=%zu skipped=%zu failed=%zu waiting=%zu backup_needed=%s",
+		 sums->merged, sums->unchanged, sums->skipped, sums->failed, sums->waiting,
+		 news->backup_needed ? "yes" : "no");
+	if (!strcmp(line, bulletin->idle))
+		return;
+	memcpy(bulletin->idle, line, sizeof(line));
+	log_flush();
+	say_denied(bulletin, news, true);
+	log_message(LOG_NOTICE, "%s", line);
+	say_waiting(bulletin, news);
+	if (bulletin_is_lost(sums) && !bulletin->lost)
+		say_lost(news);
+	bulletin->lost = bulletin_is_lost(sums);
+}
+
+static void tell_systemd(const struct bulletin_news *news)
+{
+	const struct tally_sums *sums = &news->sums;
+
+	if (news->missing)
+		notify_status("waiting for the live tree %s", news->conf->live);
+	else
+		notify_status("%s: %zu merged, %zu unchanged, %zu skipped, %zu failed, %zu pending, "
+			      "%zu waiting; backup needed: %s", news->busy ? "working" : "idle",
+			      sums->merged, sums->unchanged, sums->skipped, sums->failed,
+			      sums->pending, sums->waiting, news->backup_needed ? "yes" : "no");
+}
+
+void bulletin_tick(struct bulletin *bulletin, const struct bulletin_news *news)
+{
+	uint64_t now = io_now_ns();
+	const struct tally_sums *sums = &news->sums;
+
+	if (!bulletin->watching && news->scanned && !news->missing) {
+		say_watching(news);
+		bulletin->watching = true;
+	}
+	say_refusals(news, REFUSALS);
+	if (news->busy && !bulletin->was_busy) {
+		bulletin->busy_since_ns = bulletin->progress_ns = now;
+		bulletin->busy_done = sums->live - sums->pending;
+	}
+	if (news->busy && now - bulletin->progress_ns >= PROGRESS_NS && sums->pending) {
+		bulletin->progress_ns = now;
+		say_denied(bulletin, news, false);
+		say_progress(bulletin, news, now);
+	}
+	if (!news->busy)
+		say_idle(bulletin, news);
+	bulletin->was_busy = news->busy;
+	tell_systemd(news);
+}
+
+/* ---- the end ---- */
+
+struct group {
+	struct reason why;
+	char example[LOG_PATH_SIZE];
+	size_t count;
+};
+
+void bulletin_end(struct bulletin *bulletin, const struct bulletin_news *news)
+{
+	struct group *group = calloc(GROUPS + 1, sizeof(*group));
+	char rel[LOG_PATH_SIZE], shown[LOG_PATH_SIZE];
+	struct reason why;
+	bool partial;
+
+	say_refusals(news, LOG_FILE_RATE);
+	while (group && tally_next_refusal(news->tally, rel, sizeof(rel), &why, &partial)) {
+		unsigned g = 0;
+
+		while (g < GROUPS && group[g].count && strcmp(group[g].why.text, why.text))
+			g++;
+		if (!group[g].count++) {
+			group[g].why = why;
+			memcpy(group[g].example, rel, sizeof(rel));
+		}
+	}
+	for (unsigned g = 0; group && g <= GROUPS && group[g].count; g++)
+		log_message(LOG_WARNING, "refused count=%zu reason=\"%s%s\" file=%s", group[g].count,
+			    group[g].why.text, g == GROUPS ? ", and others" : "",
+			    log_escape(shown, sizeof(shown), group[g].example));
+	free(group);
+	say_denied(bulletin, news, true);
+	log_flush();
+}

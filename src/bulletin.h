@@ -1,0 +1,44 @@
+/* bulletin: what the daemon says of the whole: watching, progress, idle, who waits, what is refused,
+ * and the status for systemd.  For one thread. */
+#ifndef BULLETIN_H
+#define BULLETIN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "conf.h"
+#include "source.h"
+#include "tally.h"
+
+/* Starts zeroed.  What was said already. */
+struct bulletin {
+	bool watching, was_busy, lost, waiting_said;
+	uint64_t busy_since_ns, progress_ns, waiting_ns, denied_ns;
+	size_t busy_done, waiting;
+	size_t denied[MERGE_DENIALS];
+	char idle[256];
+};
+
+/* How things stand, as the daemon sees it. */
+struct bulletin_news {
+	const struct conf *conf;
+	const struct source_set *sources;
+	struct tally *tally;
+	struct tally_sums sums;
+	size_t directories;     /* watched */
+	bool missing;           /* the live tree */
+	bool scanned;           /* all of it, once */
+	bool busy;              /* something is due or in hand */
+	bool backup_needed;
+};
+
+/* Says what is new.  Call it often. */
+void bulletin_tick(struct bulletin *bulletin, const struct bulletin_news *news);
+/* At the end: what was held back is said, summed up. */
+void bulletin_end(struct bulletin *bulletin, const struct bulletin_news *news);
+
+/* True where live has files and no backup has any of them: a path is one level off. */
+bool bulletin_is_lost(const struct tally_sums *sums);
+
+#endif
