@@ -193,6 +193,12 @@ static void without_inotify(int error)
 
 	assert_int_equal(unlink(in("a/b/x.rrd")), 0);
 	assert_int_equal(rmdir(in("a/b")), 0);
+	assert_int_equal(watch_scan(watch, "a/b"), -ENOENT);
+	assert_int_equal(watch_unwatched(watch), 2);
+	make_dir("a/b");
+	assert_int_equal(watch_scan(watch, "a/b"), -error);
+	assert_int_equal(watch_unwatched(watch), 3);
+	assert_int_equal(rmdir(in("a/b")), 0);
 	assert_int_equal(watch_scan(watch, "a"), -error);
 	assert_int_equal(times("directory a/b"), 1);    /* to be looked at, as it was known */
 	assert_int_equal(watch_scan(watch, "a/b"), -ENOENT);
@@ -332,10 +338,19 @@ static int mounted(void)
 	assert_int_equal(watch_scan(watch, ""), 0);
 	assert_int_equal(watch_scan(watch, "sub"), 0);
 	assert_int_equal(watch_check(watch), 0);
+	/* Another of its kind, the root of which bears the same number. */
+	assert_int_equal(mount("none", live, "tmpfs", 0, NULL), 0);
+	assert_int_equal(watch_check(watch), -ESTALE);
+	assert_int_equal(watch_scan(watch, ""), 0);
+	assert_int_equal(umount(live), 0);
+	dispatch();
+	assert_int_equal(times("root_gone "), 3);
+	assert_int_equal(watch_scan(watch, ""), 0);
+	assert_int_equal(watch_scan(watch, "sub"), 0);
 	/* Idle, we are not what keeps it from being unmounted. */
 	assert_int_equal(umount(live), 0);
 	dispatch();
-	assert_int_equal(times("root_gone "), 2);
+	assert_int_equal(times("root_gone "), 4);
 	assert_int_equal(watch_directories(watch), 0);
 	assert_int_equal(watch_check(watch), 0);
 	assert_int_equal(watch_scan(watch, ""), 0);
@@ -344,13 +359,13 @@ static int mounted(void)
 	/* The next scan sees a mount over the root, too, and one that is only detached. */
 	assert_int_equal(mount("none", live, "tmpfs", 0, NULL), 0);
 	assert_int_equal(watch_scan(watch, ""), -ENOENT);
-	assert_int_equal(times("root_gone "), 3);
+	assert_int_equal(times("root_gone "), 5);
 	assert_int_equal(watch_scan(watch, ""), 0);
 	int busy = open(in("busy"), O_WRONLY | O_CREAT, 0644);
 	assert_int_equal(umount2(live, MNT_DETACH), 0);
 	dispatch();
 	assert_int_equal(watch_check(watch), -ESTALE);
-	assert_int_equal(times("root_gone "), 4);
+	assert_int_equal(times("root_gone "), 6);
 	close(busy);
 	return 0;
 }
