@@ -153,11 +153,10 @@ static int change_ids(const struct privilege_user *user, struct reason *why)
 {
 	/* Root's groups add nothing to root's rights: who may not drop them can keep them. */
 	if (setgroups(0, NULL) && (user->uid || errno != EPERM))
-		return reason_errno(why, errno, "supplementary groups cannot be dropped to become "
-				    "%s", user->name);
+		return reason_errno(why, errno, "supplementary groups cannot be dropped");
 	if (setresgid(user->gid, user->gid, user->gid) ||
 	    setresuid(user->uid, user->uid, user->uid))
-		return reason_errno(why, errno, "cannot become user %s", user->name);
+		return reason_errno(why, errno, "the user and group cannot be changed");
 	return 0;
 }
 
@@ -183,7 +182,7 @@ static int verify(const struct privilege_user *user, uint64_t wanted, struct rea
 	if ((user->uid && !setuid(0)) || (user->gid && !setgid(0)))
 		wrong = "root's rights can be had back";
 	if (wrong)
-		return reason_errno(why, EPERM, "became user %s, but %s", user->name, wrong);
+		return reason_errno(why, EPERM, "the change was made, but %s", wrong);
 	return 0;
 }
 
@@ -194,7 +193,7 @@ int privilege_become(const struct privilege_user *user, bool *ret_lacks, struct 
 	int r;
 
 	if (geteuid())
-		return reason_errno(why, EPERM, "only root can become user %s", user->name);
+		return reason_errno(why, EPERM, "only root can");
 	if (!user->uid)
 		wanted |= BIT(CAP_DAC_OVERRIDE) | BIT(CAP_LEASE);
 	r = get_capabilities(&had);
@@ -444,7 +443,7 @@ int privilege_own_directory(const char *path, const struct privilege_user *user,
 
 	umask(mask);
 	if (r)
-		reason_set(why, "directory %s cannot be used as user %s: %s", path, user->name,
+		reason_set(why, "cannot be used as user %s: %s", user->name,
 			   *inner.text ? inner.text : strerror(-r));
 	free(plain);
 	return r;

@@ -29,7 +29,7 @@ int privilege_choose(const char *live, const char *user, struct privilege_user *
 		     struct reason *why);
 
 /* Becomes that user, for good; only root can.  After an error the process may be half of one
- * user and half of another, and must end.  Afterwards:
+ * user and half of another, and must end (the reason does not name the user).  Afterwards:
  *    - the user ids and group ids are all the user's, and there are no supplementary groups,
  *    - CAP_DAC_READ_SEARCH is permitted and in effect, nothing else: no capability is inherited,
  *      ambient or, where CAP_SETPCAP allows that, in the bounding set; for root itself
@@ -48,7 +48,8 @@ int privilege_become(const struct privilege_user *user, bool *ret_lacks, struct 
  *    - which is empty, or holds nothing but regular files and sockets with one link that belong
  *      to root or to the user and whose names begin with one of `prefixes` (ended by NULL; NULL:
  *      none).  They are given away along with it; of its mode, what exceeds 0750 is taken away.
- * Otherwise REFUSED.  A directory that is the user's already stays as it is. */
+ * Otherwise REFUSED, with a reason that does not name the path.  A directory that is the user's
+ * already stays as it is. */
 int privilege_own_directory(const char *path, const struct privilege_user *user,
 			    const char *const *prefixes, struct reason *why);
 
