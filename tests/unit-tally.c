@@ -2,105 +2,39 @@
 #include "config.h"
 #include "tally.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
+#include "tallying.h"
 
-#include <cmocka.h>
-#include <pthread.h>
-#include <unistd.h>
-
-static unsigned seed;
-
-static int setup(void **state)
-{
-	*state = tally_new();
-	return *state ? 0 : -1;
-}
-
-static int teardown(void **state)
-{
-	tally_free(*state);
-	return 0;
-}
-
-static bool live(struct tally *tally, const char *rel)
-{
-	bool settled = false;
-
-	assert_int_equal(tally_live(tally, rel, &settled), 0);
-	return settled;
-}
-
-static bool backup(struct tally *tally, const char *rel)
-{
-	bool look = false;
-
-	assert_int_equal(tally_backup(tally, rel, &look), 0);
-	return look;
-}
-
-static struct merge_result result(enum merge_outcome outcome, const char *why)
-{
-	struct merge_result r = { .outcome = outcome };
-
-	reason_set(&r.why, "%s", why);
-	r.sources = outcome != MERGE_SKIPPED;
-	return r;
-}
-
-/* Tells of one try. */
-static bool tell(struct tally *tally, const char *rel, enum merge_outcome outcome)
-{
-	struct merge_result r = result(outcome, outcome == MERGE_FAILED ? "words" : "");
-
-	return tally_result(tally, rel, &r, outcome >= MERGE_BUSY);
-}
-
-static bool fail_with(struct tally *tally, const char *rel, const char *why)
-{
-	struct merge_result r = result(MERGE_FAILED, why);
-
-	return tally_result(tally, rel, &r, false);
-}
-
-static void assert_sums(struct tally *tally, size_t lives, size_t merged, size_t unchanged,
-			size_t skipped, size_t failed, size_t pending)
-{
-	struct tally_sums sums = tally_sums(tally);
-
-	assert_int_equal(sums.live, lives);
-	assert_int_equal(sums.merged, merged);
-	assert_int_equal(sums.unchanged, unchanged);
-	assert_int_equal(sums.skipped, skipped);
-	assert_int_equal(sums.failed, failed);
-	assert_int_equal(sums.pending, pending);
-}
-
-static size_t waiting(struct tally *tally)
-{
-	return tally_sums(tally).waiting;
-}
+/* ---- nothing, one file ---- */
 
 static void test_empty(void **state)
 {
 	struct tally *tally = *state;
-	struct tally_sums sums = tally_sums(tally), zero = { 0 };
-	char *rel[3];
+	struct tally_sums zero = { 0 };
+	struct reason why;
+	size_t count = 9;
 
-	assert_memory_equal(&sums, &zero, sizeof(sums));
-	assert_int_equal(tally_sample(tally, rel, 3), 0);
+	assert_same_sums(tally, &zero);
+	for (int which = TALLY_LIVE; which <= TALLY_DENIED; which++) {
+		assert_null(tally_list(tally, (enum tally_which)which, MERGE_ALLOWED, 3, &count));
+		assert_int_equal(count, 0);
+	}
+	tally_list_free(NULL, 0);
 	tally_gone(tally, "nothing");
 	tally_gone_beneath(tally, "");
 	tally_backups_begin(tally);
-	tally_backups_end(tally);
-	assert_false(tell(tally, "nothing", MERGE_MERGED));
-	sums = tally_sums(tally);
-	assert_memory_equal(&sums, &zero, sizeof(sums));
+	tally_backups_end(tally, true);
+	tally_backups_begin(tally);
+	tally_backups_end(tally, false);
+	tally_scan_begin(tally);
+	tally_new_sources(tally);
+	assert_int_equal(tally_written_to(tally, "nothing"), 1);
+	assert_false(tally_same(tally, "nothing", &first, false));
+	assert_false(tally_same(tally, "nothing", &first, true));
+	assert_false(tally_why(tally, "nothing", &why));
+	tell(tally, "nothing", MERGE_MERGED);
+	tell(tally, "nothing", MERGE_FAILED);
+	assert_next(tally, NULL, NULL, false);
+	assert_same_sums(tally, &zero);
 	tally_free(NULL);
 }
 
@@ -227,6 +161,281 @@ static void test_settled(void **state)
 	assert_false(live(tally, "b"));
 }
 
+/* ---- while the root of a backup is missing ---- */
+
+/* A try that found the backup's root missing. */
+static void try_while_away(struct tally *tally, const char *rel, enum merge_outcome outcome,
+			   const struct io_stamp *stamp)
+{
+	struct merge_result r = result(outcome, "");
+
+	r.source_missing = true;
+	r.sources = 0;
+	r.stamp = *stamp;
+	tally_result(tally, rel, &r, false);
+}
+
+static void test_kept_while_away(void **state)
+{
+	struct tally *tally = *state;
+	struct io_stamp updated = first;
+
+	updated.ctime_ns++;             /* an update changes the times, and nothing else */
+	updated.mtime_ns++;
+	finish(tally, "a", &first);
+	try_while_away(tally, "a", MERGE_SKIPPED, &updated);
+	assert_sums(tally, 1, 0, 1, 0, 0, 0);
+	assert_int_equal(tally_sums(tally).unsettled, 0);
+	assert_int_equal(tally_sums(tally).paired, 1);
+	assert_true(live(tally, "a"));
+	/* Another source was there and had nothing more. */
+	try_while_away(tally, "a", MERGE_UNCHANGED, &updated);
+	assert_true(live(tally, "a"));
+	tally_backups_begin(tally);
+	assert_false(backup(tally, "a"));       /* we were done with it */
+	tally_backups_end(tally, true);
+
+	/* A merged one stays merged. */
+	struct merge_result r = result(MERGE_MERGED, "");
+	r.settled = true;
+	r.stamp = first;
+	live(tally, "b");
+	tally_result(tally, "b", &r, false);
+	try_while_away(tally, "b", MERGE_SKIPPED, &first);
+	assert_sums(tally, 2, 1, 1, 0, 0, 0);
+	assert_true(live(tally, "b"));
+}
+
+/* Another database, or nobody knows which: it is to be looked at when the backup is back. */
+static void test_not_kept(void **state)
+{
+	struct tally *tally = *state;
+	struct io_stamp other[4] = { first, first, first, first };
+
+	other[0].ino++;
+	other[1].size++;
+	other[2].dev++;
+	other[3].ino = 0;
+	for (size_t i = 0; i < 4; i++) {
+		finish(tally, "a", &first);
+		try_while_away(tally, "a", MERGE_SKIPPED, &other[i]);
+		assert_false(live(tally, "a"));
+		assert_int_equal(tally_sums(tally).unsettled, 1);
+		assert_int_equal(tally_sums(tally).paired, 0);
+		tally_backups_begin(tally);
+		assert_true(backup(tally, "a"));
+		tally_backups_end(tally, true);
+		tally_gone(tally, "a");
+	}
+	/* No root was missing: the backup's file is gone. */
+	struct merge_result r = result(MERGE_UNCHANGED, "");
+	finish(tally, "a", &first);
+	r.stamp = first;
+	tally_result(tally, "a", &r, false);
+	assert_false(live(tally, "a"));
+	/* It was not settled before. */
+	try_while_away(tally, "a", MERGE_SKIPPED, &first);
+	assert_false(live(tally, "a"));
+	assert_sums(tally, 1, 0, 1, 0, 0, 0);   /* unchanged is what is known */
+	/* It was never looked at before. */
+	live(tally, "new");
+	try_while_away(tally, "new", MERGE_SKIPPED, &first);
+	assert_sums(tally, 2, 0, 1, 1, 0, 0);
+}
+
+/* ---- a stat instead of a look ---- */
+
+enum have { PENDING, SETTLED, UNSETTLED, SKIPPED, SKIPPED_BACKED, SETTLED_BUSY, FORGOTTEN, HAVES };
+
+static void make(struct tally *tally, enum have have)
+{
+	struct merge_result r = result(have == SKIPPED || have == SKIPPED_BACKED ? MERGE_SKIPPED
+				       : MERGE_UNCHANGED, "");
+
+	live(tally, "a");
+	if (have == PENDING)
+		return;
+	r.stamp = first;
+	r.settled = have == SETTLED || have == SETTLED_BUSY || have == FORGOTTEN;
+	tally_result(tally, "a", &r, false);
+	if (have == SKIPPED_BACKED)
+		backup(tally, "a");
+	r.outcome = MERGE_BUSY;
+	if (have == SETTLED_BUSY)
+		tally_result(tally, "a", &r, true);
+	if (have == FORGOTTEN)
+		tally_new_sources(tally);
+}
+
+static void unmake(struct tally *tally)
+{
+	tally_gone(tally, "a");
+	tally_backups_begin(tally);
+	tally_backups_end(tally, true);
+}
+
+static void test_same(void **state)
+{
+	struct tally *tally = *state;
+	struct io_stamp now[5] = { first, first, first, first, first };
+	enum { SAME, TOUCHED };
+
+	now[TOUCHED].ctime_ns--;        /* any other time, not a later one alone */
+	now[2].ino++;
+	now[3].size--;
+	now[4].dev++;
+	for (unsigned n = 0; n < HAVES * 5 * 2; n++) {
+		enum have have = (enum have)(n / 10);
+		unsigned looks = n % 5;
+		bool rewritten = n / 5 % 2, done = have == SETTLED || have == SKIPPED;
+		bool pending = have == PENDING || have == SETTLED_BUSY || have == FORGOTTEN;
+		bool other = looks > TOUCHED || (rewritten && looks == TOUCHED) || have == PENDING;
+
+		make(tally, have);
+		struct tally_sums before = tally_sums(tally);
+		bool same = tally_same(tally, "a", &now[looks], rewritten);
+		if (same != (!other && (done || (rewritten && !pending))))
+			fail_msg("have=%u looks=%u rewritten=%d: %d", have, looks, rewritten, same);
+		if (other) {            /* as if it were new, until it was looked at */
+			assert_int_equal(tally_sums(tally).pending, 1);
+			assert_int_equal(tally_sums(tally).unsettled, have != SKIPPED);
+			assert_false(live(tally, "a"));
+			assert_false(tally_same(tally, "a", &first, false));
+			assert_false(tally_same(tally, "a", &first, true));
+		} else {
+			assert_same_sums(tally, &before);
+		}
+		unmake(tally);
+	}
+	backup(tally, "b");
+	assert_false(tally_same(tally, "b", &first, false));
+	assert_int_equal(tally_sums(tally).live, 0);
+}
+
+/* What was done is done for that database: the next look says which that is. */
+static void test_same_after_a_look(void **state)
+{
+	struct tally *tally = *state;
+	struct io_stamp other = first, none = { 0 };
+
+	other.ino++;
+	other.ctime_ns++;
+	finish(tally, "a", &first);
+	assert_false(tally_same(tally, "a", &other, false));
+	finish(tally, "a", &other);
+	assert_true(tally_same(tally, "a", &other, false));
+	assert_true(tally_same(tally, "a", &other, true));
+	assert_false(tally_same(tally, "a", &first, false));
+	/* A try that saw nothing leaves what was known. */
+	finish(tally, "a", &other);
+	finish(tally, "a", &none);
+	assert_true(tally_same(tally, "a", &other, true));
+	/* One that will come again has seen it, and is not done. */
+	struct merge_result r = result(MERGE_BUSY, "");
+	r.stamp = first;
+	tally_result(tally, "a", &r, true);
+	assert_false(tally_same(tally, "a", &first, true));
+	/* Gone and come back, it is not known. */
+	finish(tally, "a", &first);
+	tally_gone(tally, "a");
+	live(tally, "a");
+	tell(tally, "a", MERGE_SKIPPED);
+	assert_false(tally_same(tally, "a", &first, false));
+}
+
+/* ---- false alarms ---- */
+
+static int64_t clock_ns;
+
+/* Others wrote it, a stat shows; then it was looked at. */
+static void alarm_and(struct tally *tally, const char *rel, enum merge_outcome outcome,
+		      uint64_t cells)
+{
+	struct merge_result r = result(outcome, outcome == MERGE_FAILED ? "words" : "");
+
+	r.cells = cells;
+	r.stamp = first;
+	r.stamp.ctime_ns = ++clock_ns;
+	assert_false(tally_same(tally, rel, &r.stamp, true));
+	tally_result(tally, rel, &r, outcome >= MERGE_BUSY);
+}
+
+static void test_false_alarms(void **state)
+{
+	static const unsigned in_s[] = { 60, 120, 240, 480, 960, 1920, 3600, 3600, 3600 };
+	struct tally *tally = *state;
+	struct merge_result r = result(MERGE_UNCHANGED, "");
+
+	clock_ns = 100;
+	finish(tally, "a", &first);
+	finish(tally, "b", &first);
+	assert_int_equal(tally_written_to(tally, "a"), 1);
+	for (size_t i = 0; i < 9; i++) {
+		alarm_and(tally, "a", i == 3 ? MERGE_FAILED : MERGE_UNCHANGED, 0);
+		assert_int_equal(tally_written_to(tally, "a"), in_s[i]);
+		assert_int_equal(tally_written_to(tally, "b"), 1);
+	}
+	for (size_t i = 0; i < 300; i++)        /* however long it goes on */
+		alarm_and(tally, "a", MERGE_UNCHANGED, 0);
+	assert_int_equal(tally_written_to(tally, "a"), 3600);
+	alarm_and(tally, "a", MERGE_MERGED, 5);
+	assert_int_equal(tally_written_to(tally, "a"), 1);
+	alarm_and(tally, "a", MERGE_UNCHANGED, 0);
+	assert_int_equal(tally_written_to(tally, "a"), 60);
+
+	/* What was not the fault of an alarm does not count: our own event, a look because of
+	 * something else, a scan's stat. */
+	r.stamp = first;
+	r.stamp.ctime_ns = clock_ns;
+	assert_true(tally_same(tally, "a", &r.stamp, true));
+	tally_result(tally, "a", &r, false);
+	r.stamp.ino++;
+	assert_false(tally_same(tally, "a", &r.stamp, false));
+	tally_result(tally, "a", &r, false);
+	assert_int_equal(tally_written_to(tally, "a"), 60);
+
+	/* An alarm counts once, at the end of its look. */
+	alarm_and(tally, "a", MERGE_BUSY, 0);
+	assert_int_equal(tally_written_to(tally, "a"), 60);
+	tally_result(tally, "a", &r, false);
+	assert_int_equal(tally_written_to(tally, "a"), 120);
+	tally_result(tally, "a", &r, false);
+	assert_int_equal(tally_written_to(tally, "a"), 120);
+
+	backup(tally, "a");
+	tally_gone(tally, "a");
+	live(tally, "a");
+	assert_int_equal(tally_written_to(tally, "a"), 1);
+}
+
+/* ---- scans ---- */
+
+static void test_unmet(void **state)
+{
+	struct tally *tally = *state;
+
+	live(tally, "event");
+	assert_false(scanned(tally, "a"));
+	assert_list(tally, TALLY_UNMET, MERGE_ALLOWED, "");     /* no scan has begun */
+	tally_scan_begin(tally);
+	scanned(tally, "a");
+	scanned(tally, "b");
+	backup(tally, "c");
+	assert_list(tally, TALLY_UNMET, MERGE_ALLOWED, "event");
+	tally_scan_begin(tally);
+	assert_list(tally, TALLY_UNMET, MERGE_ALLOWED, "a b event");
+	scanned(tally, "event");
+	live(tally, "b");                       /* an event is no scan */
+	assert_list(tally, TALLY_UNMET, MERGE_ALLOWED, "a b");
+	tally_gone(tally, "a");
+	assert_list(tally, TALLY_UNMET, MERGE_ALLOWED, "b");
+	scanned(tally, "b");
+	assert_list(tally, TALLY_UNMET, MERGE_ALLOWED, "");
+	assert_list(tally, TALLY_LIVE, MERGE_ALLOWED, "b event");
+}
+
+/* ---- backups ---- */
+
 static void test_waiting(void **state)
 {
 	struct tally *tally = *state;
@@ -235,7 +444,7 @@ static void test_waiting(void **state)
 	assert_false(backup(tally, "a"));
 	assert_false(backup(tally, "b"));
 	assert_false(backup(tally, "b"));       /* in a second source */
-	tally_backups_end(tally);
+	tally_backups_end(tally, true);
 	assert_int_equal(waiting(tally), 2);
 	assert_sums(tally, 0, 0, 0, 0, 0, 0);
 	live(tally, "a");
@@ -254,13 +463,13 @@ static void test_waiting(void **state)
 	tally_backups_begin(tally);
 	backup(tally, "c");
 	assert_int_equal(waiting(tally), 2);
-	tally_backups_end(tally);
+	tally_backups_end(tally, true);
 	assert_int_equal(waiting(tally), 1);
 	assert_sums(tally, 1, 1, 0, 0, 0, 0);
 	tally_gone(tally, "a");
 	assert_int_equal(waiting(tally), 1);
 	tally_backups_begin(tally);
-	tally_backups_end(tally);
+	tally_backups_end(tally, true);
 	assert_int_equal(waiting(tally), 0);
 }
 
@@ -283,14 +492,87 @@ static void test_look(void **state)
 	assert_false(backup(tally, "c"));
 	assert_false(backup(tally, "d"));
 	assert_false(backup(tally, "e"));
-	tally_backups_end(tally);
+	tally_backups_end(tally, true);
 	assert_int_equal(waiting(tally), 1);
 	tell(tally, "b", MERGE_MERGED);
 	tally_backups_begin(tally);
 	assert_false(backup(tally, "b"));
 	assert_true(backup(tally, "b"));        /* a second backup has it now */
-	tally_backups_end(tally);
+	tally_backups_end(tally, true);
 }
+
+/* What a backup holds that is away now is not forgotten. */
+static void test_backups_away(void **state)
+{
+	struct tally *tally = *state;
+
+	live(tally, "skipped");
+	tell(tally, "skipped", MERGE_SKIPPED);
+	tally_backups_begin(tally);
+	backup(tally, "a");
+	backup(tally, "b");
+	backup(tally, "skipped");
+	tally_backups_end(tally, true);
+	tally_backups_begin(tally);
+	backup(tally, "b");
+	struct tally_sums before = tally_sums(tally);
+	tally_backups_end(tally, false);
+	assert_same_sums(tally, &before);
+	assert_list(tally, TALLY_WAITING, MERGE_ALLOWED, "a b");
+	assert_int_equal(tally_sums(tally).unsettled, 1);
+	assert_false(live(tally, "skipped"));
+	/* A later one begins anew, and forgets. */
+	tally_backups_begin(tally);
+	backup(tally, "a");
+	tally_backups_end(tally, true);
+	assert_list(tally, TALLY_WAITING, MERGE_ALLOWED, "a");
+	assert_int_equal(tally_sums(tally).unsettled, 0);
+	assert_true(live(tally, "skipped"));
+}
+
+static void test_new_sources(void **state)
+{
+	struct tally *tally = *state;
+	struct reason why;
+
+	finish(tally, "done", &first);
+	live(tally, "skipped");
+	live(tally, "merged");
+	live(tally, "failed");
+	tell(tally, "skipped", MERGE_SKIPPED);
+	tell(tally, "merged", MERGE_MERGED);
+	fail_with(tally, "failed", "words", MERGE_ALLOWED);
+	backup(tally, "waiting");
+	backup(tally, "merged");
+	tally_new_sources(tally);
+	assert_sums(tally, 4, 1, 1, 1, 1, 4);
+	assert_int_equal(waiting(tally), 0);
+	assert_int_equal(tally_sums(tally).paired, 0);
+	assert_int_equal(tally_sums(tally).unsettled, 3);       /* nothing is known of skipped */
+	assert_false(live(tally, "done"));
+	assert_false(live(tally, "skipped"));
+	assert_false(tally_same(tally, "done", &first, false));
+	assert_false(tally_same(tally, "skipped", &first, false));
+	/* Forgotten altogether. */
+	live(tally, "waiting");
+	tally_gone(tally, "waiting");
+	tally_gone(tally, "merged");
+	assert_int_equal(waiting(tally), 0);
+	/* A refusal stands until the next try says another thing. */
+	assert_true(tally_why(tally, "failed", &why));
+	assert_next(tally, "failed", "words", false);
+	fail_with(tally, "failed", "words", MERGE_ALLOWED);
+	assert_next(tally, NULL, NULL, false);
+	/* A walk finds for the new what it found for the old. */
+	finish(tally, "done", &first);
+	tell(tally, "skipped", MERGE_SKIPPED);
+	tally_backups_begin(tally);
+	assert_false(backup(tally, "done"));
+	assert_true(backup(tally, "skipped"));
+	tally_backups_end(tally, true);
+}
+
+/* ---- refusals ---- */
 
 static void test_said_once(void **state)
 {
@@ -300,23 +582,33 @@ static void test_said_once(void **state)
 	partial.partial = true;
 	live(tally, "a");
 	live(tally, "b");
-	assert_true(fail_with(tally, "a", "one"));
-	assert_false(fail_with(tally, "a", "one"));
-	assert_true(fail_with(tally, "b", "one"));
-	assert_true(fail_with(tally, "a", "two"));
-	assert_false(fail_with(tally, "a", "two"));
+	fail_with(tally, "b", "one", MERGE_ALLOWED);
+	fail_with(tally, "a", "one", MERGE_ALLOWED);
+	fail_with(tally, "a", "one", MERGE_ALLOWED);
+	assert_int_equal(tally_sums(tally).unsaid, 2);
+	assert_next(tally, "b", "one", false);          /* the oldest first */
+	assert_next(tally, "a", "one", false);
+	assert_next(tally, NULL, NULL, false);
+	fail_with(tally, "b", "one", MERGE_ALLOWED);
+	fail_with(tally, "a", "two", MERGE_ALLOWED);
+	assert_next(tally, "a", "two", false);
+	assert_next(tally, NULL, NULL, false);
 	assert_int_equal(tally_sums(tally).refused, 2);
 	assert_int_equal(tally_sums(tally).failed, 2);
 	/* Between the tries it was busy: that does not make it new. */
 	tell(tally, "a", MERGE_TORN);
-	assert_false(fail_with(tally, "a", "two"));
+	fail_with(tally, "a", "two", MERGE_ALLOWED);
+	assert_next(tally, NULL, NULL, false);
 	/* It was mended and broke again: that does. */
 	tell(tally, "a", MERGE_UNCHANGED);
 	assert_int_equal(tally_sums(tally).refused, 1);
-	assert_true(fail_with(tally, "a", "two"));
+	fail_with(tally, "a", "two", MERGE_ALLOWED);
+	assert_next(tally, "a", "two", false);
 	/* A part of it. */
-	assert_true(tally_result(tally, "a", &partial, false));
-	assert_false(tally_result(tally, "a", &partial, false));
+	tally_result(tally, "a", &partial, false);
+	assert_next(tally, "a", "a part", true);
+	tally_result(tally, "a", &partial, false);
+	assert_next(tally, NULL, NULL, false);
 	assert_int_equal(tally_sums(tally).refused, 2);
 	assert_int_equal(tally_sums(tally).failed, 1);
 	assert_int_equal(tally_sums(tally).merged, 1);
@@ -324,11 +616,133 @@ static void test_said_once(void **state)
 	tally_gone(tally, "b");
 	assert_int_equal(tally_sums(tally).refused, 1);
 	live(tally, "b");
-	assert_true(fail_with(tally, "b", "one"));
+	fail_with(tally, "b", "one", MERGE_ALLOWED);
+	assert_next(tally, "b", "one", false);
 	/* Nothing is said of what is not in live any more. */
 	tally_gone(tally, "b");
-	assert_false(fail_with(tally, "b", "three"));
-	assert_false(fail_with(tally, "never there", "one"));
+	fail_with(tally, "b", "three", MERGE_ALLOWED);
+	fail_with(tally, "never there", "one", MERGE_ALLOWED);
+	assert_next(tally, NULL, NULL, false);
+}
+
+/* What was not said yet and does not hold any more is not said. */
+static void test_overtaken(void **state)
+{
+	struct tally *tally = *state;
+	char rel[4] = "";
+	struct reason why;
+	bool partial;
+
+	for (const char *at = "abcde"; *at; at++) {
+		char name[] = { *at, '\0' };
+
+		live(tally, name);
+		fail_with(tally, name, "one", MERGE_ALLOWED);
+	}
+	assert_int_equal(tally_sums(tally).unsaid, 5);
+	fail_with(tally, "a", "two", MERGE_ALLOWED);    /* now this alone */
+	tell(tally, "b", MERGE_UNCHANGED);
+	backup(tally, "c");
+	tally_gone(tally, "c");
+	tell(tally, "d", MERGE_BUSY);                   /* still holds */
+	tally_gone(tally, "e");
+	assert_int_equal(tally_sums(tally).unsaid, 2);
+	assert_next(tally, "d", "one", false);
+	assert_next(tally, "a", "two", false);
+	assert_next(tally, NULL, NULL, false);
+
+	live(tally, "abcdef");
+	fail_with(tally, "abcdef", "one", MERGE_ALLOWED);
+	assert_true(tally_next_refusal(tally, rel, sizeof(rel), &why, &partial));
+	assert_string_equal(rel, "abc");
+	live(tally, "z");
+	fail_with(tally, "z", "one", MERGE_ALLOWED);    /* never said: to be freed */
+}
+
+static void test_why(void **state)
+{
+	struct tally *tally = *state;
+	struct reason why = { "untouched" };
+
+	live(tally, "a");
+	backup(tally, "b");
+	assert_false(tally_why(tally, "a", &why));
+	assert_false(tally_why(tally, "b", &why));
+	assert_string_equal(why.text, "untouched");
+	fail_with(tally, "a", "one", MERGE_ALLOWED);
+	assert_next(tally, "a", "one", false);
+	assert_true(tally_why(tally, "a", &why));       /* said or not */
+	assert_string_equal(why.text, "one");
+	fail_with(tally, "a", "two", MERGE_DENIED_READ);
+	assert_true(tally_why(tally, "a", &why));
+	assert_string_equal(why.text, "two");
+	tell(tally, "a", MERGE_QUIET);
+	assert_true(tally_why(tally, "a", &why));
+	tell(tally, "a", MERGE_SKIPPED);
+	assert_false(tally_why(tally, "a", &why));
+}
+
+static void assert_denied(struct tally *tally, size_t source, size_t read, size_t write)
+{
+	struct tally_sums sums = tally_sums(tally);
+
+	assert_int_equal(sums.denied[MERGE_ALLOWED], 0);
+	assert_int_equal(sums.denied[MERGE_DENIED_SOURCE], source);
+	assert_int_equal(sums.denied[MERGE_DENIED_READ], read);
+	assert_int_equal(sums.denied[MERGE_DENIED_WRITE], write);
+}
+
+/* They are counted by what was denied, listed, and not handed out one by one. */
+static void test_denied(void **state)
+{
+	struct tally *tally = *state;
+	struct merge_result partial = result(MERGE_MERGED, "a part");
+
+	live(tally, "a");
+	live(tally, "b");
+	live(tally, "c");
+	live(tally, "d");
+	live(tally, "e");
+	fail_with(tally, "b", "no", MERGE_DENIED_WRITE);
+	fail_with(tally, "a", "no", MERGE_DENIED_WRITE);
+	fail_with(tally, "c", "no", MERGE_DENIED_READ);
+	partial.partial = true;
+	partial.denied = MERGE_DENIED_SOURCE;
+	tally_result(tally, "d", &partial, false);
+	partial.partial = false;                        /* no refusal at all */
+	tally_result(tally, "e", &partial, false);
+	assert_denied(tally, 1, 1, 2);
+	assert_int_equal(tally_sums(tally).refused, 4);
+	assert_next(tally, NULL, NULL, false);
+	assert_list(tally, TALLY_DENIED, MERGE_DENIED_WRITE, "a b");
+	assert_list(tally, TALLY_DENIED, MERGE_DENIED_READ, "c");
+	assert_list(tally, TALLY_DENIED, MERGE_DENIED_SOURCE, "d");
+	/* Not while it comes again. */
+	tell(tally, "a", MERGE_TORN);
+	assert_denied(tally, 1, 1, 2);
+	/* Another right, another reason, none at all. */
+	fail_with(tally, "c", "not either", MERGE_DENIED_WRITE);
+	assert_denied(tally, 1, 0, 3);
+	fail_with(tally, "a", "damaged", MERGE_ALLOWED);
+	assert_denied(tally, 1, 0, 2);
+	assert_int_equal(tally_sums(tally).unsaid, 1);
+	fail_with(tally, "a", "no", MERGE_DENIED_WRITE);
+	assert_denied(tally, 1, 0, 3);
+	assert_next(tally, NULL, NULL, false);          /* not said before it was denied */
+	tell(tally, "d", MERGE_UNCHANGED);
+	assert_denied(tally, 0, 0, 3);
+	/* Gone. */
+	backup(tally, "b");
+	tally_gone(tally, "b");
+	assert_denied(tally, 0, 0, 2);
+	live(tally, "b");
+	assert_denied(tally, 0, 0, 2);
+	tell(tally, "a", MERGE_GONE);
+	assert_denied(tally, 0, 0, 1);
+	tally_gone_beneath(tally, "");
+	assert_denied(tally, 0, 0, 0);
+	assert_int_equal(tally_sums(tally).refused, 0);
+	assert_list(tally, TALLY_DENIED, MERGE_DENIED_WRITE, "");
 }
 
 /* A refusal that is looked at again once in a while holds nothing up. */
@@ -338,7 +752,7 @@ static void test_failed_is_not_pending(void **state)
 	struct merge_result r = result(MERGE_FAILED, "words");
 
 	live(tally, "a");
-	assert_true(tally_result(tally, "a", &r, true));
+	tally_result(tally, "a", &r, true);
 	assert_sums(tally, 1, 0, 0, 0, 1, 0);
 	assert_int_equal(tally_sums(tally).unsettled, 1);
 }
@@ -364,223 +778,68 @@ static void test_gone_beneath(void **state)
 	assert_int_equal(waiting(tally), 2);
 }
 
-static void test_sample(void **state)
+static void test_list(void **state)
 {
 	struct tally *tally = *state;
-	char *rel[5];
+	char name[8], **list;
+	size_t count;
 
-	live(tally, "a");
 	live(tally, "b\n\xff");
 	live(tally, "c");
+	live(tally, "a");
 	backup(tally, "0");
-	size_t n = tally_sample(tally, rel, 2);
-	assert_int_equal(n, 2);
-	assert_string_not_equal(rel[0], rel[1]);
-	for (size_t i = 0; i < n; i++)
-		free(rel[i]);
-	n = tally_sample(tally, rel, 5);
-	assert_int_equal(n, 3);
-	for (size_t i = 0; i < n; i++) {
-		assert_string_not_equal(rel[i], "0");
-		free(rel[i]);
-	}
-	assert_int_equal(tally_sample(tally, rel, 0), 0);
-}
-
-/* ---- any sequence at all, against a plain list ---- */
-
-enum { NEW = 100, NAMES = 40 };
-
-struct model {
-	bool live, backup, met, pending, settled, partial;
-	unsigned outcome;       /* an enum merge_outcome, or NEW */
-};
-
-static void assert_as_modelled(struct tally *tally, const struct model *model)
-{
-	struct tally_sums sums = tally_sums(tally), mine = { 0 };
-
-	for (size_t i = 0; i < NAMES; i++) {
-		const struct model *m = &model[i];
-
-		mine.waiting += m->backup && !m->live;
-		if (!m->live)
-			continue;
-		mine.live++;
-		mine.merged += m->outcome == MERGE_MERGED;
-		mine.unchanged += m->outcome == MERGE_UNCHANGED;
-		mine.skipped += m->outcome == MERGE_SKIPPED;
-		mine.failed += m->outcome == MERGE_FAILED;
-		mine.pending += m->pending;
-		mine.unsettled += !m->settled && m->outcome != MERGE_SKIPPED;
-	}
-	assert_int_equal(sums.live, mine.live);
-	assert_int_equal(sums.merged, mine.merged);
-	assert_int_equal(sums.unchanged, mine.unchanged);
-	assert_int_equal(sums.skipped, mine.skipped);
-	assert_int_equal(sums.failed, mine.failed);
-	assert_int_equal(sums.pending, mine.pending);
-	assert_int_equal(sums.unsettled, mine.unsettled);
-	assert_int_equal(sums.waiting, mine.waiting);
-}
-
-static void result_at_random(struct tally *tally, const char *name, struct model *m)
-{
-	/* A merged file that failed is for test_merged_stays_merged. */
-	static const enum merge_outcome outcomes[] = { MERGE_MERGED, MERGE_UNCHANGED, MERGE_SKIPPED,
-		MERGE_GONE, MERGE_BUSY, MERGE_TORN, MERGE_FAILED };
-	enum merge_outcome outcome = outcomes[rand() % (m->outcome == MERGE_MERGED ? 6 : 7)];
-	struct merge_result r = result(outcome, "words");
-
-	r.settled = rand() % 2;
-	tally_result(tally, name, &r, outcome >= MERGE_BUSY);
-	if (!m->live)
-		return;
-	if (outcome == MERGE_GONE) {
-		*m = (struct model){ .backup = m->backup, .met = m->met };
-		return;
-	}
-	m->pending = outcome >= MERGE_BUSY;
-	m->settled = r.settled;
-	if (outcome == MERGE_MERGED || outcome == MERGE_FAILED ||
-	    (outcome < MERGE_GONE && m->outcome != MERGE_MERGED))
-		m->outcome = outcome;
-}
-
-static void end_backups(struct tally *tally, struct model *model)
-{
-	tally_backups_end(tally);
-	for (size_t i = 0; i < NAMES; i++)
-		model[i].backup = model[i].met;
-	tally_backups_begin(tally);
-	for (size_t i = 0; i < NAMES; i++)
-		model[i].met = false;
-}
-
-static void test_random(void **state)
-{
-	struct tally *tally = *state;
-	struct model model[NAMES] = { { 0 } };
-	char name[32], dir[8];
-
-	srand(seed);
-	tally_backups_begin(tally);
-	for (unsigned n = 0; n < 20000; n++) {
-		size_t i = (size_t)rand() % NAMES;
-		struct model *m = &model[i];
-
-		snprintf(name, sizeof(name), "d%zu/f%zu", i % 4, i);
-		switch (rand() % 100) {
-		default:
-			live(tally, name);
-			if (!m->live)
-				*m = (struct model){ .live = true, .pending = true, .outcome = NEW,
-						     .backup = m->backup, .met = m->met };
-			break;
-		case 40 ... 70:
-			result_at_random(tally, name, m);
-			break;
-		case 71 ... 80:
-			backup(tally, name);
-			m->backup = m->met = true;
-			break;
-		case 81 ... 85:
-			tally_gone(tally, name);
-			*m = (struct model){ .backup = m->backup, .met = m->met };
-			break;
-		case 86:
-			snprintf(dir, sizeof(dir), "d%zu", i % 4);
-			tally_gone_beneath(tally, dir);
-			for (size_t j = i % 4; j < NAMES; j += 4)
-				model[j] = (struct model){ .backup = model[j].backup,
-							   .met = model[j].met };
-			break;
-		case 87:
-			end_backups(tally, model);
-			break;
-		}
-		assert_as_modelled(tally, model);
-	}
-}
-
-static void test_many(void **state)
-{
-	enum { FILES = 100000 };
-	struct tally *tally = *state;
-	char name[64];
-
-	for (int i = 0; i < FILES; i++) {
-		snprintf(name, sizeof(name), "host%d/service%d.rrd", i % 997, i);
-		live(tally, name);
-		backup(tally, name);
-		tell(tally, name, MERGE_MERGED);
-	}
-	assert_sums(tally, FILES, FILES, 0, 0, 0, 0);
-	tally_gone_beneath(tally, "host5");
-	assert_int_equal(tally_sums(tally).live + waiting(tally), FILES);
+	backup(tally, "c");
+	assert_list(tally, TALLY_LIVE, MERGE_ALLOWED, "a b\n\xff c");
+	assert_list(tally, TALLY_WAITING, MERGE_ALLOWED, "0");
 	tally_gone_beneath(tally, "");
-	assert_int_equal(waiting(tally), FILES);
-	tally_backups_begin(tally);
-	tally_backups_end(tally);
-	assert_int_equal(waiting(tally), 0);
-}
+	assert_list(tally, TALLY_LIVE, MERGE_ALLOWED, "");
+	assert_list(tally, TALLY_WAITING, MERGE_ALLOWED, "0 c");
 
-static void *crowd(void *arg)
-{
-	struct tally *tally = arg;
-	char name[16];
-
-	for (int i = 0; i < 3000; i++) {
-		snprintf(name, sizeof(name), "f%d", i % 50);
+	for (int i = 0; i < 100; i++) {
+		snprintf(name, sizeof(name), "%02d", i * 37 % 100);
 		live(tally, name);
-		backup(tally, name);
-		tell(tally, name, (enum merge_outcome)(i % 4));
-		if (i % 3 == 0)
-			tally_gone(tally, name);
-		if (i % 500 == 0)
-			tally_gone_beneath(tally, "");
-		tally_sums(tally);
 	}
-	return NULL;
-}
-
-static void test_threads(void **state)
-{
-	struct tally *tally = *state;
-	pthread_t threads[4];
-
-	for (size_t i = 0; i < 4; i++)
-		assert_int_equal(pthread_create(&threads[i], NULL, crowd, tally), 0);
-	for (size_t i = 0; i < 4; i++)
-		assert_int_equal(pthread_join(threads[i], NULL), 0);
-	tally_gone_beneath(tally, "");
-	assert_sums(tally, 0, 0, 0, 0, 0, 0);
-	assert_int_equal(waiting(tally), 50);
+	for (size_t wanted = 1; wanted < 103; wanted++) {
+		list = tally_list(tally, TALLY_LIVE, MERGE_ALLOWED, wanted, &count);
+		assert_non_null(list);
+		assert_int_equal(count, wanted < 100 ? wanted : 100);
+		for (size_t i = 1; i < count; i++)
+			assert_true(strcmp(list[i - 1], list[i]) < 0);
+		/* From all over: one from the beginning, one from the end. */
+		assert_true(atoi(list[0]) <= 100 / (int)count);
+		assert_true(atoi(list[count - 1]) >= 99 - 100 / (int)count);
+		tally_list_free(list, count);
+	}
 }
 
 int main(void)
 {
-	const char *given = getenv("SEED");
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_empty, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_one_file, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_merged_stays_merged, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_every_change, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_cells, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_settled, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_waiting, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_look, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_said_once, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_failed_is_not_pending, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_gone_beneath, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_sample, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_random, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_many, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_threads, setup, teardown),
+		TEST(test_empty),
+		TEST(test_one_file),
+		TEST(test_merged_stays_merged),
+		TEST(test_every_change),
+		TEST(test_cells),
+		TEST(test_settled),
+		TEST(test_kept_while_away),
+		TEST(test_not_kept),
+		TEST(test_same),
+		TEST(test_same_after_a_look),
+		TEST(test_false_alarms),
+		TEST(test_unmet),
+		TEST(test_waiting),
+		TEST(test_look),
+		TEST(test_backups_away),
+		TEST(test_new_sources),
+		TEST(test_said_once),
+		TEST(test_overtaken),
+		TEST(test_why),
+		TEST(test_denied),
+		TEST(test_failed_is_not_pending),
+		TEST(test_gone_beneath),
+		TEST(test_list),
 	};
 
-	seed = given ? (unsigned)strtoul(given, NULL, 10) : (unsigned)time(NULL);
-	print_message("SEED=%u\n", seed);
 	alarm(120);                     /* a lock held twice would hang */
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
