@@ -193,6 +193,8 @@ static void two_lines_are_enough(void **state)
 	assert_string_equal(conf.state_dir, "/var/lib/rrdmergd");
 	assert_string_equal(conf.socket, "/run/rrdmergd/control.sock");
 	assert_int_equal(conf.facility, LOG_DAEMON);
+	assert_null(conf.user);
+	assert_int_equal(conf.rescan_s, 900);
 	conf_free(&conf);
 	assert_null(conf.live);
 	assert_null(conf.backup);
@@ -203,6 +205,7 @@ static void two_lines_are_enough(void **state)
 static void every_key(void **state)
 {
 	struct conf conf = good("socket=\"/a/b\"; workers : 64\nfacility = \"local3\"\n"
+				"user = \"root\" rescan_interval = 0 "
 				"state_dir = \"/s//\";\r\n# c\n// c\n/* c\n\n */ backup = "
 				"( \"@/two\", \"@/back///\" ) live = \"@/li\" \"ve/\"\n");
 	char path[PATH_MAX];
@@ -212,6 +215,8 @@ static void every_key(void **state)
 	assert_string_equal(conf.state_dir, "/s");
 	assert_int_equal(conf.workers, 64);
 	assert_int_equal(conf.facility, LOG_LOCAL3);
+	assert_string_equal(conf.user, "root");
+	assert_int_equal(conf.rescan_s, 0);
 	assert_int_equal(conf.backups, 2);
 	put_dir(path, sizeof(path), "@/two");
 	assert_string_equal(conf.backup[0], path);
@@ -334,6 +339,7 @@ static void as_installed(void **state)
 
 	/* Its comments are the defaults, and can be taken for settings. */
 	while ((hash = strstr(text, "\n#workers")) || (hash = strstr(text, "\n#state_dir"))
+	       || (hash = strstr(text, "\n#rescan_interval"))
 	       || (hash = strstr(text, "\n#socket")) || (hash = strstr(text, "\n#facility")))
 		hash[1] = ' ';
 	place = strstr(text, "\nbackup = \"\"");
@@ -507,6 +513,74 @@ static void ranges(void **state)
 		     "use a shorter path\n");
 	expect(BOTH "\nsocket = \"/0123456789012345678901234567890123456789012345678901234567890"
 	       "123456789012345678901234567890123456789012345\";", 0, "");
+}
+
+#define USER_ADVICE "; name the user who writes the live files, or take the line out\n"
+
+static void users(void **state)
+{
+	struct conf conf;
+
+	(void)state;
+	conf = good(BOTH "user = \"root\";");
+	assert_string_equal(conf.user, "root");
+	conf_free(&conf);
+	assert_null(conf.user);
+	expect_error(BOTH "\nuser = \"\";\n", "E :4: \"user\" is empty" USER_ADVICE);
+	expect_error(BOTH "user = 5;\n", "E :3: \"user\" is a number and must be a name in quotes; "
+		     "write it like user = \"nagios\";\n");
+	expect_error(BOTH "user = [ \"root\" ];\n", "E :3: \"user\" is a list and must be a name "
+		     "in quotes; write it like user = \"nagios\";\n");
+	expect_error(BOTH "user = { name = \"root\"; };\n", "E :3: \"user\" is a group and must be "
+		     "a name in quotes; write it like user = \"nagios\";\n");
+	expect_error(BOTH "users = \"root\";\n", "E :3: unknown key \"users\"; did you mean "
+		     "\"user\"?\n");
+	/* A number is no name, nor is one with blanks around it. */
+	expect_error(BOTH "user = \"0\";\n",
+		     "E :3: \"user\" names nobody on this machine: \"0\"" USER_ADVICE);
+	expect_error(BOTH "user = \" root\";\n",
+		     "E :3: \"user\" names nobody on this machine: \" root\"" USER_ADVICE);
+	expect_error(BOTH "\nuser = \"nobody at all:\\n\";\n",
+		     "E :4: \"user\" names nobody on this machine: \"nobody at all:\\x0A\""
+		     USER_ADVICE);
+}
+
+#define RESCAN_RANGE " and out of range; use 1 to 604800 seconds, or 0 for never\n"
+#define RESCAN_LIKE " and must be a whole number of seconds; write it like rescan_interval = 900;\n"
+
+static void rescan_intervals(void **state)
+{
+	static const struct { const char *text; unsigned rescan_s; } fine[] = {
+		{ "0", 0 }, { "1", 1 }, { "60L", 60 }, { "0x10", 16 }, { "604800", 604800 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(fine) / sizeof(fine[0]); i++) {
+		char text[256];
+
+		snprintf(text, sizeof(text), BOTH "rescan_interval = %s;", fine[i].text);
+		struct conf conf = good(text);
+		assert_int_equal(conf.rescan_s, fine[i].rescan_s);
+		conf_free(&conf);
+	}
+	expect_error(BOTH "rescan_interval = -1;", "E :3: \"rescan_interval\" is -1" RESCAN_RANGE);
+	expect_error(BOTH "rescan_interval = 604801;",
+		     "E :3: \"rescan_interval\" is 604801" RESCAN_RANGE);
+	/* Cut to 32 bits, these would be fine. */
+	expect_error(BOTH "rescan_interval = 4294968196L;",
+		     "E :3: \"rescan_interval\" is 4294968196" RESCAN_RANGE);
+	expect_error(BOTH "rescan_interval = 4294967296L;",
+		     "E :3: \"rescan_interval\" is 4294967296" RESCAN_RANGE);
+	expect_error(BOTH "rescan_interval = \"900\";",
+		     "E :3: \"rescan_interval\" is a string" RESCAN_LIKE);
+	expect_error(BOTH "rescan_interval = 900.0;",
+		     "E :3: \"rescan_interval\" is a number with a fraction" RESCAN_LIKE);
+	expect_error(BOTH "\nrescan_interval = false;",
+		     "E :4: \"rescan_interval\" is true or false" RESCAN_LIKE);
+	expect_error(BOTH "rescan_interval = [ 900 ];",
+		     "E :3: \"rescan_interval\" is a list" RESCAN_LIKE);
+	expect_error(BOTH "rescan = 900;", "E :3: unknown key \"rescan\"; take it out, or see "
+		     "rrdmergd.conf(5) for those there are\n");
 }
 
 static void places_that_are_odd(void **state)
@@ -756,6 +830,8 @@ int main(void)
 		TEST(one_inside_the_other),
 		TEST(mounted_twice),
 		TEST(ranges),
+		TEST(users),
+		TEST(rescan_intervals),
 		TEST(places_that_are_odd),
 		TEST(all_is_told),
 		TEST(files_that_cannot_be_read),

@@ -481,6 +481,159 @@ static void test_both_wake(void **state)
 	pthread_barrier_destroy(&pair.both);
 }
 
+/* Stopped, nothing is handed out; resumed, what was queued is, in its order. */
+static void test_resume(void **state)
+{
+	struct queue *queue = *state;
+	struct taker taker[2];
+	struct queue_job job;
+
+	queue_resume(queue);                    /* of what was not stopped */
+	put(queue, "flight", QUEUE_NOW, 0);
+	struct queue_job flight = take(queue, "flight");
+	put(queue, "b", QUEUE_NOW, QUEUE_LOOK);
+	put(queue, "later", now() + HOUR, 0);
+	queue_stop(queue);
+	put(queue, "c", QUEUE_NOW, 0);
+	put(queue, "flight", QUEUE_NOW, QUEUE_GLANCE);
+	assert_false(queue_take(queue, &job));
+	assert_count(queue, 2, 1, 1);
+	queue_resume(queue);
+	job = take(queue, "b");
+	assert_int_equal(job.flags, QUEUE_LOOK);
+	done(queue, &job);
+	done(queue, &flight);                   /* a hand from before the stop */
+	take_and_let_go(queue, "c");
+	job = take(queue, "flight");
+	assert_int_equal(job.flags, QUEUE_GLANCE);
+	done(queue, &job);
+	assert_count(queue, 0, 1, 0);
+
+	/* Those who wait again are woken as ever. */
+	queue_stop(queue);
+	queue_resume(queue);
+	for (size_t i = 0; i < 2; i++)
+		start(&taker[i], queue, 0);
+	pause_ms(10);
+	put(queue, "d", QUEUE_NOW, 0);
+	while (taker[0].taken + taker[1].taken < 1)
+		pause_ms(1);
+	queue_stop(queue);
+	for (size_t i = 0; i < 2; i++)
+		join(&taker[i]);
+	/* An end that was asked for meanwhile holds. */
+	queue_end(queue);
+	queue_resume(queue);
+	put(queue, "later", QUEUE_NOW, 0);
+	take_and_let_go(queue, "later");
+	assert_false(queue_take(queue, &job));
+}
+
+/* Of one path, whatever was put when: each flag is a bit of its own. */
+static void test_flags(void **state)
+{
+	static const unsigned flags[] = { QUEUE_JUST_WRITTEN, QUEUE_WROTE, QUEUE_LOOK, QUEUE_GLANCE,
+		QUEUE_REWRITTEN };
+	struct queue *queue = *state;
+
+	for (unsigned set = 0; set < 32; set++) {
+		unsigned expected = 0;
+
+		put(queue, "a", now() + HOUR, 0);
+		for (size_t i = 0; i < 5; i++) {
+			if (!(set >> i & 1))
+				continue;
+			assert_int_equal(expected & flags[i], 0);
+			expected |= flags[i];
+			put(queue, "a", now() + HOUR + i, flags[i]);
+		}
+		put(queue, "a", QUEUE_NOW, 0);
+		struct queue_job job = take(queue, "a");
+		assert_int_equal(job.flags, expected);
+		/* A scan's stat does not take away that it was to be read. */
+		put(queue, "a", QUEUE_NOW, QUEUE_GLANCE);
+		job.flags = QUEUE_LOOK;
+		queue_done(queue, &job, true, now() + HOUR);
+		job = take(queue, "a");
+		assert_int_equal(job.flags, QUEUE_LOOK | QUEUE_GLANCE);
+		done(queue, &job);
+	}
+}
+
+/* The same path in all kinds, each a job of its own; all but files count as scans. */
+static void test_count_scans(void **state)
+{
+	static const enum queue_kind kinds[] = { QUEUE_FILE, QUEUE_DIR, QUEUE_BACKUPS, QUEUE_ROOT };
+	struct queue *queue = *state;
+	struct queue_job job[4];
+
+	for (size_t i = 0; i < 4; i++)
+		assert_int_equal(queue_put(queue, kinds[i], "x", now() + HOUR, 1u << i), 0);
+	assert_count(queue, 0, 4, 0);
+	assert_int_equal(queue_count(queue).scans, 0);  /* not yet */
+	for (size_t i = 0; i < 4; i++)
+		assert_int_equal(queue_put(queue, kinds[i], "x", QUEUE_NOW, 0), 0);
+	assert_count(queue, 4, 0, 0);
+	assert_int_equal(queue_count(queue).scans, 3);
+	for (size_t i = 0; i < 4; i++) {
+		assert_true(queue_take(queue, &job[i]));
+		assert_int_equal(job[i].kind, kinds[i]);
+		assert_int_equal(job[i].flags, 1u << i);
+		assert_int_equal(queue_count(queue).scans, 3);
+	}
+	assert_count(queue, 0, 0, 4);
+	for (size_t i = 0; i < 4; i++) {
+		queue_done(queue, &job[i], i == 3, now() + HOUR);
+		assert_int_equal(queue_count(queue).scans, i < 3 ? 3 - i : 0);
+	}
+	assert_count(queue, 0, 1, 0);
+}
+
+/* What is due is counted right wherever it lies among what is not. */
+static void test_count_random(void **state)
+{
+	enum { PATHS = 500 };
+	struct queue *queue = *state;
+	bool due[PATHS] = { false };
+	size_t dues = 0, scans = 0, queued = 0;
+	char path[16];
+
+	srand(seed);
+	for (int n = 0; n < 3 * PATHS; n++) {
+		int i = rand() % PATHS;
+		/* One that is queued may have become due, never the other way. */
+		bool now_due = rand() % 3 == 0;
+		uint64_t at = now_due ? rand() % 2 ? QUEUE_NOW : PAST + (uint64_t)rand() % 100
+				      : now() + HOUR + (uint64_t)rand() % (HOUR / MS) * MS;
+		size_t before = queued;
+
+		snprintf(path, sizeof(path), "%d", i);
+		assert_int_equal(queue_put(queue, i % 3 ? QUEUE_FILE : QUEUE_DIR, path, at, 0), 0);
+		struct queue_count count = queue_count(queue);
+		queued = count.due + count.later;
+		assert_true(queued == before || queued == before + 1);
+		if (now_due && !due[i]) {
+			due[i] = true;
+			dues++;
+			scans += i % 3 == 0;
+		}
+		assert_int_equal(count.due, dues);
+		assert_int_equal(count.scans, scans);
+	}
+	while (dues) {
+		struct queue_job job;
+
+		assert_true(queue_take(queue, &job));
+		scans -= job.kind == QUEUE_DIR;
+		assert_true(due[strtoul(job.path, NULL, 10)]);
+		done(queue, &job);
+		dues--;
+		queued--;
+		assert_count(queue, dues, queued - dues, 0);
+		assert_int_equal(queue_count(queue).scans, scans);
+	}
+}
+
 /* Takers and putters at random: every put is followed by a taking that begins after it, and
  * no path is in two hands. */
 #define CROWD_PATHS 200
@@ -603,6 +756,10 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_done_after_stop, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_earlier_wakes, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_both_wake, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_resume, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_flags, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_count_scans, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_count_random, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_crowd, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_many, setup, teardown),
 	};
