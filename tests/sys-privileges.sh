@@ -1,0 +1,239 @@
+#!/bin/bash
+# As whom the daemon serves a tree: root becomes the owner of the live tree and keeps the right to
+# read alone; a tree of root's only where the configuration says so; a plain user stays what it is.
+set -u
+. "$(dirname "$0")/lib.sh"
+need_programs "$rrdmergd"
+need rrdtool setpriv
+[ "$(id -u)" = 0 ] || skip_all "root is needed, to become somebody else"
+[ -n "$(other_user)" ] || skip_all "root cannot become the user nobody here"
+cd "$work" || exit 99
+chmod 755 .                             # mktemp made it root's alone
+
+uid=$(id -u nobody)
+gid=$(id -g nobody)
+stranger=54321                          # a uid that passwd does not know
+while getent passwd "$stranger" >/dev/null; do stranger=$((stranger + 1)); done
+
+backup=backup
+daemon=
+stop_daemon() {
+	local rc=$?
+
+	[ -z "$daemon" ] || kill -9 "$daemon" 2>/dev/null
+	(exit $rc)
+	leave
+}
+trap stop_daemon EXIT
+
+# configure LIVE [LINE]: writes conf, which anybody may read.
+configure() {
+	printf 'live = "%s";\nbackup = "%s";\nworkers = 1;\nstate_dir = "%s";\nsocket = "%s";\n%s\n' \
+		"$work/$1" "$work/$backup" "$work/state" "$work/run/control.sock" "${2:-}" >conf
+}
+
+# start [COMMAND…]: the daemon, by COMMAND.
+start() {
+	: >log
+	"$@" "$rrdmergd" -f conf -e 2>log &
+	daemon=$!
+}
+
+want_log() {
+	if wait_for "grep -qE '$1' log" "${2:-15}"; then pass "log: $1"; else
+		fail "the log has no $1"; sed 's/^/    /' log; fi
+}
+
+want_no_log() {
+	if grep -qE "$1" log; then fail "the log has $1"; sed 's/^/    /' log; else
+		pass "log lacks $1"; fi
+}
+
+end_daemon() {
+	kill -TERM "$daemon"
+	if wait_for '! kill -0 $daemon 2>/dev/null' 5; then pass ended; else
+		fail "does not end on SIGTERM"; kill -9 "$daemon"; fi
+	wait "$daemon"
+	want_same "exit code after SIGTERM" $? 0
+	daemon=
+}
+
+# status KEY: what the kernel says of the daemon, of each of its threads.
+status() {
+	sed -n "s/^$1:[[:space:]]*//p" /proc/"$daemon"/task/*/status | tr -s '[:space:]' ' ' |
+		sed 's/ $//'
+}
+
+each() {        # each VALUE: as many times as there are threads, as status prints it
+	local threads
+
+	threads=$(ls /proc/"$daemon"/task | wc -l)
+	yes "$1" | head -n "$threads" | tr -s '[:space:]' ' ' | sed 's/ $//'
+}
+
+# want_identity WHO UID GID CAPABILITIES
+want_identity() {
+	want_same "$1: Uid" "$(status Uid)" "$(each "$2 $2 $2 $2")"
+	want_same "$1: Gid" "$(status Gid)" "$(each "$3 $3 $3 $3")"
+	want_same "$1: Groups" "$(status Groups)" ""
+	want_same "$1: CapEff" "$(status CapEff)" "$(each "$4")"
+	want_same "$1: CapPrm" "$(status CapPrm)" "$(each "$4")"
+	want_same "$1: CapInh" "$(status CapInh)" "$(each 0000000000000000)"
+	want_same "$1: CapAmb" "$(status CapAmb)" "$(each 0000000000000000)"
+}
+
+# once: --once as root.
+once() {
+	run timeout 60 "$rrdmergd" -f conf -e --once
+}
+
+ownership() {
+	(cd "$1" && find . -printf '%p %u:%g %m %n\n' | sort)
+}
+
+# live_tree DIR UID:GID: one file that has a backup.
+live_tree() {
+	mkdir -p "$1/web01"
+	make_rrd "$1/web01/PING.rrd" 190 250
+	chown -R "$2" "$1"
+}
+
+# The backup is root's alone to read, as an unpacked archive often is.
+mkdir -p backup/web01 backup/many state run
+make_rrd backup/web01/PING.rrd 0 180
+for i in $(seq 50); do cp backup/web01/PING.rrd "backup/many/f$i.rrd"; done
+cp -r backup readable
+chmod -R go= backup
+live_tree before "$uid:$gid"
+reads=0000000000000004                  # CAP_DAC_READ_SEARCH
+sleep 10.2                              # a backup is left alone until it has rested
+
+# ---- root becomes the owner ----
+
+live_tree live "$uid:$gid"
+chmod 640 live/web01/PING.rrd
+owned=$(ownership live)
+sum=$(tree_sum backup)
+configure live
+start setpriv --groups 0,4              # groups that it has to drop
+want_log '^rrdmergd: merged .* file=web01/PING\.rrd$'
+want_log '^rrdmergd: idle merged=1 '
+want_identity "the owner" "$uid" "$gid" "$reads"
+want_same "no new privileges" "$(status NoNewPrivs)" "$(each 1)"
+want_same "owners and modes stay" "$(ownership live)" "$owned"
+want_same "the backup stays" "$(tree_sum backup)" "$sum"
+want_merged backup/web01/PING.rrd before/web01/PING.rrd live/web01/PING.rrd
+# It goes on watching, in new directories too.
+mkdir live/many && chown "$uid:$gid" live/many
+make_rrd live.rrd 190 250 && chown "$uid:$gid" live.rrd && mv live.rrd live/many/f1.rrd
+want_log '^rrdmergd: merged .* file=many/f1\.rrd$'
+end_daemon
+for directory in state run; do
+	want_same "$directory is the owner's" "$(stat -c %u:%a "$directory")" "$uid:750"
+done
+chown 0:0 state run
+
+# A user whom passwd does not know.
+live_tree strange "$stranger:$stranger"
+configure strange
+start
+want_log '^rrdmergd: idle merged=1 '
+want_identity "a stranger" "$stranger" "$stranger" "$reads"
+end_daemon
+chown 0:0 state run
+
+# ---- root's own tree ----
+
+live_tree roots 0:0
+configure roots
+before=$(tree_state roots)
+for mode in --once ''; do
+	run timeout 30 "$rrdmergd" -f conf -e $mode
+	want_rc 2
+	want_err '^rrdmergd: .*root.*user = "root"'
+	want_same "one sentence $mode" "$(wc -l <err)" 1
+done
+want_same "and nothing is done" "$(tree_state roots)" "$before"
+
+configure roots 'user = "root";'
+start setpriv --groups 0,4
+want_log '^rrdmergd: idle merged=1 '
+want_identity "root" 0 0 0000000010000006       # with CAP_DAC_OVERRIDE and CAP_LEASE
+end_daemon
+want_same "root's files stay root's" "$(ownership roots | grep -vc ' root:root ')" 0
+
+# The name goes before the owner.
+live_tree roots2 0:0
+before=$(tree_state roots2)
+configure roots2 'user = "nobody";'
+once
+want_rc 1
+want_err 'refused .*nobody.*web01/PING\.rrd$'
+want_same "nobody writes no file of root's" "$(tree_state roots2)" "$before"
+
+configure live 'user = "nosuchuser";'
+for mode in -t --once ''; do
+	run timeout 30 "$rrdmergd" -f conf -e $mode
+	want_rc 2
+	want_err '^rrdmergd: conf:6: .*nosuchuser'
+	want_same "one line $mode" "$(wc -l <err)" 1
+done
+
+# ---- files of somebody else ----
+
+live_tree mixed "$uid:$gid"
+mkdir mixed/many
+for i in $(seq 50); do cp before/web01/PING.rrd "mixed/many/f$i.rrd"; done
+chown "$uid:$gid" mixed/many
+chown "$stranger:$stranger" mixed/many/*
+chmod 644 mixed/many/*
+sum=$(tree_sum mixed/many)
+configure mixed
+once
+want_rc 1
+want_err '^rrdmergd: merged .* file=web01/PING\.rrd$'
+want_err '50.*nobody.*many/f[0-9]+\.rrd'
+lines=$(grep -c 'many/f' err)
+if [ "$lines" -le 3 ]; then pass "not a line per file"; else
+	fail "$lines lines about 50 files"; show_last; fi
+start
+want_log '50.*nobody.*many/f[0-9]+\.rrd'
+want_log '^rrdmergd: idle '
+end_daemon
+lines=$(grep -c 'many/f' log)
+if [ "$lines" -le 3 ]; then pass "nor when it stays"; else
+	fail "$lines lines about 50 files"; sed 's/^/    /' log; fi
+want_same "which stay as they were" "$(tree_sum mixed/many)" "$sum"
+
+# ---- a live tree that comes later ----
+
+configure later
+start
+want_log "^rrdmergd: .*waiting for it.* live=$work/later\$"
+kill -0 "$daemon" && pass "waits"
+live_tree coming "$uid:$gid"
+mv coming later
+want_log '^rrdmergd: idle merged=1 '
+want_identity "the owner of what came" "$uid" "$gid" "$reads"
+end_daemon
+want_merged backup/web01/PING.rrd before/web01/PING.rrd later/web01/PING.rrd
+
+# ---- a plain user stays that user ----
+
+backup=readable
+live_tree plain "$uid:$gid"
+cp "$rrdmergd" rrdmergd-copy            # the build directory may be root's
+rrdmergd=$work/rrdmergd-copy
+configure plain
+start setpriv --reuid=nobody --regid="$gid" --clear-groups
+want_log '^rrdmergd: idle merged=1 '
+want_identity "a plain user" "$uid" "$gid" 0000000000000000
+end_daemon
+configure plain 'user = "root";'
+start setpriv --reuid=nobody --regid="$gid" --clear-groups
+want_log '^rrdmergd: idle '
+want_identity "a plain user" "$uid" "$gid" 0000000000000000
+want_no_log 'cannot'
+end_daemon
+
+finish
