@@ -89,7 +89,7 @@ put() {
 
 # How many of the files in live are as a merge makes them, and how many there are.
 filled() {
-	find live -xdev -name '*.rrd' -type f -print0 | xargs -0 -r sha256sum |
+	find live -name '*.rrd' -type f -print0 | xargs -0 -r sha256sum |
 		awk -v want="$want" '$1 == want { n++ } END { print n + 0 " of " NR }'
 }
 
@@ -476,12 +476,16 @@ network() {
 	fi
 	mkdir -p behind/h1 live && bindfs behind live || return
 	put behind/h1/a.rrd
+	configure 'rescan_interval = 2;'
 	begin
 	want_log 'FUSE'
 	wait_for 'cmp -s behind/h1/a.rrd merged.rrd' 20 && pass "filled on FUSE" || fail "not filled"
+	put behind/h1/b.rrd && mkdir behind/h2 && put behind/h2/a.rrd   # unseen by inotify
+	want_filled 3
 	end
 	umount live
 	rm -rf behind
+	configure
 }
 
 configure
