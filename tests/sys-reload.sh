@@ -141,6 +141,7 @@ for i in $(seq 60); do
 		configure live 'workers = 1;' "$work/A" "$work/B"; fi
 	kill -HUP "$daemon"
 done
+configure live '' "$work/A" "$work/B"
 reload
 want_log '^rrdmergd: idle merged=6[0-9] unchanged=[0-4] skipped=0 failed=0 waiting=0 ' 40
 bad=0
