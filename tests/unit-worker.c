@@ -507,6 +507,33 @@ static void test_join_until(void **state)
 	assert_int_equal(faults, 0);
 }
 
+/* Whichever of them ends first, it is joined once. */
+static void test_join_some(void **state)
+{
+	(void)state;
+	nothing_to_do = true;
+	for (unsigned n = 0; n < 16; n++) {
+		calls = 0;
+		start(2);
+		put(QUEUE_FILE, "hang/0", QUEUE_GLANCE);
+		wait_here(&gates[0]);
+		put(QUEUE_FILE, "hang/1", QUEUE_GLANCE);
+		wait_here(&gates[1]);
+		queue_stop(queue);
+		let_go(&gates[n % 2]);
+		while (queue_count(queue).in_flight > 1)
+			pause_ms(1);
+		for (unsigned i = 0; i < 3; i++)
+			assert_false(worker_join_until(pool, io_now_ns() + 2 * MS));
+		let_go(&gates[1 - n % 2]);
+		while (!worker_join_until(pool, io_now_ns() + MS))
+			;
+		assert_int_equal(calls, 2);
+		queue_resume(queue);
+	}
+	assert_int_equal(faults, 0);
+}
+
 /* ---- many at once ---- */
 
 static atomic_uint looked, glanced, scanned;
@@ -572,6 +599,7 @@ int main(void)
 		TEST(test_stalled),
 		TEST(test_slowest),
 		TEST(test_join_until),
+		TEST(test_join_some),
 		TEST(test_crowd),
 	};
 
