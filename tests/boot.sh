@@ -11,6 +11,7 @@ boot_root=$work/boot/root
 boot_pid=
 boot_init=
 boot_cgroup=rrdmergd-test-$$
+boot_empty="tmp var/tmp home root srv mnt var/lib run dev"
 mkdir -p "$layer/usr" "$work/boot"
 # Where /lib is a link to usr/lib, what is installed there goes through the same link.
 for boot_dir in bin sbin lib lib32 lib64; do
@@ -46,6 +47,16 @@ boot_or_skip() {
 	fi
 }
 
+# boot_hides PATH: what is installed there would not be seen.
+boot_hides() {
+	local dir
+
+	for dir in $boot_empty; do
+		[[ $1 != "/$dir/"* ]] || return 0
+	done
+	return 1
+}
+
 boot_write_layer() {
 	# Nothing of this machine's is started, mounted or set: only what a test asks for.
 	: >"$layer/etc/fstab"
@@ -78,7 +89,7 @@ root=boot/root
 rm -rf "\$root"/{etc,usr/lib}/systemd/system/*.wants \\
 	"\$root"/{etc,usr/lib}/systemd/system-generators \\
 	"\$root"/usr/lib/systemd/system/systemd-journald-audit.socket
-for dir in tmp var/tmp home root srv mnt var/lib run dev; do
+for dir in $boot_empty; do
 	mkdir -p "\$root/\$dir"
 	mount -t tmpfs -o mode=755 none "\$root/\$dir"
 done
@@ -135,6 +146,18 @@ boot_path() {
 	echo "/proc/$boot_init/root$1"
 }
 
+# They are empty once the last process is gone: this test's, and that of a test which was killed
+# before it came to this (the process in its name is no more).
+boot_remove_cgroups='
+	mount -t cgroup2 none "$1" || exit
+	for dir in $(find "$1" -type d -name "rrdmergd-test-*"); do
+		[ "${dir##*/}" = "$2" ] || [ ! -d "/proc/${dir##*-}" ] || continue
+		for try in $(seq 100); do
+			find "$dir" -depth -type d -exec rmdir {} + && break
+			sleep 0.1
+		done
+	done'
+
 # Leaves $? as it was, for what a test ends with.
 shut_down() {
 	local rc=$?
@@ -143,14 +166,7 @@ shut_down() {
 	kill -KILL "$boot_pid" 2>/dev/null
 	wait "$boot_pid" 2>/dev/null
 	boot_pid=
-	# The cgroups are empty once the last process is gone; this test's, and those of a test that
-	# was killed before it came to this.
-	unshare --mount --propagation private bash -c '
-		mount -t cgroup2 none "$1" || exit
-		for try in $(seq 100); do
-			find "$1" -depth -type d -path "*/rrdmergd-test-*" -exec rmdir {} + \
-				2>/dev/null && exit
-			sleep 0.1
-		done' - "$work/boot/cgroup" 2>/dev/null
+	unshare --mount --propagation private bash -c "$boot_remove_cgroups" - \
+		"$work/boot/cgroup" "$boot_cgroup" 2>/dev/null
 	return "$rc"
 }
