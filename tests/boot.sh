@@ -114,6 +114,7 @@ mount --bind boot/root/proc/sys boot/root/proc/sys
 mount -o remount,bind,ro boot/root/proc/sys
 mount -t sysfs -o ro none boot/root/sys
 mount -t cgroup2 none boot/root/sys/fs/cgroup
+mount --make-rshared boot/root          # as systemd does outside of containers
 hostname rrdmergd-test
 touch boot/mounted
 exec env -i container=test PATH=/usr/sbin:/usr/bin:/sbin:/bin \

@@ -43,7 +43,9 @@ live=/var/lib/pnp4nagios/perfdata
 source_live=/usr/local/pnp4nagios/var/perfdata
 nagios_live=/usr/local/nagios/share/perfdata
 omd_live=/opt/omd/sites/mon/var/pnp4nagios/perfdata
-places=(/tmp/restore /var/tmp/restore /home/admin/restore /root/restore /mnt/restore)
+places=(/tmp/restore /var/tmp/restore /home/admin/restore /root/restore /mnt/restore
+	/home/admin/disk)
+disk=/home/admin/disk                           # mounted while the daemon runs
 
 mkdir -p "$layer/etc"
 for file in passwd group; do
@@ -136,6 +138,8 @@ for dir in "${places[@]}"; do
 done
 inside chmod 700 /srv/restore/perfdata          # root's alone
 inside chmod 700 /home/admin
+inside mkdir /srv/disk
+inside sh -c "mv $disk/* /srv/disk"
 for dir in $source_live $nagios_live $omd_live; do
 	place new.rrd $dir web01/PING.rrd $owner
 done
@@ -193,6 +197,7 @@ said 'not permitted' && fail "something was not permitted: $(journal | grep 'not
 
 # ---- backups and live trees where people have them ----
 
+inside mount --bind /srv/disk $disk
 for dir in "${places[@]}"; do
 	configure $live "$dir"
 	name=web02/$(tr / _ <<<"${dir#/}").rrd
@@ -202,6 +207,9 @@ for dir in "${places[@]}"; do
 	want_said "merged cells=[0-9]+ .*file=$name\$"
 	want_history $live "$name"
 done
+want_said 'idle '
+run inside umount $disk
+want_rc 0
 for dir in $source_live $nagios_live $omd_live; do
 	configure $dir /srv/restore/perfdata
 	mark
