@@ -314,14 +314,12 @@ static void take_user(struct reading *r, const config_setting_t *s, const struct
 
 	if (!is_type(r, s, key, CONFIG_TYPE_STRING))
 		return;
-	errno = 0;
 	if (!*name)
 		report(r, LOG_ERR, origin_of(s), "\"user\" is empty; name the user who writes the "
 		       "live files, or take the line out");
 	else if (!getpwnam(name))
-		report(r, LOG_ERR, origin_of(s), "\"user\" names nobody on this machine: \"%s\"%s%s; "
-		       "name the user who writes the live files, or take the line out", name,
-		       errno ? ": " : "", errno ? strerror(errno) : "");
+		report(r, LOG_ERR, origin_of(s), "\"user\" names nobody on this machine: \"%s\"; "
+		       "name the user who writes the live files, or take the line out", name);
 	else if (!(r->conf.user = strdup(name)))
 		r->no_memory = true;
 }

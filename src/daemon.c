@@ -2,7 +2,6 @@
 #include "daemon.h"
 
 #include <errno.h>
-#include <libgen.h>
 #include <limits.h>
 #include <poll.h>
 #include <pthread.h>
@@ -12,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "backups.h"
@@ -471,28 +469,28 @@ static int loop(struct daemon *d)
 
 /* ---- who we are ---- */
 
-/* What systemd, or a start before, has made is to be ours. */
-static void own_directory(const char *path, const struct privilege_user *user)
+/* Gives the user the directories that systemd has made for us, in which nothing of others' is.
+ * (It gives them back to root at the next start, and so do we again to the user.) */
+static void own_directory(const char *variable, const struct privilege_user *user)
 {
 	static const char *const ours[] = { "ledger", "control", NULL };
+	const char *path = getenv(variable);
 	struct reason why;
-	struct stat st;
 	char shown[LOG_PATH_SIZE];
 
-	if (lstat(path, &st) == 0 && privilege_own_directory(path, user, ours, &why))
+	if (path && *path == '/' && !strchr(path, ':') &&
+	    privilege_own_directory(path, user, ours, &why))
 		log_message(LOG_WARNING, "directory %s path=%s", why.text,
 			    log_escape(shown, sizeof(shown), path));
 }
 
-static int become(struct daemon *d, const struct privilege_user *user)
+static int become(const struct privilege_user *user)
 {
-	char socket[PATH_MAX];
 	struct reason why;
 	bool lacks = false;
 
-	snprintf(socket, sizeof(socket), "%s", d->conf->socket);
-	own_directory(d->conf->state_dir, user);
-	own_directory(dirname(socket), user);
+	own_directory("STATE_DIRECTORY", user);
+	own_directory("RUNTIME_DIRECTORY", user);
 	if (privilege_become(user, &lacks, &why)) {
 		log_message(LOG_ERR, "cannot become user %s: %s", user->name, why.text);
 		return STATUS_FAILED;
@@ -546,7 +544,7 @@ static int await_user(struct daemon *d)
 	if (said)
 		log_message(LOG_NOTICE, "live tree is there live=%s",
 			    log_escape(shown, sizeof(shown), d->conf->live));
-	return become(d, &user);
+	return become(&user);
 }
 
 /* Returns GO_ON, or the exit status. */
@@ -576,7 +574,8 @@ int daemon_run(const struct daemon_options *options, struct conf *conf)
 		int r = d.signals < 0 ? -EMFILE : start(&d);
 
 		if (r) {
-			log_message(LOG_ERR, "cannot start: %s", strerror(-r));
+			log_message(LOG_ERR, "cannot start: %s%s", strerror(-r), r == -EAGAIN
+				    ? ": may the user have more processes (ulimit -u)?" : "");
 			status = STATUS_FAILED;
 		} else {
 			status = loop(&d);

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "io.h"
@@ -26,6 +27,7 @@
 #define OVERFLOW_MAX_NS (300 * SECOND)
 #define UNWATCHED_NS (300 * SECOND)     /* directories beyond the watch limit */
 #define REMOTE_NS (60 * SECOND)         /* other machines write there unseen */
+#define GATHER_NS (8 * 1000000L)        /* events are taken in handfuls: waking up costs more */
 #define CREATED_NS SECOND       /* a file that was made, unless its CLOSE_WRITE comes first */
 
 struct live {
@@ -177,6 +179,7 @@ static void on_root_gone(void *arg)
 
 static void *read_events(void *arg)
 {
+	static const struct timespec gather = { 0, GATHER_NS };
 	struct live *live = arg;
 	struct pollfd wait[2] = {
 		{ .fd = live->wake, .events = POLLIN },
@@ -188,8 +191,10 @@ static void *read_events(void *arg)
 			lose(live);
 		if (wait[0].revents)
 			return NULL;
-		if (wait[1].revents)
+		if (wait[1].revents) {
 			watch_dispatch(live->watch);
+			nanosleep(&gather, NULL);
+		}
 	}
 }
 
@@ -371,7 +376,6 @@ static void end_scan(struct live *live)
 	tally_list_free(unmet, count);
 	atomic_store(&live->by_content, false);
 	live->scanning = false;
-	live->scan_ns = io_now_ns();
 	say_denied(live);
 }
 
@@ -401,8 +405,10 @@ void live_tick(struct live *live, bool scanning)
 	uint64_t every = atomic_load(&live->rescan_s) * SECOND;
 
 	/* A scan that waits for its time is not over. */
-	if (live->scanning && !scanning && now > live->overflow_ns)
+	if (live->scanning && !scanning && now > live->overflow_ns) {
 		end_scan(live);
+		live->scan_ns = now;
+	}
 	if (live->once || atomic_load(&live->missing))
 		return;
 	take_overflow(live, now);

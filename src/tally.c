@@ -22,6 +22,7 @@ struct file {
 	bool merged;            /* once: what comes after does not take that away */
 	bool pending;
 	bool settled;
+	bool unpaired;          /* at the last try, no source had it, and none was missing */
 	bool partial;           /* `why` is of a part alone */
 	bool unsaid;            /* `why` is to be said: in the tally's line */
 	bool alarmed;           /* a stat showed that others have written it */
@@ -93,23 +94,42 @@ static struct file *make(const char *rel)
 	return file;
 }
 
+/* As tfind(3) calls it: the key, which is no more than a path, comes first. */
+static int key_to_file(const void *key, const void *file)
+{
+	return strcmp(key, ((const struct file *)file)->rel);
+}
+
 static struct file *find(struct tally *tally, const char *rel)
 {
-	struct file *key = make(rel);
-	void *node = key ? tfind(key, &tally->index, by_rel) : NULL;
+	void *node = tfind(rel, &tally->index, key_to_file);
 
-	free(key);
 	return node ? *(struct file **)node : NULL;
 }
 
 static struct file *find_or_add(struct tally *tally, const char *rel)
 {
-	struct file *key = make(rel);
-	struct file **node = key ? tsearch(key, &tally->index, by_rel) : NULL;
+	struct file *file = find(tally, rel);
 
-	if (!node || *node != key)
-		free(key);
-	return node ? *node : NULL;
+	if (file)
+		return file;
+	file = make(rel);
+	if (file && !tsearch(file, &tally->index, by_rel)) {
+		free(file);
+		file = NULL;
+	}
+	return file;
+}
+
+/* No backup has it: there is nothing to do, until one has. */
+static bool is_alone(const struct file *file)
+{
+	return (file->state == SKIPPED || file->unpaired) && !file->backup;
+}
+
+static bool is_done(const struct file *file)
+{
+	return !file->pending && (file->settled || is_alone(file));
 }
 
 /* Takes the file out of the sums (before a change) or puts it in (after it). */
@@ -124,7 +144,7 @@ static void count(struct tally *tally, const struct file *file, size_t by)
 			tally->refused += by;
 		if (file->sources)
 			tally->paired += by;
-		if (!file->settled && (file->state != SKIPPED || file->backup))
+		if (!file->settled && !is_alone(file))
 			tally->unsettled += by;
 		tally->denied[file->denied] += by;
 	} else if (file->backup) {
@@ -169,6 +189,7 @@ static void drop_live(struct tally *tally, struct file *file)
 {
 	before(tally, file);
 	file->live = file->pending = file->settled = file->merged = file->alarmed = false;
+	file->unpaired = false;
 	file->state = NEW;
 	file->denied = MERGE_ALLOWED;
 	set_refusal(tally, file, NULL);
@@ -202,9 +223,7 @@ int tally_live(struct tally *tally, const char *rel, bool scanned, bool *ret_set
 		}
 		if (scanned)
 			file->scan = tally->scan;
-		/* Without a counterpart there is nothing to do either, until a backup has one. */
-		*ret_settled = !file->pending &&
-			       (file->settled || (file->state == SKIPPED && !file->backup));
+		*ret_settled = is_done(file);
 		r = 0;
 	}
 	pthread_mutex_unlock(&tally->mutex);
@@ -229,7 +248,7 @@ unsigned tally_written_to(struct tally *tally, const char *rel)
 	pthread_mutex_lock(&tally->mutex);
 	const struct file *file = find(tally, rel);
 	if (file && file->false_alarms)
-		in_s = ALARM_NEXT_S << (file->false_alarms - 1);
+		in_s = (unsigned)ALARM_NEXT_S << (file->false_alarms - 1);
 	pthread_mutex_unlock(&tally->mutex);
 	return in_s < ALARM_MAX_S ? in_s : ALARM_MAX_S;
 }
@@ -251,8 +270,7 @@ bool tally_same(struct tally *tally, const char *rel, const struct io_stamp *now
 	pthread_mutex_lock(&tally->mutex);
 	struct file *file = find(tally, rel);
 	if (file && file->live) {
-		bool done = !file->pending &&
-			    (file->settled || (file->state == SKIPPED && !file->backup));
+		bool done = is_done(file);
 		bool other = file->identity != identity_of(now) ||
 			     (rewritten && file->ctime_ns != now->ctime_ns);
 
@@ -471,6 +489,7 @@ void tally_result(struct tally *tally, const char *rel, const struct merge_resul
 		file->merged = file->merged || file->state == MERGED;
 		/* A refusal that is looked at again once in a while holds nothing up. */
 		file->pending = will_retry && result->outcome >= MERGE_BUSY;
+		file->unpaired = result->outcome == MERGE_SKIPPED && !result->source_missing;
 		if (!kept) {
 			file->settled = result->settled;
 			file->sources = result->sources;

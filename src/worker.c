@@ -197,32 +197,41 @@ int worker_start(const struct worker_options *options, const struct merge_site *
 	return 0;
 }
 
-static bool join(struct worker *worker, uint64_t until_ns)
+/* `until` is of the real-time clock, as pthread_timedjoin_np(3) wants it; NULL: for ever. */
+static bool join(struct worker *worker, const struct timespec *until)
 {
-	const struct timespec until = {
-		.tv_sec = (time_t)(until_ns / (1000 * MS)),
-		.tv_nsec = (long)(until_ns % (1000 * MS)),
-	};
-
 	if (!worker->joined)
-		worker->joined = until_ns == UINT64_MAX
-			? !pthread_join(worker->thread, NULL)
-			: !pthread_clockjoin_np(worker->thread, NULL, CLOCK_MONOTONIC, &until);
+		worker->joined = until ? !pthread_timedjoin_np(worker->thread, NULL, until)
+				       : !pthread_join(worker->thread, NULL);
 	return worker->joined;
+}
+
+static void free_pool(struct worker_pool *pool)
+{
+	for (unsigned i = 0; i < pool->started; i++)
+		pthread_mutex_destroy(&pool->worker[i].mutex);
+	free(pool);
 }
 
 bool worker_join_until(struct worker_pool *pool, uint64_t until_ns)
 {
+	uint64_t now = io_now_ns(), left = until_ns > now ? until_ns - now : 0;
+	struct timespec until;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	left += (uint64_t)until.tv_nsec;
+	until.tv_sec += (time_t)(left / (1000 * MS));
+	until.tv_nsec = (long)(left % (1000 * MS));
 	for (unsigned i = 0; i < pool->started; i++)
-		if (!join(&pool->worker[i], until_ns))
+		if (!join(&pool->worker[i], &until))
 			return false;
-	for (unsigned i = 0; i < pool->started; i++)
-		pthread_mutex_destroy(&pool->worker[i].mutex);
-	free(pool);
+	free_pool(pool);
 	return true;
 }
 
 void worker_join(struct worker_pool *pool)
 {
-	worker_join_until(pool, UINT64_MAX);
+	for (unsigned i = 0; i < pool->started; i++)
+		join(&pool->worker[i], NULL);
+	free_pool(pool);
 }

@@ -41,8 +41,8 @@ bool worker_join_until(struct worker_pool *pool, uint64_t until_ns);
 /* From a job that takes long by its nature, now and then: it goes on. */
 void worker_beat(void);
 
-/* For how many nanoseconds the slowest thread has not moved; 0: all are idle.  Its path, cut to
- * `size`, is in `path` then ("" for a job that is not a file's). */
+/* For how many nanoseconds the slowest thread has not moved; 0: all are idle.  What it has in
+ * hand, a file or a directory ("" for a root), is in `path` then, cut to `size`. */
 uint64_t worker_stalled_ns(struct worker_pool *pool, char *path, size_t size);
 
 #endif

@@ -14,7 +14,7 @@ static unsigned seed;
 enum { NEW = 100, NAMES = 40 };
 
 struct model {
-	bool live, backup, met, pending, settled, merged, partial;
+	bool live, backup, met, pending, settled, unpaired, merged;
 	unsigned outcome;       /* an enum merge_outcome, or NEW */
 	const char *why;        /* NULL: not refused */
 	enum merge_denied denied;
@@ -41,7 +41,7 @@ static void model_gone(struct model *m)
 
 static bool model_done(const struct model *m)
 {
-	return !m->pending && (m->settled || (m->outcome == MERGE_SKIPPED && !m->backup));
+	return !m->pending && (m->settled || ((m->outcome == MERGE_SKIPPED || m->unpaired) && !m->backup));
 }
 
 static void name_of(size_t i, char name[16])
@@ -70,7 +70,7 @@ static void assert_as_modelled(struct tally *tally)
 		if (m->denied)
 			mine.denied[m->denied]++;
 		mine.paired += m->sources > 0;
-		mine.unsettled += !m->settled && (m->outcome != MERGE_SKIPPED || m->backup);
+		mine.unsettled += !m->settled && ((m->outcome != MERGE_SKIPPED && !m->unpaired) || m->backup);
 	}
 	mine.cells = model_cells;
 	mine.changes = sums.changes;
@@ -201,6 +201,7 @@ static void result_at_random(struct tally *tally, const char *name, struct model
 		return;
 	}
 	m->pending = !ends;
+	m->unpaired = r.outcome == MERGE_SKIPPED && !r.source_missing;
 	if (!(m->settled && r.source_missing && same)) {
 		m->settled = r.settled;
 		m->sources = r.sources;

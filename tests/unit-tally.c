@@ -572,6 +572,27 @@ static void test_new_sources(void **state)
 	tally_backups_end(tally, true);
 }
 
+/* Merged once, and no backup has it any more: it is merged, and nothing is left to do. */
+static void test_merged_without_counterpart(void **state)
+{
+	struct tally *tally = *state;
+	struct merge_result r = result(MERGE_SKIPPED, "");
+
+	live(tally, "a");
+	tell(tally, "a", MERGE_MERGED);
+	tally_new_sources(tally);
+	r.stamp = first;
+	tally_result(tally, "a", &r, false);
+	assert_sums(tally, 1, 1, 0, 0, 0, 0);
+	assert_int_equal(tally_sums(tally).unsettled, 0);
+	assert_true(live(tally, "a"));
+	assert_true(tally_same(tally, "a", &first, false));
+	tally_backups_begin(tally);
+	assert_true(backup(tally, "a"));
+	assert_int_equal(tally_sums(tally).unsettled, 1);
+	assert_false(live(tally, "a"));
+}
+
 /* ---- refusals ---- */
 
 static void test_said_once(void **state)
@@ -831,6 +852,7 @@ int main(void)
 		TEST(test_look),
 		TEST(test_backups_away),
 		TEST(test_new_sources),
+		TEST(test_merged_without_counterpart),
 		TEST(test_said_once),
 		TEST(test_overtaken),
 		TEST(test_why),

@@ -34,24 +34,6 @@ static void pause_ms(long ms)
 	nanosleep(&(struct timespec){ .tv_nsec = ms * (long)MS }, NULL);
 }
 
-#if defined(__SANITIZE_THREAD__)
-/* ThreadSanitizer 12 does not know this way of joining: the thread would seem to run on. */
-int pthread_clockjoin_np(pthread_t thread, void **ret, clockid_t clock,
-			 const struct timespec *until)
-{
-	struct timespec now, real;
-	int64_t ns;
-
-	clock_gettime(clock, &now);
-	clock_gettime(CLOCK_REALTIME, &real);
-	ns = (until->tv_sec - now.tv_sec + real.tv_sec) * (int64_t)(1000 * MS) + until->tv_nsec -
-	     now.tv_nsec + real.tv_nsec;
-	real.tv_sec = ns / (int64_t)(1000 * MS);
-	real.tv_nsec = ns % (int64_t)(1000 * MS);
-	return pthread_timedjoin_np(thread, ret, &real);
-}
-#endif
-
 /* ---- a gate: where a thread stands until it is let through ---- */
 
 struct gate {

@@ -1,0 +1,141 @@
+#!/bin/bash
+# make bench-daemon: what the daemon costs on a large site: memory, processor time while the site is
+# updated, and how long a new file waits.  Prints the table of docs/benchmarks.md.
+#
+#   BENCH_FILES  files in the live tree (100000)   BENCH_SECONDS  of updates (30)
+#   BENCH_RATE   updates a second (1700)           BENCH_NEW      new files (300)
+#   BENCH_DIR    where the trees go (TMPDIR)
+#
+# The files are small: what is measured does not depend on their size, but for the first merge.
+set -u
+export LC_ALL=C TZ=UTC
+files=${BENCH_FILES:-100000}
+seconds=${BENCH_SECONDS:-30}
+rate=${BENCH_RATE:-1700}
+new=${BENCH_NEW:-300}
+rrdmergd=${top_builddir:-.}/rrdmergd
+
+die() {
+	echo "bench-daemon: $*" >&2
+	exit 1
+}
+
+[ -x "$rrdmergd" ] || die "$rrdmergd is not built"
+command -v rrdtool >/dev/null || die "rrdtool is not installed"
+dir=$(mktemp -d "${BENCH_DIR:-${TMPDIR:-/tmp}}/bench.XXXXXX") || exit 1
+daemon=
+finish() {
+	[ -z "$daemon" ] || kill -9 "$daemon" 2>/dev/null
+	rm -rf "$dir"
+}
+trap 'exit 130' INT TERM
+trap finish EXIT
+
+# ---- two trees of 100 files a directory ----
+
+now=$(date +%s)
+rras="RRA:AVERAGE:0.5:1:100 RRA:AVERAGE:0.5:10:50 RRA:MAX:0.5:10:50"
+make_one() {	# FILE FROM TO
+	local t updates=()
+
+	rrdtool create "$1" --start "$2" --step 60 DS:1:GAUGE:8460:U:U $rras || exit 1
+	for ((t = $2 + 60; t <= $3; t += 60)); do updates+=("$t:$((t % 97))"); done
+	rrdtool update "$1" "${updates[@]}" || exit 1
+}
+make_one "$dir/old.rrd" $((now - 9000)) $((now - 4000))
+make_one "$dir/new.rrd" $((now - 3600)) $((now - 3000))
+for tree in backup live; do
+	one=$dir/old.rrd
+	[ $tree = backup ] || one=$dir/new.rrd
+	mkdir -p "$dir/$tree/0"
+	for ((i = 0; i < 100; i++)); do cp "$one" "$dir/$tree/0/$i.rrd"; done
+	for ((i = 1; i < files / 100; i++)); do cp -r "$dir/$tree/0" "$dir/$tree/$i"; done
+done
+mkdir "$dir/backup/fresh" "$dir/live/fresh"
+for ((i = 0; i < new; i++)); do cp "$dir/old.rrd" "$dir/backup/fresh/$i.rrd"; done
+sync
+sleep 11
+
+# ---- the first merge ----
+
+printf 'live = "%s";\nbackup = "%s";\nuser = "%s";\n' "$dir/live" "$dir/backup" "$(id -un)" \
+	>"$dir/conf"
+began=$(date +%s%N)
+"$rrdmergd" -e -f "$dir/conf" 2>"$dir/log" &
+daemon=$!
+until grep -q "^rrdmergd: idle merged=$((files / 100 * 100)) " "$dir/log"; do
+	sleep 0.1
+	kill -0 "$daemon" || die "the daemon has ended: $(tail -n 3 "$dir/log")"
+done
+first=$(($(date +%s%N) - began))
+
+status() { awk -v key="$1:" '$1 == key { print $2 }' "/proc/$daemon/status"; }
+ticks() { awk '{ print $14 + $15 }' "/proc/$daemon/stat"; }
+rss=$(status VmRSS)
+peak=$(status VmHWM)
+
+# ---- updates, and new files meanwhile ----
+
+sleep 5			# what our own writes have raised is dealt with
+before=$(ticks)
+began=$(date +%s%N)
+perl -MTime::HiRes=time,sleep -e '
+	my ($dir, $files, $rate, $seconds, $at) = @ARGV;
+	my ($begin, $n) = (time, 0);
+	$| = 1;
+	while ((my $gone = time - $begin) < $seconds) {
+		while ($n < $gone * $rate) {
+			my $i = $n % $files;
+			printf "update %s/live/%d/%d.rrd %d:%d\n", $dir, $i / 100, $i % 100,
+				$at + 60 * int($n / $files), $n % 89;
+			$n++;
+		}
+		sleep 0.01;
+	}
+	print STDERR "$n\n";
+' "$dir" "$((files / 100 * 100))" "$rate" "$seconds" $((now - 2900)) 2>"$dir/updates" |
+	rrdtool - >"$dir/update.out"
+took=$(($(date +%s%N) - began))
+used=$(($(ticks) - before))
+errors=$(grep -c ERROR "$dir/update.out")
+share=$(awk -v used=$used -v hz="$(getconf CLK_TCK)" -v ns=$took \
+	'BEGIN { printf "%.2f", 100 * used / hz / (ns / 1e9) }')
+lost=$(grep -c 'events were lost' "$dir/log")
+
+# A new file, as rrdtool makes it (a temporary name, then a rename), until its first cell is filled.
+latency=$(perl -MTime::HiRes=time,sleep -e '
+	my ($dir, $new) = @ARGV;
+	local $/;
+	open(my $in, "<", "$dir/new.rrd") or die; binmode $in; my $live = <$in>;
+	my @ms;
+	for my $i (0 .. $new - 1) {
+		my $path = "$dir/live/fresh/$i.rrd";
+		open(my $out, ">", "${path}AbCdEf") or die; binmode $out;
+		print $out $live; close $out;
+		my $begin = time;
+		rename "${path}AbCdEf", $path;
+		while (1) {
+			open(my $file, "<", $path) or die; binmode $file;
+			my $now = <$file>;
+			close $file;
+			last if $now ne $live;
+			die "never merged\n" if time - $begin > 20;
+			sleep 0.0003;
+		}
+		push @ms, 1000 * (time - $begin);
+		sleep 0.02;
+	}
+	@ms = sort { $a <=> $b } @ms;
+	printf "%.1f %.1f %.1f\n", $ms[$#ms / 2], $ms[$#ms * 0.99], $ms[-1];
+' "$dir" "$new") || die "new files are not merged"
+read -r median p99 longest <<<"$latency"
+
+echo "| what | figure |"
+echo "|---|---|"
+echo "| files in the live tree, merged at the start | $((files / 100 * 100)) |"
+awk -v ns=$first -v f=$((files / 100 * 100)) 'BEGIN { printf "| from start to idle | %.1f s (%d files/s) |\n", ns / 1e9, f / (ns / 1e9) }'
+echo "| resident memory when idle (peak) | $((rss / 1024)) MB ($((peak / 1024)) MB) |"
+echo "| updates, of which failed | $(cat "$dir/updates"), $errors |"
+echo "| processor time meanwhile, of one core | $share % |"
+echo "| lost events | $lost |"
+echo "| a new file is merged after: median, 99 %, longest of $new | $median, $p99, $longest ms |"
