@@ -7,6 +7,7 @@
 #include <limits.h>
 #include <linux/magic.h>
 #include <linux/openat2.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -78,17 +79,67 @@ int io_pwrite(int fd, const void *buffer, size_t size, uint64_t offset)
 	return 0;
 }
 
+/* The same without openat2(2), a directory at a time: no name is "..", and none is a link. */
+static int open_stepwise(int root, const char *rel, int flags)
+{
+	char name[NAME_MAX + 1];
+	struct stat st;
+	int at = root, fd;
+
+	if (*rel == '/')
+		return -EXDEV;
+	for (;;) {
+		size_t len = strcspn(rel, "/");
+		bool last = !rel[len + strspn(rel + len, "/")];
+
+		if (len > NAME_MAX) {
+			fd = -ENAMETOOLONG;
+			break;
+		}
+		memcpy(name, len ? rel : ".", len ? len : 1);
+		name[len ? len : 1] = '\0';
+		if (strcmp(name, "..") == 0) {
+			fd = -EXDEV;
+			break;
+		}
+		fd = openat(at, name, last ? flags : O_PATH | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+		if (fd < 0 && errno == EINTR)
+			continue;
+		if (fd < 0)
+			fd = errno == ENOTDIR && !last &&
+			     !fstatat(at, name, &st, AT_SYMLINK_NOFOLLOW) &&
+			     S_ISLNK(st.st_mode) ? -ELOOP : -errno;
+		if (fd < 0 || last)
+			break;
+		if (at != root)
+			close(at);
+		at = fd;
+		rel += len + strspn(rel + len, "/");
+	}
+	if (at != root)
+		close(at);
+	return fd;
+}
+
 static int open_beneath(int root, const char *rel, int flags)
 {
+	/* Linux before 5.6; and systemd's RestrictSUIDSGID=, whose filter cannot see into `how`. */
+	static atomic_bool no_openat2;
 	struct open_how how = {
 		.flags = (unsigned)(flags | O_CLOEXEC | O_NOFOLLOW),
 		.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
 	};
 	long fd;
 
+	if (atomic_load(&no_openat2))
+		return open_stepwise(root, rel, (int)how.flags);
 	do
 		fd = syscall(SYS_openat2, root, *rel ? rel : ".", &how, sizeof(how));
 	while (fd < 0 && (errno == EINTR || (errno == EAGAIN && !(flags & O_NONBLOCK))));
+	if (fd < 0 && errno == ENOSYS) {
+		atomic_store(&no_openat2, true);
+		return open_stepwise(root, rel, (int)how.flags);
+	}
 	return fd < 0 ? -errno : (int)fd;
 }
 

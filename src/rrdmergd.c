@@ -104,6 +104,17 @@ static bool has_user(const struct conf *conf, const char *file)
 	return false;
 }
 
+/* What is wrong at the start is seen by whoever starts it, and by who reads the log; under systemd,
+ * whose journal has both, once. */
+static unsigned first_targets(const struct options *options)
+{
+	if (options->test)
+		return LOG_TO_STDERR;
+	if (getenv("JOURNAL_STREAM") && !options->log_stderr && !access("/dev/log", W_OK))
+		return LOG_TO_SYSLOG;
+	return LOG_TO_STDERR | LOG_TO_SYSLOG;
+}
+
 int main(int argc, char **argv)
 {
 	struct options options = { .file = SYSCONFDIR "/rrdmergd.conf" };
@@ -113,9 +124,7 @@ int main(int argc, char **argv)
 
 	if (status >= 0)
 		return status;
-	/* What is wrong at the start is seen by whoever starts it, and by who reads the log. */
-	log_open("rrdmergd", options.test ? LOG_TO_STDERR : LOG_TO_STDERR | LOG_TO_SYSLOG,
-		 LOG_DAEMON);
+	log_open("rrdmergd", first_targets(&options), LOG_DAEMON);
 	if (conf_read(options.file, &conf, say, NULL)) {
 		log_close();
 		return EXIT_USAGE;
