@@ -424,6 +424,7 @@ mounted_over() {
 	mkdir -p live/h1 && put live/h1/{a,b}.rrd
 	begin
 	want_filled 2
+	want_idle 2                                             # no scan is under way any more
 	if ! mount -t tmpfs none live 2>/dev/null; then
 		not_tried "mounts: may not mount"
 		end
