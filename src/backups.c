@@ -25,6 +25,7 @@ enum presence { UNKNOWN, THERE, EMPTY, AWAY };
 struct backup {
 	enum presence presence;
 	bool seen;              /* once, with RRD files in it */
+	bool partial;           /* then a directory of it could not be read */
 	size_t files;           /* that this walk has met */
 };
 
@@ -91,6 +92,7 @@ static void on_error(const char *rel, int error, void *arg)
 	struct reason why;
 	char line[REPORT_SIZE];
 
+	backups->now->partial = true;
 	reason_errno(&why, error, "directory of the backup cannot be read");
 	if (error != EACCES && error != EPERM) {
 		log_file(LOG_WARNING, "%s", report_refused(line, sizeof(line), "failed",
@@ -156,8 +158,10 @@ static void walk_one(struct backups *backups, unsigned n)
 {
 	struct backup now = backups->backup[n];
 	enum presence before = now.presence;
+	bool was_partial = now.partial;
 
 	now.files = 0;
+	now.partial = false;
 	backups->now = &now;
 	int r = source_walk(backups->set, n, on_entry, on_error, backups);
 	backups->now = NULL;
@@ -167,6 +171,8 @@ static void walk_one(struct backups *backups, unsigned n)
 	if (now.presence != before)
 		say_presence(&now, before, backups->set->source[n].path, r);
 	now.seen = now.seen || now.presence == THERE;
+	if (now.presence != THERE)
+		now.partial = was_partial;
 	pthread_mutex_lock(&backups->mutex);
 	backups->backup[n] = now;
 	pthread_mutex_unlock(&backups->mutex);
@@ -175,19 +181,20 @@ static void walk_one(struct backups *backups, unsigned n)
 uint64_t backups_walk(struct backups *backups)
 {
 	uint64_t began = io_now_ns(), took;
-	bool all = true;
+	bool all = true, whole = true;
 
 	backups->denied = 0;
 	tally_backups_begin(backups->tally);
 	for (unsigned n = 0; n < backups->set->count && !atomic_load(backups->stopping); n++) {
 		walk_one(backups, n);
 		all = all && backups->backup[n].presence == THERE;
+		whole = whole && !backups->backup[n].partial;
 	}
 	if (atomic_load(backups->stopping))
 		return 0;
 	say_denied(backups);
-	/* What only a backup has that is away now waits for it. */
-	tally_backups_end(backups->tally, all);
+	/* What only a backup has that is away now, or cannot be looked into, waits for it. */
+	tally_backups_end(backups->tally, all && whole);
 	pthread_mutex_lock(&backups->mutex);
 	backups->walked_ns = began;
 	pthread_mutex_unlock(&backups->mutex);
@@ -207,7 +214,7 @@ struct backups_state backups_state(struct backups *backups)
 	for (unsigned n = 0; n < backups->set->count; n++) {
 		const struct backup *backup = &backups->backup[n];
 
-		state.whole = state.whole && backup->seen;
+		state.whole = state.whole && backup->seen && !backup->partial;
 		state.away = state.away || (backup->seen && backup->presence != THERE);
 	}
 	pthread_mutex_unlock(&backups->mutex);

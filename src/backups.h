@@ -23,7 +23,7 @@ void backups_free(struct backups *backups);
 uint64_t backups_walk(struct backups *backups);
 
 struct backups_state {
-	bool whole;             /* each was walked, at least once, with RRD files in it */
+	bool whole;             /* each was walked, all of it, with RRD files in it */
 	bool away;              /* one was there and is not now */
 	uint64_t walked_ns;     /* when the last walk began; 0: never */
 };
