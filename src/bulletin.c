@@ -38,6 +38,11 @@ static void say_refusals(const struct bulletin_news *news, unsigned count)
  * or less of them. */
 static void say_denied(struct bulletin *bulletin, const struct bulletin_news *news, bool now_too)
 {
+	static const char *const right[MERGE_DENIALS] = {
+		[MERGE_DENIED_SOURCE] = "read backup",
+		[MERGE_DENIED_READ] = "read live",
+		[MERGE_DENIED_WRITE] = "write live",
+	};
 	uint64_t now = io_now_ns();
 	bool due = now_too || !bulletin->denied_ns || now - bulletin->denied_ns >= DENIED_NS;
 	struct privilege_user user;
@@ -54,8 +59,8 @@ static void say_denied(struct bulletin *bulletin, const struct bulletin_news *ne
 			continue;
 		example = tally_list(news->tally, TALLY_DENIED, (enum merge_denied)kind, 1, &listed);
 		if (listed && tally_why(news->tally, example[0], &why))
-			log_message(LOG_WARNING, "refused count=%zu user=%s reason=\"%s\" file=%s",
-				    count, user.name, why.text,
+			log_message(LOG_WARNING, "refused count=%zu user=%s denied=\"%s\" "
+				    "reason=\"%s\" file=%s", count, user.name, right[kind], why.text,
 				    log_escape(shown, sizeof(shown), example[0]));
 		tally_list_free(example, listed);
 	}
