@@ -189,7 +189,6 @@ static void say_idle(struct bulletin *bulletin, const struct bulletin_news *news
 	log_flush();
 	say_denied(bulletin, news, true);
 	log_message(LOG_NOTICE, "%s", line);
-	say_waiting(bulletin, news);
 	if (bulletin_is_lost(sums) && !bulletin->lost)
 		say_lost(news);
 	bulletin->lost = bulletin_is_lost(sums);
@@ -227,8 +226,10 @@ void bulletin_tick(struct bulletin *bulletin, const struct bulletin_news *news)
 		say_denied(bulletin, news, false);
 		say_progress(bulletin, news, now);
 	}
-	if (!news->busy)
+	if (!news->busy) {
 		say_idle(bulletin, news);
+		say_waiting(bulletin, news);    /* also when what is idle was said long ago */
+	}
 	bulletin->was_busy = news->busy;
 	tell_systemd(news);
 }
