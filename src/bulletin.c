@@ -155,7 +155,8 @@ bool bulletin_is_lost(const struct tally_sums *sums)
 	return sums->skipped && !sums->paired;
 }
 
-static void say_lost(const struct bulletin_news *news)
+/* False where that the backup is not there, or empty, is all that there is to say: it was said. */
+static bool say_lost(const struct bulletin_news *news)
 {
 	char *path = NULL, better[LOG_PATH_SIZE], shown[LOG_PATH_SIZE];
 	size_t samples;
@@ -167,11 +168,13 @@ static void say_lost(const struct bulletin_news *news)
 	if (path)
 		log_message(LOG_ERR, "no live file has a counterpart in %s; did you mean backup=%s",
 			    shown, log_escape(better, sizeof(better), path));
-	else
+	else if (news->sums.waiting)
 		log_message(LOG_ERR, "no live file has a counterpart, nor one or two levels up or "
 			    "down: is it the right backup?  backup=%s", shown);
+	bool said = path || news->sums.waiting;
 	free(path);
 	tally_list_free(sample, samples);
+	return said;
 }
 
 static void say_idle(struct bulletin *bulletin, const struct bulletin_news *news)
@@ -189,9 +192,7 @@ static void say_idle(struct bulletin *bulletin, const struct bulletin_news *news
 	log_flush();
 	say_denied(bulletin, news, true);
 	log_message(LOG_NOTICE, "%s", line);
-	if (bulletin_is_lost(sums) && !bulletin->lost)
-		say_lost(news);
-	bulletin->lost = bulletin_is_lost(sums);
+	bulletin->lost = bulletin_is_lost(sums) && (bulletin->lost || say_lost(news));
 }
 
 static void tell_systemd(const struct bulletin_news *news)
