@@ -22,16 +22,27 @@
 
 /* ---- refusals ---- */
 
-static void say_refusals(const struct bulletin_news *news, unsigned count)
+/* Never more than BULLETIN_REFUSALS in any one second, the last one included. */
+static void say_refusals(struct bulletin *bulletin, const struct bulletin_news *news,
+			 unsigned count)
 {
+	uint64_t now = io_now_ns();
 	char rel[LOG_PATH_SIZE], line[REPORT_SIZE];
 	struct reason why;
 	bool partial;
 
-	while (count-- && tally_next_refusal(news->tally, rel, sizeof(rel), &why, &partial))
+	while (count--) {
+		uint64_t *oldest = &bulletin->refusal_ns[bulletin->refusals % BULLETIN_REFUSALS];
+
+		if ((*oldest && now - *oldest < SECOND) ||
+		    !tally_next_refusal(news->tally, rel, sizeof(rel), &why, &partial))
+			return;
+		*oldest = now;
+		bulletin->refusals++;
 		log_message(LOG_WARNING, "%s",
 			    report_refused(line, sizeof(line), partial ? "partial" : "refused", rel,
 					   why.text));
+	}
 }
 
 /* One line for those that lack the same right, as soon as there is one, then when there are more
@@ -217,7 +228,7 @@ void bulletin_tick(struct bulletin *bulletin, const struct bulletin_news *news)
 		say_watching(news);
 		bulletin->watching = true;
 	}
-	say_refusals(news, REFUSALS);
+	say_refusals(bulletin, news, REFUSALS);
 	if (news->busy && !bulletin->was_busy) {
 		bulletin->busy_since_ns = bulletin->progress_ns = now;
 		bulletin->busy_done = sums->live - sums->pending;
@@ -250,7 +261,7 @@ void bulletin_end(struct bulletin *bulletin, const struct bulletin_news *news)
 	struct reason why;
 	bool partial;
 
-	say_refusals(news, LOG_FILE_RATE);
+	say_refusals(bulletin, news, BULLETIN_REFUSALS);
 	while (group && tally_next_refusal(news->tally, rel, sizeof(rel), &why, &partial)) {
 		unsigned g = 0;
 

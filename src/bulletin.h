@@ -11,11 +11,15 @@
 #include "source.h"
 #include "tally.h"
 
+#define BULLETIN_REFUSALS 45    /* lines a second; with those of log_file() still below 100 */
+
 /* Starts zeroed.  What was said already. */
 struct bulletin {
 	bool watching, was_busy, lost, waiting_said;
 	uint64_t busy_since_ns, progress_ns, waiting_ns, denied_ns;
 	size_t busy_done, waiting;
+	uint64_t refusal_ns[BULLETIN_REFUSALS]; /* when the last ones were said, a ring */
+	unsigned refusals;
 	size_t denied[MERGE_DENIALS];
 	char idle[256];
 };
