@@ -16,8 +16,11 @@ module(load="imuxsock" SysSock.Name="/dev/log" SysSock.RateLimit.Interval="0")
 template(name="all" type="string" string="%syslogfacility-text%.%syslogseverity-text% %programname%|%msg%\n")
 \$EscapeControlCharactersOnReceive on
 *.* action(type="omfile" file="$work/messages" template="all")
+template(name="timed" type="string" string="%timegenerated:::date-unixtimestamp% %msg%\n")
+*.* action(type="omfile" file="$work/timed" template="timed")
 EOF
 : >messages
+: >timed
 
 # inside COMMAND…: with the private /dev.
 cat >inside <<EOF
@@ -45,6 +48,7 @@ conf() {
 
 within() {
 	: >messages
+	: >timed
 	run unshare -m ./inside "$@"
 }
 
@@ -80,19 +84,87 @@ within "$rrdmergd" -f conf -e --once
 want_message '^local3\.notice rrdmergd\| ?idle '
 want_err '^rrdmergd: idle '
 
-# Many files: the per-file lines are bounded, what is left out is counted, the sums are right.
-rm -rf live backup && mkdir live backup
-make_pair one.rrd two.rrd
-for i in $(seq 2000); do cp one.rrd backup/$i.rrd; cp two.rrd live/$i.rrd; done
+# ---- many files: few lines ----
+
+# site OLD NEW COUNT PREFIX: a host for each 100 files; the last one has the rest.
+site() {
+	local old=$1 new=$2 count=$3 prefix=$4 i host
+
+	mkdir -p backup live first/backup first/live
+	for ((i = 0; i < 100; i++)); do
+		cp "$old" first/backup/$i.rrd
+		cp "$new" first/live/$i.rrd
+	done
+	for ((host = 0; host < count / 100; host++)); do
+		cp -r first/backup backup/$prefix$host
+		cp -r first/live live/$prefix$host
+	done
+	mkdir -p {backup,live}/$prefix$host
+	for ((i = 0; i < count % 100; i++)); do
+		cp "$old" backup/$prefix$host/$i.rrd
+		cp "$new" live/$prefix$host/$i.rrd
+	done
+	rm -r first
+}
+
+# The number of lines, one per file, in the second that has the most.
+most_a_second() {
+	grep -aE '^[0-9]+ +(merged cells|refused reason|partial|later|busy|failed)' timed |
+		awk '{ n[$1]++ } END { for (t in n) if (n[t] > most) most = n[t]; print most + 0 }'
+}
+
+# sum_of WORD: over the lines that begin with "refused" or "omitted" and count what they stand for.
+sum_of() {
+	grep -aoE "\| ?$1=[0-9]+" messages | awk -F= '{ n += $2 } END { print n + 0 }'
+}
+
+want_bounded() {
+	local most
+
+	most=$(most_a_second)
+	echo "# $1: at most $most lines a second"
+	if [ "$most" -gt 0 ] && [ "$most" -lt 100 ]; then pass bounded; else
+		fail "$1: $most per-file lines in one second"; fi
+}
+
+files=${FILES:-50000}
+odd=$((files / 50 + 7))                 # refused
+tiny='RRA:AVERAGE:0.5:1:60'
+make_rrd one.rrd 0 40 DS:1:GAUGE:8640:U:U $tiny
+make_rrd two.rrd 45 46 DS:1:GAUGE:8640:U:U $tiny
+make_rrd counter.rrd 0 40 DS:1:COUNTER:8640:U:U $tiny
+cp two.rrd want.rrd && "$rrdmerge" one.rrd want.rrd >/dev/null
+want_merged one.rrd two.rrd want.rrd
+
+rm -rf live backup
+site one.rrd two.rrd "$files" host
+site counter.rrd two.rrd "$odd" odd
 conf
 sleep 10.2
 within "$rrdmergd" -f conf --once
-want_rc 0
-want_message 'idle merged=2000 unchanged=0 skipped=0 failed=0 waiting=0 backup_needed=no$'
+want_rc 1
+want_message "idle merged=$files unchanged=0 skipped=0 failed=$odd waiting=0 backup_needed=no\$"
+want_bounded "$((files + odd)) files"
 said=$(grep -c '| \?merged cells=' messages)
-left_out=$(grep -oE 'omitted lines=[0-9]+' messages | awk -F= '{n += $2} END {print n + 0}')
-echo "# 2000 files: $said lines, $left_out left out"
-if [ "$said" -gt 0 ] && [ "$said" -lt 1000 ]; then pass bounded; else fail "$said per-file lines"; fi
-want_same "said and left out" $((said + left_out)) 2000
+want_same "merged: said and left out" $((said + $(sum_of 'omitted lines'))) "$files"
+named=$(grep -c '| \?refused reason=' messages)
+want_same "refused: named and counted" $((named + $(sum_of 'refused count'))) "$odd"
+echo "# merged: $said of $files named; refused: $named of $odd"
+cmp -s want.rrd live/host0/7.rrd && pass merged || fail "the files are not merged"
+
+# Where most is refused and all is over within a second, the end is not a flood of lines either.
+rm -rf live backup
+site one.rrd two.rrd 200 host
+site counter.rrd two.rrd 2000 odd
+conf
+sleep 10.2
+within "$rrdmergd" -f conf --once
+want_rc 1
+want_message 'idle merged=200 unchanged=0 skipped=0 failed=2000 waiting=0 backup_needed=no$'
+want_bounded "2000 refusals"
+named=$(grep -c '| \?refused reason=' messages)
+want_same "named and counted" $((named + $(sum_of 'refused count'))) 2000
+want_same "named twice" "$(grep -o '| \?refused reason=.*' messages | sort | uniq -d | wc -l)" 0
+want_message 'refused count=[0-9]+ reason="data source 1: live is GAUGE and backup is COUNTER" file=odd[0-9]+/[0-9]+\.rrd$'
 
 finish
