@@ -221,6 +221,7 @@ quiet() {
 	begin
 	want_filled 3
 	want_idle 3
+	sleep 3                         # its own writes raise events, and are looked after once
 	if ! trace; then
 		not_tried "that nothing is opened for an update: strace may not attach here"
 		end
