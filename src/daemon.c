@@ -3,37 +3,34 @@
 
 #include <errno.h>
 #include <limits.h>
-#include <poll.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/signalfd.h>
 #include <unistd.h>
 
 #include "backups.h"
 #include "bulletin.h"
-#include "hold.h"
+#include "identity.h"
 #include "live.h"
 #include "log.h"
 #include "notify.h"
 #include "privilege.h"
 #include "report.h"
+#include "signals.h"
 #include "worker.h"
 
 #define MS UINT64_C(1000000)
 #define SECOND (1000 * MS)
 #define REST_S 10               /* a source must have been left alone so long */
 #define TICK_NS (100 * MS)
-#define AWAIT_NS (2 * SECOND)   /* between two looks for a live tree that is not there */
 #define END_NS (800 * MS)       /* for the files in hand when a signal ends us */
 #define STALLED_NS (30 * SECOND)
 #define ONCE_TORN_TRIES 5
 #define BUSY_SAID 6             /* the try at which a busy file is worth a line */
 
-enum { GO_ON = -1, STATUS_FINE, STATUS_FAILED, STATUS_CONFIG };
+enum { STATUS_FINE, STATUS_FAILED, STATUS_CONFIG };
 
 struct daemon {
 	const struct daemon_options *options;
@@ -55,7 +52,7 @@ struct daemon {
 	struct bulletin bulletin;
 	uint64_t busy_until_ns, alive_ns;
 	bool ready, stall_said;
-	bool reloading;
+	bool reloading, reload_again;   /* the file may be another since it was read */
 	struct conf next;       /* while reloading */
 };
 
@@ -336,6 +333,7 @@ static bool may_serve(struct daemon *d)
 
 static void begin_reload(struct daemon *d)
 {
+	d->reload_again = d->reloading;
 	if (d->reloading)
 		return;
 	notify_reloading();
@@ -404,32 +402,6 @@ static int finish_reload(struct daemon *d)
 
 /* ---- the loop ---- */
 
-static void block_signals(struct daemon *d)
-{
-	sigset_t set;
-
-	hold_prepare();
-	signal(SIGPIPE, SIG_IGN);
-	sigemptyset(&set);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGHUP);
-	pthread_sigmask(SIG_BLOCK, &set, NULL);
-	d->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-}
-
-/* Waits for a signal until `until_ns`.  Returns its number, or 0. */
-static int wait_for_signal(struct daemon *d, uint64_t until_ns)
-{
-	struct pollfd wait = { .fd = d->signals, .events = POLLIN };
-	struct signalfd_siginfo info;
-	uint64_t now = io_now_ns();
-	int ms = until_ns > now ? (int)((until_ns - now) / MS) + 1 : 0;
-
-	poll(&wait, 1, ms);
-	return read(d->signals, &info, sizeof(info)) == sizeof(info) ? (int)info.ssi_signo : 0;
-}
-
 static int once_status(struct daemon *d)
 {
 	struct tally_sums sums = tally_sums(d->tally);
@@ -449,7 +421,7 @@ static int loop(struct daemon *d)
 
 		if (tick(d) && once)
 			return once_status(d);
-		while ((signal = wait_for_signal(d, next_tick))) {
+		while ((signal = signals_wait(d->signals, next_tick))) {
 			if (signal != SIGHUP)
 				return once ? STATUS_FAILED : STATUS_FINE;
 			if (!once)
@@ -463,115 +435,22 @@ static int loop(struct daemon *d)
 					    strerror(-r));
 				return STATUS_FAILED;
 			}
+			if (d->reload_again)
+				begin_reload(d);
 		}
 	}
-}
-
-/* ---- who we are ---- */
-
-/* Gives the user the directories that systemd has made for us, in which nothing of others' is.
- * (It gives them back to root at the next start, and so do we again to the user.) */
-static void own_directory(const char *variable, const struct privilege_user *user)
-{
-	static const char *const ours[] = { "ledger", "control", NULL };
-	const char *path = getenv(variable);
-	struct reason why;
-	char shown[LOG_PATH_SIZE];
-
-	if (path && *path == '/' && !strchr(path, ':') &&
-	    privilege_own_directory(path, user, ours, &why))
-		log_message(LOG_WARNING, "directory %s path=%s", why.text,
-			    log_escape(shown, sizeof(shown), path));
-}
-
-static int become(const struct privilege_user *user)
-{
-	struct reason why;
-	bool lacks = false;
-
-	own_directory("STATE_DIRECTORY", user);
-	own_directory("RUNTIME_DIRECTORY", user);
-	if (privilege_become(user, &lacks, &why)) {
-		log_message(LOG_ERR, "cannot become user %s: %s", user->name, why.text);
-		return STATUS_FAILED;
-	}
-	if (lacks)
-		log_message(LOG_NOTICE, "running as %s, without the right to read what that user may "
-			    "not (CAP_DAC_READ_SEARCH was taken away)", user->name);
-	return GO_ON;
-}
-
-/* Root waits here until it knows who owns the live tree. */
-static int await_user(struct daemon *d)
-{
-	struct privilege_user user;
-	struct reason why = { "" };
-	char shown[LOG_PATH_SIZE];
-	bool said = false;
-	int r;
-
-	while ((r = privilege_choose(d->conf->live, d->conf->user, &user, &why)) < 0) {
-		if (!said)
-			log_message(LOG_ERR, "live tree cannot be watched: %s; %s live=%s",
-				    strerror(-r), d->options->once ? "ending" : "waiting for it",
-				    log_escape(shown, sizeof(shown), d->conf->live));
-		if (d->options->once)
-			return STATUS_CONFIG;
-		if (!said)
-			notify_ready();
-		said = true;
-		notify_status("waiting for the live tree %s", d->conf->live);
-		notify_alive();
-		int signal = wait_for_signal(d, io_now_ns() + AWAIT_NS);
-		if (signal && signal != SIGHUP)
-			return STATUS_FINE;
-		if (signal) {
-			notify_reloading();
-			if (conf_read(d->options->file, &d->next, say, NULL)) {
-				stay(d, "it has errors");
-				continue;
-			}
-			conf_free(d->conf);
-			*d->conf = d->next;
-			d->next = (struct conf){ 0 };
-			said = false;
-		}
-	}
-	if (r == REFUSED) {
-		log_message(LOG_ERR, "%s: live %s", d->options->file, why.text);
-		return STATUS_CONFIG;
-	}
-	if (said)
-		log_message(LOG_NOTICE, "live tree is there live=%s",
-			    log_escape(shown, sizeof(shown), d->conf->live));
-	return become(&user);
-}
-
-/* Returns GO_ON, or the exit status. */
-static int take_user(struct daemon *d)
-{
-	struct privilege_user self;
-
-	if (geteuid() == 0)
-		return await_user(d);
-	privilege_current(&self);
-	if (d->conf->user && strcmp(d->conf->user, self.name))
-		log_message(LOG_WARNING, "started as user %s, which it stays: user = \"%s\" counts "
-			    "only where it is started as root", self.name, d->conf->user);
-	return GO_ON;
 }
 
 int daemon_run(const struct daemon_options *options, struct conf *conf)
 {
-	struct daemon d = { .options = options, .conf = conf, .signals = -1 };
+	struct daemon d = { .options = options, .conf = conf, .signals = signals_open() };
+	int status = STATUS_FINE;
 
-	block_signals(&d);
 	if (notify_open())
 		log_message(LOG_WARNING, "NOTIFY_SOCKET does not answer: systemd is not told how we "
 			    "fare");
-	int status = take_user(&d);
-	if (status == GO_ON) {
-		int r = d.signals < 0 ? -EMFILE : start(&d);
+	if (identity_take(options->file, conf, options->once, d.signals, &status)) {
+		int r = d.signals < 0 ? d.signals : start(&d);
 
 		if (r) {
 			log_message(LOG_ERR, "cannot start: %s%s", strerror(-r), r == -EAGAIN

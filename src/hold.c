@@ -39,6 +39,9 @@ static int probe(int root, const char *rel, struct reason *why)
 	if (!r)
 		fcntl(fd, F_SETLEASE, F_UNLCK);
 	close(fd);
+	/* Who may not write it may not lease it either: the first is what is to be said. */
+	if (r == -ENOLCK && faccessat(root, rel, W_OK, AT_EACCESS))
+		r = reason_errno(why, errno, "cannot be opened for writing");
 	return r;
 }
 

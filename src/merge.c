@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "gather.h"
 #include "hold.h"
 
 #define HOLD_BYTES (UINT64_C(1) << 20)  /* written under one lease at most */
@@ -16,20 +17,11 @@
 #define FREE_PLANS 3            /* plans made without the lease before one is made under it */
 #define LEASE_TRIES 24          /* in one go, a few milliseconds altogether */
 #define FUTURE_S 60             /* a clock may be off by so much without a word */
-#define RETRY_MS 250            /* a source that was changing */
-#define TORN_S 60               /* a torn source that changed since may be mended in a moment */
-#define REFUSED_RETRY_MS 60000  /* a source that was refused may be mended */
-
-/* What source n gave. */
-struct input {
-	struct rrd db;
-	bool usable;
-};
+#define QUIET_RETRY_MS 60000    /* a file that is not updated, where leases are refused */
 
 struct merge_scratch {
 	struct rrd live;
-	struct input *input;
-	unsigned inputs;
+	struct gather gather;
 	uint64_t *map;
 	size_t map_capacity;
 	struct plan plan;
@@ -42,11 +34,6 @@ struct job {
 	const struct merge_request *request;
 	struct merge_result *result;
 	int root;
-	struct reason why_sources;      /* refusals that hold for the whole job */
-	unsigned usable;                /* sources that something can be taken from */
-	int64_t newest_source;          /* the latest last_up of all */
-	bool all_seen;                  /* no source failed: the pair may be settled */
-	uint64_t memo;                  /* of sources whose change time lies in the future */
 };
 
 struct merge_scratch *merge_scratch_new(void)
@@ -59,25 +46,10 @@ void merge_scratch_free(struct merge_scratch *scratch)
 	if (!scratch)
 		return;
 	rrd_free(&scratch->live);
-	for (unsigned i = 0; i < scratch->inputs; i++)
-		rrd_free(&scratch->input[i].db);
-	free(scratch->input);
+	gather_free(&scratch->gather);
 	free(scratch->map);
 	plan_free(&scratch->plan);
 	free(scratch);
-}
-
-static int reserve_inputs(struct merge_scratch *scratch, unsigned count)
-{
-	if (count <= scratch->inputs)
-		return 0;
-	struct input *grown = reallocarray(scratch->input, count, sizeof(*grown));
-	if (!grown)
-		return -ENOMEM;
-	memset(grown + scratch->inputs, 0, (count - scratch->inputs) * sizeof(*grown));
-	scratch->input = grown;
-	scratch->inputs = count;
-	return 0;
 }
 
 static int reserve_map(struct merge_scratch *scratch, size_t count)
@@ -123,100 +95,6 @@ static void again(struct job *job, enum merge_outcome outcome, unsigned in_ms, c
 
 /* ---- sources ---- */
 
-static int64_t now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_REALTIME, &t);
-	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
-
-/* Since when it was left alone, milliseconds.  The change time alone counts: it cannot be set
- * back, as a restore does with the modification time. */
-static int64_t age_ms(const struct io_stamp *stamp)
-{
-	return (now_ns() - stamp->ctime_ns) / 1000000;
-}
-
-/* How long a source must still rest, milliseconds. */
-static unsigned rest_left_ms(struct job *job, const struct io_stamp *stamp)
-{
-	int64_t age = age_ms(stamp), rest = (int64_t)job->site->rest_s * 1000;
-
-	if (age >= 0 || !rest)
-		return age >= rest ? 0 : (unsigned)(rest - age);
-	/* Its clock is ahead of ours and tells nothing: it has rested when it is the same at the
-	 * next try. */
-	job->memo = (job->memo ^ (uint64_t)stamp->ctime_ns ^ stamp->size << 20) *
-		    UINT64_C(1099511628211);
-	job->result->memo = job->memo;
-	return job->memo == job->request->memo ? 0 : (unsigned)rest;
-}
-
-static void side_name(const struct job *job, unsigned n, char *buffer, size_t size)
-{
-	if (job->site->sources.count == 1)
-		snprintf(buffer, size, "backup");
-	else
-		snprintf(buffer, size, "backup %u", n + 1);
-}
-
-/* Reads source n.  False ends the job: it is to be tried again. */
-static bool read_source(struct job *job, unsigned n)
-{
-	const struct merge_site *site = job->site;
-	struct input *input = &job->scratch->input[n];
-	struct reason why = { "" };
-	char side[24];
-	int fd;
-
-	input->usable = false;
-	side_name(job, n, side, sizeof(side));
-	int r = source_open(&site->sources, n, job->request->rel, &fd, &why);
-	if (r == -ENOENT || r == -ENOTDIR)
-		return true;
-	if (r == -ENXIO && !site->strict_roots) {
-		job->all_seen = false;  /* not there yet, or not now */
-		job->result->source_missing = true;
-		return true;
-	}
-	job->result->sources++;
-	bool torn = false;
-	if (!r) {
-		r = rrd_read(&input->db, fd, &why);
-		close(fd);
-		torn = !r && rrd_is_torn(&input->db, &why);
-		if (torn)
-			r = REFUSED;
-	}
-	bool changing = r == -ESTALE || r == -EAGAIN ||
-			(torn && age_ms(&input->db.stamp) < TORN_S * 1000);
-	if (changing && !job->request->last_try) {
-		again(job, MERGE_TORN, RETRY_MS, side, &why);
-		return false;
-	}
-	if (!r) {
-		unsigned left = rest_left_ms(job, &input->db.stamp);
-
-		if (left) {
-			reason_set(&why, "changed a moment ago: left to rest");
-			again(job, MERGE_RESTING, left, side, &why);
-			return false;
-		}
-		job->usable++;
-		input->usable = true;
-		if (input->db.head.last_up > job->newest_source)
-			job->newest_source = input->db.head.last_up;
-		job->result->bytes += input->db.size;
-		return true;
-	}
-	note_denied(job, r, MERGE_DENIED_SOURCE);
-	reason_add(&job->why_sources, "%s %s", side, why.text);
-	job->all_seen = false;
-	job->result->retry_ms = REFUSED_RETRY_MS;
-	return true;
-}
-
 /* No source has the file.  What is no file in the first place is said all the same. */
 static void skip(struct job *job)
 {
@@ -240,25 +118,41 @@ static void skip(struct job *job)
 /* False where the job has ended. */
 static bool read_sources(struct job *job)
 {
-	unsigned count = job->site->sources.count;
-	struct reason none = { "" };
+	struct gather *gather = &job->scratch->gather;
+	struct merge_result *result = job->result;
+	const struct gather_request request = {
+		.sources = &job->site->sources,
+		.rel = job->request->rel,
+		.rest_s = job->site->rest_s,
+		.strict_roots = job->site->strict_roots,
+		.last_try = job->request->last_try,
+		.memo = job->request->memo,
+	};
+	enum gather_outcome outcome = gather_read(gather, &request);
 
-	if (reserve_inputs(job->scratch, count)) {
-		reason_set(&none, "cannot be read: out of memory");
-		fail(job, "backup", &none);
-		return false;
-	}
-	for (unsigned n = 0; n < count; n++)
-		if (!read_source(job, n))
-			return false;
-	if (job->usable)
+	result->sources = gather->found;
+	result->source_missing = gather->missing;
+	result->denied = gather->denied ? MERGE_DENIED_SOURCE : MERGE_ALLOWED;
+	result->retry_ms = gather->retry_ms;
+	result->memo = gather->memo;
+	result->bytes = gather->bytes;
+	switch (outcome) {
+	case GATHER_READY:
 		return true;
-	if (!job->why_sources.text[0]) {
+	case GATHER_NONE:
 		skip(job);
 		return false;
+	case GATHER_REFUSED:
+		finish(job, MERGE_FAILED);
+		break;
+	case GATHER_RESTING:
+		finish(job, MERGE_RESTING);
+		break;
+	case GATHER_TORN:
+		finish(job, MERGE_TORN);
+		break;
 	}
-	finish(job, MERGE_FAILED);
-	job->result->why = job->why_sources;
+	result->why = gather->why;
 	return false;
 }
 
@@ -272,14 +166,9 @@ static int check_live(struct job *job, struct reason *why)
 		reason_set(why, "was written on another kind of machine");
 		return REFUSED;
 	}
-	for (unsigned n = 0; n < job->site->sources.count; n++) {
-		const struct input *input = &job->scratch->input[n];
-
-		if (input->usable && input->db.stamp.dev == live->stamp.dev &&
-		    input->db.stamp.ino == live->stamp.ino) {
-			reason_set(why, "and backup are the same file");
-			return REFUSED;
-		}
+	if (gather_holds(&job->scratch->gather, job->site->sources.count, &live->stamp)) {
+		reason_set(why, "and backup are the same file");
+		return REFUSED;
 	}
 	if (source_holds_inode(&job->site->sources, &live->stamp)) {
 		reason_set(why, "is a hard link to a file of the backup, which would change too");
@@ -315,11 +204,11 @@ static int plan_sources(struct job *job, struct reason *refusals)
 	unsigned taken = 0;
 
 	plan_clear(&scratch->plan);
-	*refusals = job->why_sources;
+	*refusals = scratch->gather.why;
 	if (reserve_map(scratch, scratch->live.head.ds_cnt))
 		return reason_errno(refusals, ENOMEM, "cannot plan");
 	for (unsigned n = 0; n < job->site->sources.count; n++) {
-		const struct input *input = &scratch->input[n];
+		const struct gather_input *input = &scratch->gather.input[n];
 		struct reason why = { "" };
 		uint64_t refused = 0;
 
@@ -348,12 +237,12 @@ static int plan_sources(struct job *job, struct reason *refusals)
 static void note_times(struct job *job)
 {
 	const struct rrd *live = &job->scratch->live;
-	int64_t newest = live->head.last_up > job->newest_source ? live->head.last_up
-								  : job->newest_source;
+	const struct gather *gather = &job->scratch->gather;
+	int64_t newest = live->head.last_up > gather->newest ? live->head.last_up : gather->newest;
 
-	job->result->source_newer = job->newest_source > live->head.last_up;
-	job->result->settled = job->all_seen && live->head.last_up > job->newest_source;
-	job->result->future = newest > now_ns() / 1000000000 + FUTURE_S;
+	job->result->source_newer = gather->newest > live->head.last_up;
+	job->result->settled = gather->all_seen && live->head.last_up > gather->newest;
+	job->result->future = newest > (int64_t)time(NULL) + FUTURE_S;
 }
 
 /* Reads and plans.  1 where there is something to write; 0 where the job has ended;
@@ -471,7 +360,7 @@ static bool may_write(struct job *job, int taken, struct hold *hold, bool planne
 		if (planned_often)
 			busy(job);      /* it is being updated all the time: a lock would hurt */
 		else if (job->site->wait_quiet && !job->request->just_written)
-			again(job, MERGE_QUIET, REFUSED_RETRY_MS, "live", &quiet);
+			again(job, MERGE_QUIET, QUIET_RETRY_MS, "live", &quiet);
 		else
 			return may_write(job, hold_take(job->root, job->request->rel, true, hold,
 							why), hold, planned_often, why);
@@ -592,8 +481,6 @@ void merge_file(struct merge_scratch *scratch, const struct merge_site *site,
 		.site = site,
 		.request = request,
 		.result = ret,
-		.newest_source = INT64_MIN,
-		.all_seen = true,
 	};
 
 	memset(ret, 0, sizeof(*ret));

@@ -100,6 +100,8 @@ live_tree() {
 
 # The backup is root's alone to read, as an unpacked archive often is.
 mkdir -p backup/web01 backup/many state run
+# As systemd would make them for us and say so.
+export STATE_DIRECTORY=$work/state RUNTIME_DIRECTORY=$work/run
 make_rrd backup/web01/PING.rrd 0 180
 for i in $(seq 50); do cp backup/web01/PING.rrd "backup/many/f$i.rrd"; done
 cp -r backup readable

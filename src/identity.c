@@ -1,0 +1,137 @@
+#include "config.h"
+#include "identity.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "io.h"
+#include "log.h"
+#include "notify.h"
+#include "privilege.h"
+#include "signals.h"
+
+#define AWAIT_NS (2 * UINT64_C(1000000000))     /* between two looks for the live tree */
+
+enum { GO_ON = -1, STATUS_FINE, STATUS_FAILED, STATUS_CONFIG };
+
+/* Gives the user the directories that systemd has made for us, in which nothing of others' is.
+ * (It gives them back to root at the next start, and so do we again to the user.) */
+static void own_directory(const char *variable, const struct privilege_user *user)
+{
+	static const char *const ours[] = { "ledger", "control", NULL };
+	const char *path = getenv(variable);
+	struct reason why;
+	char shown[LOG_PATH_SIZE];
+
+	if (path && *path == '/' && !strchr(path, ':') &&
+	    privilege_own_directory(path, user, ours, &why))
+		log_message(LOG_WARNING, "directory %s path=%s", why.text,
+			    log_escape(shown, sizeof(shown), path));
+}
+
+static int become(const struct privilege_user *user)
+{
+	struct reason why;
+	bool lacks = false;
+
+	own_directory("STATE_DIRECTORY", user);
+	own_directory("RUNTIME_DIRECTORY", user);
+	if (privilege_become(user, &lacks, &why)) {
+		log_message(LOG_ERR, "cannot become user %s: %s", user->name, why.text);
+		return STATUS_FAILED;
+	}
+	if (lacks)
+		log_message(LOG_NOTICE, "running as %s, without the right to read what that user may "
+			    "not (CAP_DAC_READ_SEARCH was taken away)", user->name);
+	return GO_ON;
+}
+
+static void say(int priority, const char *message, void *arg)
+{
+	(void)arg;
+	log_message(priority, "%s", message);
+}
+
+static void reload(const char *file, struct conf *conf)
+{
+	struct conf next = { 0 };
+
+	notify_reloading();
+	if (conf_read(file, &next, say, NULL)) {
+		log_message(LOG_ERR, "the configuration is not taken over: it has errors; what was "
+			    "read before stays in force");
+		return;
+	}
+	conf_free(conf);
+	*conf = next;
+	log_message(LOG_NOTICE, "reloaded file=%s", file);
+}
+
+static void say_missing(const struct conf *conf, const char *why, bool once)
+{
+	char shown[LOG_PATH_SIZE];
+
+	log_message(LOG_ERR, "live tree cannot be watched: %s; %s live=%s", why,
+		    once ? "ending" : "waiting for it",
+		    log_escape(shown, sizeof(shown), conf->live));
+}
+
+/* Root waits here until it knows who owns the live tree. */
+static int await(const char *file, struct conf *conf, bool once, int signals)
+{
+	struct privilege_user user;
+	struct reason why = { "" };
+	bool waited = false;
+	int said = 0, r;
+
+	while ((r = privilege_choose(conf->live, conf->user, &user, &why))) {
+		/* One that has just been made may be given to its owner in a moment. */
+		if (r == REFUSED && !waited) {
+			log_message(LOG_ERR, "%s: live %s", file, why.text);
+			return STATUS_CONFIG;
+		}
+		if (r != said)
+			say_missing(conf, r == REFUSED ? why.text : strerror(-r), once);
+		if (once)
+			return STATUS_CONFIG;
+		if (!waited)
+			notify_ready();
+		waited = true;
+		said = r;
+		notify_status("waiting for the live tree %s", conf->live);
+		notify_alive();
+		int signal = signals_wait(signals, io_now_ns() + AWAIT_NS);
+		if (signal && signal != SIGHUP)
+			return STATUS_FINE;
+		if (signal) {
+			reload(file, conf);
+			notify_ready();
+			said = 0;
+		}
+	}
+	if (waited) {
+		char shown[LOG_PATH_SIZE];
+
+		log_message(LOG_NOTICE, "live tree is there live=%s",
+			    log_escape(shown, sizeof(shown), conf->live));
+	}
+	return become(&user);
+}
+
+bool identity_take(const char *file, struct conf *conf, bool once, int signals, int *ret_status)
+{
+	struct privilege_user self;
+	int status = GO_ON;
+
+	privilege_current(&self);
+	if (self.uid == 0)
+		status = await(file, conf, once, signals);
+	else if (conf->user && strcmp(conf->user, self.name))
+		log_message(LOG_WARNING, "started as user %s, which it stays: user = \"%s\" counts "
+			    "only where it is started as root", self.name, conf->user);
+	if (status != GO_ON)
+		*ret_status = status;
+	return status == GO_ON;
+}
