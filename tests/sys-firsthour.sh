@@ -201,7 +201,8 @@ scene_unpack() {
 	want_log "^rrdmergd: backup holds no RRD file: .*backup=$work/backup\$"
 	want_idle 'merged=0 unchanged=0 skipped=4 failed=0 waiting=0 backup_needed=yes'
 
-	mkdir backup/{half,first,slow,new}
+	mkdir backup/{half,first,slow,new,gone}
+	cp "$top/one.rrd" backup/gone/a.rrd     # something waits: walks come in their own time
 	head -c $half "$top/one.rrd" >backup/half/a.rrd
 	cp "$top/one.rrd" backup/first/a.rrd
 	for i in $(seq 20); do                  # the file grows for a while
@@ -225,12 +226,12 @@ scene_unpack() {
 	want_log '^rrdmergd: merged .* file=new/a\.rrd$' 30
 	want_log '^rrdmergd: merged .* file=late/a\.rrd$' 90
 	want_log '^rrdmergd: merged .* file=half/a\.rrd$' 90
-	want_idle 'merged=5 unchanged=0 skipped=0 failed=0 waiting=0 backup_needed=no' 60
+	want_idle 'merged=5 unchanged=0 skipped=0 failed=0 waiting=1 backup_needed=yes'
 	for i in first slow half late new; do
 		cmp -s live/$i/a.rrd "$top/want.rrd" && pass "$i" ||
 			fail "$i is not what an undisturbed merge makes"
 	done
-	want_lines 'backup_needed=no' 1
+	want_lines 'backup_needed=no' 0
 	end_daemon
 }
 
@@ -440,6 +441,7 @@ scene_refused() {
 	"$rrdmergd" -f conf -e 2>pipe &
 	daemon=$!
 	wait_for "[ \$(grep -c ' refused reason=' stamped) -ge $n ]" 60
+	wait_for "grep -q ' idle ' stamped" 20
 	cut -d' ' -f2- stamped >log
 	want_lines '^rrdmergd: refused reason="data source 1: live is GAUGE and backup is COUNTER" file=' $n
 	want_same "files named" "$(grep -o 'file=.*' log | sort -u | wc -l)" $n
@@ -472,6 +474,12 @@ want_merged one.rrd two.rrd want.rrd
 chmod 644 ./*.rrd
 
 play() {
+	# The line of the scene, not of what called it.
+	fail() {
+		checks=$((checks + 1))
+		failures=$((failures + 1))
+		echo "FAIL (line ${BASH_LINENO[-4]}): $*"
+	}
 	checks=0 failures=0
 	trap '[ -z "$daemon" ] || kill -9 "$daemon" 2>/dev/null' EXIT
 	mkdir "$top/$1" && cd "$top/$1" || exit 99
