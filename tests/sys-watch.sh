@@ -160,7 +160,7 @@ directories() {
 	mkdir live/h2 && put live/h2/b.rrd                      # removed, and made again
 	mv live/deep live/h5 && mkdir -p live/deep/one/two && put live/deep/one/two/b.rrd
 	want_filled 6
-	mkdir live/link.to && ln -s ../../backup/h1 live/link.to/h1
+	mkdir link.to && ln -s ../../backup/h1 link.to/h1 && mv link.to live/
 	want_log 'link\.to'
 	want_no_log 'outside/c'
 	end
@@ -309,8 +309,8 @@ overflow() {
 
 # ---- limits ----
 
-# limited LIMIT VALUE COMMAND…: in a user namespace, of which /proc/sys/user are the limits; those in
-# /proc/sys/fs/inotify are the machine's.
+# limited LIMIT VALUE COMMAND…: in a user namespace, of which /proc/sys/user are the limits; those
+# in /proc/sys/fs/inotify are the machine's.
 limited() {
 	local limit=/proc/sys/user/$1 value=$2
 
