@@ -151,10 +151,10 @@ static bool tick(struct daemon *d)
 		.directories = live.directories,
 		.missing = live.missing,
 		.scanned = live.scanned && (!queued.scans || d->ready),
-		.busy = queued.due || queued.in_flight || tally_sums(d->tally).pending,
 	};
 
 	live_tick(d->live, queued.scans);
+	news.busy = queued.due || queued.in_flight || news.sums.pending || live.scanning;
 	if (queued.due + queued.in_flight > queued.scans || news.sums.pending)
 		d->busy_until_ns = now;
 	news.backup_needed = backup_needed(d, &news.sums);

@@ -299,6 +299,13 @@ size_t dirs_unwatched(const struct dirs *dirs)
 	return dirs->unwatched;
 }
 
+bool dirs_is_watched(const struct dirs *dirs, const char *rel)
+{
+	const struct dir *dir = find_path(dirs, rel);
+
+	return dir && dir->mark;
+}
+
 bool dirs_path(const struct dirs *dirs, int wd, const char *name, char *buffer, size_t size)
 {
 	const struct dir *dir = find_wd(dirs, wd);

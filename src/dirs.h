@@ -29,6 +29,9 @@ void dirs_free(struct dirs *dirs);
 size_t dirs_watched(const struct dirs *dirs);
 size_t dirs_unwatched(const struct dirs *dirs);
 
+/* Is this directory watched? */
+bool dirs_is_watched(const struct dirs *dirs, const char *rel);
+
 /* Writes the path of `name` ("" for the directory itself) in the directory that `wd` watches.
  * False where it watches none, or the path is longer than any that can be opened. */
 bool dirs_path(const struct dirs *dirs, int wd, const char *name, char *buffer, size_t size);

@@ -53,7 +53,7 @@ struct live {
 	struct reason denied_why;
 
 	/* The ticking thread's own. */
-	bool scanning;          /* a scan of the whole tree is under way */
+	bool scanning;          /* a scan of the whole tree is under way, or waits for its time */
 	uint64_t overflows_seen, overflow_ns, back_off_ns, scan_ns;
 	size_t denied_said;
 };
@@ -101,15 +101,19 @@ static void on_modified(const char *rel, void *arg)
 }
 
 /* A scan's find is read where it is new or not done yet; else a stat is enough, unless events
- * were lost: then anything may have happened to it. */
+ * were lost: then anything may have happened to it.  Where no event tells, a change time that moves
+ * may be an update or another database: it is looked at, less and less often. */
 static void on_scanned(struct live *live, const char *rel)
 {
+	bool unseen = atomic_load(&live->remote) || !watch_sees(live->watch, rel);
 	bool settled = false;
 
 	if (tally_live(live->tally, rel, true, &settled))
 		lose(live);
 	else if (!settled || atomic_load(&live->by_content))
 		look(live, rel, io_now_ns(), 0);
+	else if (unseen)
+		on_modified(rel, live);
 	else if (queue_put(live->queue, QUEUE_FILE, rel, io_now_ns(), QUEUE_GLANCE))
 		lose(live);
 }
@@ -496,6 +500,8 @@ struct live_state live_state(struct live *live)
 {
 	return (struct live_state){
 		.missing = atomic_load(&live->missing),
+		.scanning = live->scanning ||
+			    (!live->once && atomic_load(&live->overflows) != live->overflows_seen),
 		.scanned = atomic_load(&live->scanned),
 		.directories = watch_directories(live->watch),
 		.unwatched = watch_unwatched(live->watch),

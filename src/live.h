@@ -23,6 +23,7 @@ struct live_options {
 struct live_state {
 	bool missing;           /* the root cannot be opened: waiting for it */
 	bool scanned;           /* the root was listed at least once */
+	bool scanning;          /* the sums are not right before a scan has ended */
 	size_t directories;     /* watched */
 	size_t unwatched;       /* known, and only scanned */
 	uint64_t overflows;     /* how often events were lost */
@@ -47,6 +48,7 @@ bool live_glance(struct live *live, const char *rel, unsigned flags);
  * of a scan are still queued or in hand. */
 void live_tick(struct live *live, bool scanning);
 
+/* For the ticking thread. */
 struct live_state live_state(struct live *live);
 
 #endif

@@ -71,9 +71,11 @@ static void finish(struct job *job, enum merge_outcome outcome)
 	job->result->outcome = outcome;
 }
 
+/* What could not be read or written may be tomorrow: it is not done. */
 static void fail(struct job *job, const char *side, const struct reason *why)
 {
 	finish(job, MERGE_FAILED);
+	job->result->settled = false;
 	reason_set(&job->result->why, "%s %s", side, why->text);
 }
 

@@ -125,6 +125,23 @@ size_t watch_unwatched(struct watch *watch)
 	return unwatched;
 }
 
+bool watch_sees(struct watch *watch, const char *rel)
+{
+	const char *slash = strrchr(rel, '/');
+	size_t len = slash ? (size_t)(slash - rel) : 0;
+	char dir[PATH_MAX];
+	bool watched;
+
+	if (len >= sizeof(dir))
+		return false;
+	memcpy(dir, rel, len);
+	dir[len] = '\0';
+	pthread_mutex_lock(&watch->mutex);
+	watched = dirs_is_watched(watch->dirs, dir);
+	pthread_mutex_unlock(&watch->mutex);
+	return watched;
+}
+
 /* Reading events. */
 
 static void dispatch_file(struct watch *watch, uint32_t mask, const char *rel)

@@ -20,6 +20,7 @@
 #ifndef WATCH_H
 #define WATCH_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 struct watch;
@@ -77,5 +78,8 @@ int watch_check(struct watch *watch);
 /* How many directories are watched, and how many were listed but have no watch. */
 size_t watch_directories(struct watch *watch);
 size_t watch_unwatched(struct watch *watch);
+
+/* Do events tell of what happens to this file: is its directory watched? */
+bool watch_sees(struct watch *watch, const char *rel);
 
 #endif
