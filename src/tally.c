@@ -28,7 +28,8 @@ struct file {
 	bool alarmed;           /* a stat showed that others have written it */
 	uint8_t false_alarms;   /* in a row */
 	uint8_t denied;         /* enum merge_denied */
-	unsigned met;           /* how often in the walk over the backups under way */
+	unsigned walk;          /* the last walk over the backups that met it, */
+	unsigned met;           /* and how often */
 	unsigned sources;       /* how many sources had it at the last try */
 	unsigned scan;          /* the last scan that found it */
 	uint64_t identity;      /* of live: hash of inode and size; 0: not seen yet */
@@ -42,7 +43,9 @@ struct tally {
 	pthread_mutex_t mutex;
 	void *index;            /* tsearch(3) over struct file, by rel */
 	TAILQ_HEAD(, file) unsaid;
-	size_t live, waiting, pending, refused, unsaid_count, unsettled, paired;
+	size_t live, waiting, pending, refused, unsaid_count, unsettled, paired, in_backup;
+	unsigned walk;          /* over the backups: the one under way, or the last */
+	size_t walk_met;        /* files that it has met */
 	size_t denied[MERGE_DENIALS];
 	size_t in_state[STATES];
 	unsigned scan;
@@ -150,6 +153,8 @@ static void count(struct tally *tally, const struct file *file, size_t by)
 	} else if (file->backup) {
 		tally->waiting += by;
 	}
+	if (file->backup)
+		tally->in_backup += by;
 }
 
 static void before(struct tally *tally, const struct file *file)
@@ -375,14 +380,10 @@ void tally_new_sources(struct tally *tally)
 
 void tally_backups_begin(struct tally *tally)
 {
-	struct collect collect = { .wanted = is_any };
-
 	pthread_mutex_lock(&tally->mutex);
-	twalk_r(tally->index, collect_one, &collect);
-	for (size_t i = 0; i < collect.count; i++)
-		collect.file[i]->met = 0;
+	tally->walk++;
+	tally->walk_met = 0;
 	pthread_mutex_unlock(&tally->mutex);
-	free(collect.file);
 }
 
 int tally_backup(struct tally *tally, const char *rel, bool *ret_look)
@@ -392,6 +393,11 @@ int tally_backup(struct tally *tally, const char *rel, bool *ret_look)
 	pthread_mutex_lock(&tally->mutex);
 	struct file *file = find_or_add(tally, rel);
 	if (file) {
+		if (file->walk != tally->walk) {
+			file->walk = tally->walk;
+			file->met = 0;
+			tally->walk_met++;
+		}
 		file->met++;
 		if (!file->backup) {
 			before(tally, file);
@@ -407,18 +413,21 @@ int tally_backup(struct tally *tally, const char *rel, bool *ret_look)
 
 static bool was_not_met(const struct file *file, const void *arg)
 {
-	(void)arg;
-	return file->backup && !file->met;
+	const struct tally *tally = arg;
+
+	return file->backup && file->walk != tally->walk;
 }
 
 void tally_backups_end(struct tally *tally, bool whole)
 {
-	struct collect collect = { .wanted = was_not_met };
+	struct collect collect = { .wanted = was_not_met, .arg = tally };
 
 	if (!whole)
 		return;
 	pthread_mutex_lock(&tally->mutex);
-	twalk_r(tally->index, collect_one, &collect);
+	/* Mostly it has met all that are known, and there is nothing to look for. */
+	if (tally->in_backup > tally->walk_met)
+		twalk_r(tally->index, collect_one, &collect);
 	for (size_t i = 0; i < collect.count; i++) {
 		struct file *file = collect.file[i];
 
