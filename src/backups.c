@@ -4,9 +4,11 @@
 #include <errno.h>
 #include <limits.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "io.h"
 #include "log.h"
@@ -19,6 +21,8 @@
 #define PRESENT_NS (45 * SECOND)        /* what is unpacked meanwhile is seen within a minute */
 #define IDLE_SHARE 300          /* a walk that takes long comes less often: so much longer apart */
 #define LONGEST_NS (600 * SECOND)
+#define WANTED_NS SECOND        /* between two walks that are asked for, or … */
+#define WANTED_SHARE 20         /* … so much longer than one takes */
 
 enum presence { UNKNOWN, THERE, EMPTY, AWAY };
 
@@ -30,15 +34,21 @@ struct backup {
 };
 
 struct backups {
-	const struct source_set *set;
+	struct source_set set;          /* our own */
 	struct queue *queue;
 	struct tally *tally;
-	const atomic_bool *stopping;
 
-	pthread_mutex_t mutex;  /* for backup[] and walked_ns; not held during a walk */
+	_Atomic uint64_t moved_ns;      /* when the walk under way was last seen to go on; 0: none */
+
+	/* For what follows, and held while tally or queue are used: once it stops they are not
+	 * ours any more.  Never held while a disk is waited for. */
+	pthread_mutex_t mutex;
+	pthread_cond_t wake;    /* stopping, or wanted */
+	bool stopping, wanted;
 	uint64_t walked_ns;
+	uint64_t ended_ns, took_ns;     /* of the last walk */
 
-	/* Of the walk under way; one worker at a time. */
+	/* Of the walk under way: the thread's own. */
 	struct backup *now;
 	size_t denied, denied_said;
 	char denied_rel[PATH_MAX];
@@ -47,43 +57,38 @@ struct backups {
 	struct backup backup[];
 };
 
-struct backups *backups_new(const struct source_set *set, struct queue *queue,
-			    struct tally *tally, const atomic_bool *stopping)
+/* Takes the mutex; false, and it is not taken, where we have been let go. */
+static bool enter(struct backups *backups)
 {
-	struct backups *backups = calloc(1, sizeof(*backups) +
-						     set->count * sizeof(backups->backup[0]));
-
-	if (!backups)
-		return NULL;
-	backups->set = set;
-	backups->queue = queue;
-	backups->tally = tally;
-	backups->stopping = stopping;
-	pthread_mutex_init(&backups->mutex, NULL);
-	return backups;
+	pthread_mutex_lock(&backups->mutex);
+	if (!backups->stopping)
+		return true;
+	pthread_mutex_unlock(&backups->mutex);
+	return false;
 }
 
-void backups_free(struct backups *backups)
+static void leave(struct backups *backups)
 {
-	if (!backups)
-		return;
-	pthread_mutex_destroy(&backups->mutex);
-	free(backups);
+	pthread_mutex_unlock(&backups->mutex);
 }
 
 static int on_entry(const char *rel, enum io_kind kind, void *arg)
 {
 	struct backups *backups = arg;
 	bool look = false;
+	int r = 0;
 
-	worker_beat();
-	if (kind == IO_DIR || kind == IO_LINK_TO_DIR || !io_is_rrd_name(rel))
-		return atomic_load(backups->stopping);
-	backups->now->files++;
-	int r = tally_backup(backups->tally, rel, &look);
-	if (!r && look)
-		r = queue_put(backups->queue, QUEUE_FILE, rel, QUEUE_NOW, QUEUE_LOOK);
-	return r ? r : atomic_load(backups->stopping);
+	atomic_store(&backups->moved_ns, io_now_ns());
+	if (!enter(backups))
+		return 1;
+	if (kind != IO_DIR && kind != IO_LINK_TO_DIR && io_is_rrd_name(rel)) {
+		backups->now->files++;
+		r = tally_backup(backups->tally, rel, &look);
+		if (!r && look)
+			r = queue_put(backups->queue, QUEUE_FILE, rel, QUEUE_NOW, QUEUE_LOOK);
+	}
+	leave(backups);
+	return r;
 }
 
 static void on_error(const char *rel, int error, void *arg)
@@ -153,8 +158,8 @@ static void say_presence(const struct backup *backup, enum presence before, cons
 	}
 }
 
-/* Walks one, and notes how it is. */
-static void walk_one(struct backups *backups, unsigned n)
+/* Walks one, and notes how it is.  False where we have been let go. */
+static bool walk_one(struct backups *backups, unsigned n)
 {
 	struct backup now = backups->backup[n];
 	enum presence before = now.presence;
@@ -163,55 +168,180 @@ static void walk_one(struct backups *backups, unsigned n)
 	now.files = 0;
 	now.partial = false;
 	backups->now = &now;
-	int r = source_walk(backups->set, n, on_entry, on_error, backups);
+	int r = source_walk(&backups->set, n, on_entry, on_error, backups);
 	backups->now = NULL;
-	if (atomic_load(backups->stopping))
-		return;
+	if (!enter(backups))
+		return false;
 	now.presence = r < 0 ? AWAY : now.files ? THERE : EMPTY;
 	if (now.presence != before)
-		say_presence(&now, before, backups->set->source[n].path, r);
+		say_presence(&now, before, backups->set.source[n].path, r);
 	now.seen = now.seen || now.presence == THERE;
 	if (now.presence != THERE)
 		now.partial = was_partial;
-	pthread_mutex_lock(&backups->mutex);
 	backups->backup[n] = now;
-	pthread_mutex_unlock(&backups->mutex);
+	leave(backups);
+	return true;
 }
 
-uint64_t backups_walk(struct backups *backups)
+/* What was looked at while one was away is looked at again, now that all are there. */
+static void look_again(struct backups *backups)
 {
-	uint64_t began = io_now_ns(), took;
+	size_t count;
+	char **list;
+
+	if (!tally_sums(backups->tally).half_seen)
+		return;
+	list = tally_list(backups->tally, TALLY_HALF_SEEN, MERGE_ALLOWED, 0, &count);
+	for (size_t i = 0; i < count; i++)
+		queue_put(backups->queue, QUEUE_FILE, list[i], io_now_ns(), QUEUE_LOOK);
+	tally_list_free(list, count);
+}
+
+/* What a whole walk has shown.  Caller holds the mutex. */
+static void conclude(struct backups *backups, uint64_t began, bool all, bool whole)
+{
+	say_denied(backups);
+	if (all)
+		look_again(backups);
+	/* What only a backup has that is away now, or cannot be looked into, waits for it. */
+	tally_backups_end(backups->tally, all && whole);
+	backups->walked_ns = began;
+	backups->ended_ns = io_now_ns();
+	backups->took_ns = backups->ended_ns - began;
+	atomic_store(&backups->moved_ns, 0);
+}
+
+/* Walks over all of them.  Returns in how many nanoseconds to walk again; 0: we have been let go. */
+static uint64_t walk(struct backups *backups)
+{
+	uint64_t began = io_now_ns(), in_ns;
 	bool all = true, whole = true;
 
+	atomic_store(&backups->moved_ns, began);
 	backups->denied = 0;
+	if (!enter(backups))
+		return 0;
 	tally_backups_begin(backups->tally);
-	for (unsigned n = 0; n < backups->set->count && !atomic_load(backups->stopping); n++) {
-		walk_one(backups, n);
+	leave(backups);
+	for (unsigned n = 0; n < backups->set.count; n++) {
+		if (!walk_one(backups, n))
+			return 0;
 		all = all && backups->backup[n].presence == THERE;
 		whole = whole && !backups->backup[n].partial;
 	}
-	if (atomic_load(backups->stopping))
+	if (!enter(backups))
 		return 0;
-	say_denied(backups);
-	/* What only a backup has that is away now, or cannot be looked into, waits for it. */
-	tally_backups_end(backups->tally, all && whole);
+	conclude(backups, began, all, whole);
+	in_ns = backups->took_ns * IDLE_SHARE;
+	leave(backups);
+	if (in_ns > LONGEST_NS)
+		in_ns = LONGEST_NS;
+	return in_ns > (all ? PRESENT_NS : MISSING_NS) ? in_ns : all ? PRESENT_NS : MISSING_NS;
+}
+
+/* Waits until it is time.  Caller holds the mutex. */
+static void wait_until(struct backups *backups, uint64_t due_ns)
+{
+	for (;;) {
+		uint64_t soon = backups->took_ns * WANTED_SHARE;
+		uint64_t due = due_ns;
+
+		soon = backups->ended_ns + (soon > WANTED_NS ? soon : WANTED_NS);
+		if (backups->wanted && soon < due)
+			due = soon;
+		if (backups->stopping || io_now_ns() >= due)
+			return;
+		const struct timespec until = {
+			.tv_sec = (time_t)(due / SECOND),
+			.tv_nsec = (long)(due % SECOND),
+		};
+		pthread_cond_timedwait(&backups->wake, &backups->mutex, &until);
+	}
+}
+
+static void free_all(struct backups *backups)
+{
+	source_set_free(&backups->set);
+	pthread_cond_destroy(&backups->wake);
+	pthread_mutex_destroy(&backups->mutex);
+	free(backups);
+}
+
+static void *walk_now_and_then(void *arg)
+{
+	struct backups *backups = arg;
+	uint64_t in_ns;
+
+	while ((in_ns = walk(backups)) > 0 && enter(backups)) {
+		wait_until(backups, io_now_ns() + in_ns);
+		backups->wanted = false;
+		leave(backups);
+	}
+	free_all(backups);
+	return NULL;
+}
+
+/* ---- the thread, from outside ---- */
+
+int backups_new(const struct source_set *set, struct queue *queue, struct tally *tally,
+		struct backups **ret)
+{
+	struct backups *backups = calloc(1, sizeof(*backups) +
+						     set->count * sizeof(backups->backup[0]));
+	pthread_condattr_t monotonic;
+	pthread_t thread;
+	int r = 0;
+
+	if (!backups)
+		return -ENOMEM;
+	for (unsigned n = 0; n < set->count && !r; n++)
+		r = source_add(&backups->set, set->source[n].path, set->source[n].file);
+	backups->queue = queue;
+	backups->tally = tally;
+	pthread_mutex_init(&backups->mutex, NULL);
+	pthread_condattr_init(&monotonic);
+	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	pthread_cond_init(&backups->wake, &monotonic);
+	pthread_condattr_destroy(&monotonic);
+	if (!r)
+		r = -pthread_create(&thread, NULL, walk_now_and_then, backups);
+	if (r) {
+		free_all(backups);
+		return r;
+	}
+	pthread_detach(thread);
+	*ret = backups;
+	return 0;
+}
+
+void backups_walk(struct backups *backups)
+{
 	pthread_mutex_lock(&backups->mutex);
-	backups->walked_ns = began;
+	backups->wanted = true;
+	pthread_cond_signal(&backups->wake);
 	pthread_mutex_unlock(&backups->mutex);
-	took = (io_now_ns() - began) * IDLE_SHARE;
-	uint64_t in_ns = all ? PRESENT_NS : MISSING_NS;
-	if (took > in_ns)
-		in_ns = took < LONGEST_NS ? took : LONGEST_NS;
-	return in_ns;
+}
+
+void backups_free(struct backups *backups)
+{
+	if (!backups)
+		return;
+	pthread_mutex_lock(&backups->mutex);
+	backups->stopping = true;
+	pthread_cond_signal(&backups->wake);
+	pthread_mutex_unlock(&backups->mutex);
 }
 
 struct backups_state backups_state(struct backups *backups)
 {
 	struct backups_state state = { .whole = true };
+	uint64_t moved = atomic_load(&backups->moved_ns), now = io_now_ns();
 
+	if (moved && now > moved)
+		state.stalled_ns = now - moved;
 	pthread_mutex_lock(&backups->mutex);
 	state.walked_ns = backups->walked_ns;
-	for (unsigned n = 0; n < backups->set->count; n++) {
+	for (unsigned n = 0; n < backups->set.count; n++) {
 		const struct backup *backup = &backups->backup[n];
 
 		state.whole = state.whole && backup->seen && !backup->partial;

@@ -1,8 +1,10 @@
-/* backups: the backups' side of the daemon: are they there, and what do they hold. */
+/* backups: the backups' side of the daemon: are they there, and what do they hold.
+ *
+ * A thread of its own walks over them, so that a slow or hung backup keeps no worker from the live
+ * files.  It holds none open between two walks: a backup can be unmounted. */
 #ifndef BACKUPS_H
 #define BACKUPS_H
 
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -12,20 +14,22 @@
 
 struct backups;
 
-/* The set, queue and tally must outlive it; `stopping` ends a walk before its time.  NULL where
- * there is no memory. */
-struct backups *backups_new(const struct source_set *set, struct queue *queue,
-			    struct tally *tally, const atomic_bool *stopping);
+/* Begins to walk, and walks again now and then.  Copies the set's paths; queue and tally must outlive
+ * it.  0 or -errno. */
+int backups_new(const struct source_set *set, struct queue *queue, struct tally *tally,
+		struct backups **ret);
+/* At once, whatever the walk under way waits for: from now on queue and tally are left alone, and the
+ * thread ends when it can. */
 void backups_free(struct backups *backups);
 
-/* For a worker: walks over all of them, so that tally knows what they hold.  Holds none open
- * afterwards.  Returns in how many nanoseconds to walk again. */
-uint64_t backups_walk(struct backups *backups);
+/* A walk is wanted soon; not more often than walking costs a small part of the time. */
+void backups_walk(struct backups *backups);
 
 struct backups_state {
 	bool whole;             /* each was walked, all of it, with RRD files in it */
 	bool away;              /* one was there and is not now */
-	uint64_t walked_ns;     /* when the last walk began; 0: never */
+	uint64_t walked_ns;     /* when the last whole walk began; 0: never */
+	uint64_t stalled_ns;    /* since when the walk under way has not moved; 0: it does */
 };
 
 struct backups_state backups_state(struct backups *backups);

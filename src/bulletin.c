@@ -172,17 +172,27 @@ static bool say_lost(const struct bulletin_news *news)
 	char *path = NULL, better[LOG_PATH_SIZE], shown[LOG_PATH_SIZE];
 	size_t samples;
 	char **sample = tally_list(news->tally, TALLY_LIVE, MERGE_ALLOWED, SAMPLES, &samples);
+	char *live = NULL;
 
-	for (unsigned n = 0; n < news->sources->count && !path; n++)
-		path = source_suggest(&news->sources->source[n], news->conf->live, sample, samples);
+	for (unsigned n = 0; n < news->sources->count && !path && !live; n++) {
+		const struct source *source = &news->sources->source[n];
+
+		path = source_suggest(source, news->conf->live, sample, samples);
+		if (!path)
+			live = source_suggest_live(source, news->conf->live, sample, samples);
+	}
 	log_escape(shown, sizeof(shown), news->conf->backup[0]);
-	if (path)
+	if (live)
+		log_message(LOG_ERR, "no live file has a counterpart in %s; did you mean live=%s",
+			    shown, log_escape(better, sizeof(better), live));
+	else if (path)
 		log_message(LOG_ERR, "no live file has a counterpart in %s; did you mean backup=%s",
 			    shown, log_escape(better, sizeof(better), path));
 	else if (news->sums.waiting)
 		log_message(LOG_ERR, "no live file has a counterpart, nor one or two levels up or "
 			    "down: is it the right backup?  backup=%s", shown);
 	bool said = path || news->sums.waiting;
+	free(live);
 	free(path);
 	tally_list_free(sample, samples);
 	return said;
@@ -209,14 +219,21 @@ static void say_idle(struct bulletin *bulletin, const struct bulletin_news *news
 static void tell_systemd(const struct bulletin_news *news)
 {
 	const struct tally_sums *sums = &news->sums;
+	char trouble[120] = "";
 
+	if (news->unwatched)
+		snprintf(trouble, sizeof(trouble), "; %zu directories not watched", news->unwatched);
+	if (news->overflows)
+		snprintf(trouble + strlen(trouble), sizeof(trouble) - strlen(trouble),
+			 "; events lost %llu times", (unsigned long long)news->overflows);
 	if (news->missing)
 		notify_status("waiting for the live tree %s", news->conf->live);
 	else
 		notify_status("%s: %zu merged, %zu unchanged, %zu skipped, %zu failed, %zu pending, "
-			      "%zu waiting; backup needed: %s", news->busy ? "working" : "idle",
+			      "%zu waiting; backup needed: %s%s", news->busy ? "working" : "idle",
 			      sums->merged, sums->unchanged, sums->skipped, sums->failed,
-			      sums->pending, sums->waiting, news->backup_needed ? "yes" : "no");
+			      sums->pending, sums->waiting, news->backup_needed ? "yes" : "no",
+			      trouble);
 }
 
 void bulletin_tick(struct bulletin *bulletin, const struct bulletin_news *news)
@@ -234,9 +251,15 @@ void bulletin_tick(struct bulletin *bulletin, const struct bulletin_news *news)
 		bulletin->busy_done = sums->live - sums->pending;
 	}
 	if (news->busy && now - bulletin->progress_ns >= PROGRESS_NS && sums->pending) {
+		size_t done = sums->live - sums->pending;
+
 		bulletin->progress_ns = now;
 		say_denied(bulletin, news, false);
-		say_progress(bulletin, news, now);
+		/* None is said without any. */
+		if (done != bulletin->progress_done || sums->cells != bulletin->progress_cells)
+			say_progress(bulletin, news, now);
+		bulletin->progress_done = done;
+		bulletin->progress_cells = sums->cells;
 	}
 	if (!news->busy) {
 		say_idle(bulletin, news);

@@ -17,7 +17,8 @@
 struct bulletin {
 	bool watching, was_busy, lost, waiting_said;
 	uint64_t busy_since_ns, progress_ns, waiting_ns, denied_ns;
-	size_t busy_done, waiting;
+	size_t busy_done, progress_done, waiting;
+	uint64_t progress_cells;
 	uint64_t refusal_ns[BULLETIN_REFUSALS]; /* when the last ones were said, a ring */
 	unsigned refusals;
 	size_t denied[MERGE_DENIALS];
@@ -31,6 +32,8 @@ struct bulletin_news {
 	struct tally *tally;
 	struct tally_sums sums;
 	size_t directories;     /* watched */
+	size_t unwatched;       /* and those that cannot be */
+	uint64_t overflows;     /* how often events were lost */
 	bool missing;           /* the live tree */
 	bool scanned;           /* all of it, once */
 	bool busy;              /* something is due or in hand */

@@ -132,20 +132,85 @@ out:
 	return -error;
 }
 
-/* Where the files that the configuration includes by a relative name are: beside it. */
-static int set_include_dir(const char *file, config_t *parsed)
-{
-	const char *slash = strrchr(file, '/');
-	char *dir;
+/* What libconfig 1.5 does with an @include that is no regular file is to wait for ever, or to end the
+ * program: so each is looked at first, and what it includes in turn.  (It knows @include at the
+ * beginning of a line alone, and ten levels.) */
+#define INCLUDE_LEVELS 10
 
-	if (!slash)
-		return 0;       /* libconfig takes the working directory */
-	dir = strndup(file, slash == file ? 1 : (size_t)(slash - file));
-	if (!dir)
-		return -ENOMEM;
-	config_set_include_dir(parsed, dir);
+static bool includes_are_files(struct reading *r, const char *dir, const char *file,
+			       const char *text, int level);
+
+static bool include_is_file(struct reading *r, const char *dir, const char *from, unsigned line,
+			    const char *name, int level)
+{
+	struct origin at = { level ? from : NULL, line };
+	char path[PATH_MAX];
+	struct reading inner = *r;
+	struct stat st;
+	char *text = NULL;
+	bool good = true;
+
+	if (snprintf(path, sizeof(path), "%s%s%s", *name == '/' ? "" : dir,
+		     *name == '/' || !*dir ? "" : "/", name) >= (int)sizeof(path) ||
+	    stat(path, &st))
+		return true;            /* libconfig says so itself */
+	if (!S_ISREG(st.st_mode) || st.st_size > (off_t)TEXT_MAX) {
+		report(r, LOG_ERR, at, "what it includes is %s: %s; name a file",
+		       S_ISDIR(st.st_mode) ? "a directory" : S_ISREG(st.st_mode)
+		       ? "too large for a configuration" : "not a regular file", path);
+		return false;
+	}
+	inner.file = path;
+	if (level < INCLUDE_LEVELS && slurp(&inner, &text) == 0)
+		good = includes_are_files(r, dir, path, text, level + 1);
+	r->failed = r->failed || inner.failed;
+	free(text);
+	return good && !inner.failed;
+}
+
+static bool includes_are_files(struct reading *r, const char *dir, const char *file,
+			       const char *text, int level)
+{
+	bool good = true;
+
+	for (unsigned line = 1; good && text && *text; line++) {
+		const char *at = text + strspn(text, " \t");
+		char name[PATH_MAX];
+
+		if (strncmp(at, "@include", 8) == 0) {
+			at += 8;
+			at += strspn(at, " \t");
+			size_t len = *at == '"' ? strcspn(at + 1, "\"\n") : 0;
+			if (len && len < sizeof(name)) {
+				memcpy(name, at + 1, len);
+				name[len] = '\0';
+				good = include_is_file(r, dir, file, line, name, level);
+			}
+		}
+		text = strchr(text, '\n');
+		if (text)
+			text++;
+	}
+	return good;
+}
+
+/* Where the files that the configuration includes by a relative name are: beside it. */
+static int prepare_includes(struct reading *r, const char *text, config_t *parsed)
+{
+	const char *slash = strrchr(r->file, '/');
+	char *dir = NULL;
+	int result = 0;
+
+	if (slash) {            /* else libconfig takes the working directory */
+		dir = strndup(r->file, slash == r->file ? 1 : (size_t)(slash - r->file));
+		if (!dir)
+			return -ENOMEM;
+		config_set_include_dir(parsed, dir);
+	}
+	if (!includes_are_files(r, dir ? dir : "", r->file, text, 0))
+		result = -EINVAL;
 	free(dir);
-	return 0;
+	return result;
 }
 
 static void report_syntax(struct reading *r, const config_t *parsed)
@@ -525,7 +590,7 @@ int conf_read(const char *path, struct conf *ret, conf_report_fn *report_fn, voi
 	config_init(&parsed);
 	rc = slurp(&r, &text);
 	if (!rc)
-		rc = set_include_dir(path, &parsed);
+		rc = prepare_includes(&r, text, &parsed);
 	if (rc)
 		goto out;
 	if (config_read_string(&parsed, text)) {

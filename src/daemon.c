@@ -24,6 +24,7 @@
 #define MS UINT64_C(1000000)
 #define SECOND (1000 * MS)
 #define REST_S 10               /* a source must have been left alone so long */
+#define REST_SAID_NS (600 * SECOND)
 #define TICK_NS (100 * MS)
 #define END_NS (800 * MS)       /* for the files in hand when a signal ends us */
 #define STALLED_NS (30 * SECOND)
@@ -36,7 +37,6 @@ struct daemon {
 	const struct daemon_options *options;
 	struct conf *conf;
 	int signals;
-	atomic_bool stopping;
 
 	struct merge_site site;
 	struct queue *queue;
@@ -46,7 +46,8 @@ struct daemon {
 	struct worker_pool *pool;
 
 	/* Said once, by workers. */
-	atomic_bool lease_said, rest_said, future_said;
+	atomic_bool lease_said, future_said;
+	atomic_uint_fast64_t rest_ns;   /* when it was said last that the backup rests */
 
 	/* The main thread's own. */
 	struct bulletin bulletin;
@@ -66,7 +67,9 @@ static void say_once_for_all(struct daemon *d, const char *rel, const struct mer
 		log_message(LOG_WARNING, "%s: writing under a short lock instead, right after a "
 			    "file's own update; an update that meets the lock all the same is lost",
 			    result->lease_why.text);
-	if (result->outcome == MERGE_RESTING && !atomic_exchange(&d->rest_said, true))
+	uint64_t now = io_now_ns(), said = atomic_load(&d->rest_ns);
+	if (result->outcome == MERGE_RESTING && (!said || now - said > REST_SAID_NS) &&
+	    atomic_compare_exchange_strong(&d->rest_ns, &said, now))
 		log_message(LOG_NOTICE, "resting: the backup changed within the last %d s; each of "
 			    "its files is taken when it has been left alone so long", REST_S);
 	if (result->future && !atomic_exchange(&d->future_said, true))
@@ -81,7 +84,9 @@ static void on_file(const char *rel, const struct merge_result *result, unsigned
 	char line[REPORT_SIZE];
 
 	say_once_for_all(d, rel, result);
-	tally_result(d->tally, rel, result, will_retry);
+	/* One that somebody keeps open for long is not waited for before the rest is said. */
+	tally_result(d->tally, rel, result,
+		     will_retry && (result->outcome != MERGE_BUSY || tries < BUSY_SAID));
 	if (result->outcome == MERGE_MERGED && result->cells)
 		log_file(LOG_INFO, "%s", report_merged(line, sizeof(line), rel, result, false,
 						       false));
@@ -97,7 +102,14 @@ static uint64_t on_other(const struct queue_job *job, void *arg)
 {
 	struct daemon *d = arg;
 
-	return job->kind == QUEUE_BACKUPS ? backups_walk(d->backups) : live_job(d->live, job);
+	return live_job(d->live, job);
+}
+
+static void on_opening(const char *rel, void *arg)
+{
+	struct daemon *d = arg;
+
+	tally_own(d->tally, rel);
 }
 
 static bool on_glance(const char *rel, unsigned flags, void *arg)
@@ -122,7 +134,12 @@ static void feed_watchdog(struct daemon *d, uint64_t now)
 	char path[PATH_MAX] = "", shown[LOG_PATH_SIZE];
 	uint64_t watchdog = notify_watchdog_ns();
 	uint64_t stalled = d->pool ? worker_stalled_ns(d->pool, path, sizeof(path)) : 0;
+	uint64_t walk = d->backups ? backups_state(d->backups).stalled_ns : 0;
 
+	if (walk > stalled) {
+		stalled = walk;
+		snprintf(path, sizeof(path), "%s", d->conf->backup[0]);
+	}
 	if (stalled < STALLED_NS) {
 		d->stall_said = false;
 	} else if (!d->stall_said) {
@@ -149,6 +166,8 @@ static bool tick(struct daemon *d)
 		.tally = d->tally,
 		.sums = tally_sums(d->tally),
 		.directories = live.directories,
+		.unwatched = live.unwatched,
+		.overflows = live.overflows,
 		.missing = live.missing,
 		.scanned = live.scanned && (!queued.scans || d->ready),
 	};
@@ -158,14 +177,15 @@ static bool tick(struct daemon *d)
 	if (queued.due + queued.in_flight > queued.scans || news.sums.pending)
 		d->busy_until_ns = now;
 	news.backup_needed = backup_needed(d, &news.sums);
-	/* Nobody is told that a backup can go before it was looked at once more. */
-	if (!news.busy && !news.backup_needed &&
-	    backups_state(d->backups).walked_ns < d->busy_until_ns) {
-		queue_put(d->queue, QUEUE_BACKUPS, "", QUEUE_NOW, 0);
+	/* Nobody is told that a backup can go before it was looked at once more, nor anything of what
+	 * waits before it was looked at at all. */
+	uint64_t walked = backups_state(d->backups).walked_ns;
+	if (!news.busy && !walked) {
+		news.busy = true;
+	} else if (!news.busy && !news.backup_needed && walked < d->busy_until_ns) {
+		backups_walk(d->backups);
 		news.busy = true;
 	}
-	if (!news.busy)
-		atomic_store(&d->rest_said, false);
 	bulletin_tick(&d->bulletin, &news);
 	if (!d->ready && (news.scanned || news.missing)) {
 		d->ready = true;
@@ -199,11 +219,7 @@ static int set_sources(struct daemon *d)
 		r = source_add(&d->site.sources, d->conf->backup[n], NULL);
 	if (r)
 		return r;
-	d->backups = backups_new(&d->site.sources, d->queue, d->tally, &d->stopping);
-	if (!d->backups)
-		return -ENOMEM;
-	/* Before the live tree: what they hold tells a file that waits from one that is alone. */
-	return queue_put(d->queue, QUEUE_BACKUPS, "", QUEUE_NOW, 0);
+	return backups_new(&d->site.sources, d->queue, d->tally, &d->backups);
 }
 
 static int start(struct daemon *d)
@@ -212,12 +228,15 @@ static int start(struct daemon *d)
 		.path = d->conf->live,
 		.rescan_s = d->conf->rescan_s,
 		.once = d->options->once,
+		.sources = &d->site.sources,
 	};
 
 	d->site = (struct merge_site){
 		.live = d->conf->live,
 		.rest_s = REST_S,
 		.wait_quiet = !d->options->once,
+		.opening = on_opening,
+		.opening_arg = d,
 	};
 	d->queue = queue_new();
 	d->tally = tally_new();
@@ -227,10 +246,13 @@ static int start(struct daemon *d)
 	if (!r)
 		r = live_new(&live, d->queue, d->tally, &d->live);
 	if (!r)
+		d->site.root = live_root(d->live);
+	if (!r)
 		r = start_workers(d);
 	return r;
 }
 
+/* No worker uses them any more. */
 static void drop_sources(struct daemon *d)
 {
 	backups_free(d->backups);
@@ -261,7 +283,6 @@ static void end(struct daemon *d, int status)
 	};
 
 	notify_stopping();
-	atomic_store(&d->stopping, true);
 	queue_stop(d->queue);
 	bool ended = !d->pool || worker_join_until(d->pool, io_now_ns() + END_NS);
 	news.sums = tally_sums(d->tally);
@@ -360,6 +381,12 @@ static int look_at_all(struct daemon *d)
 	return r;
 }
 
+static void reopen_log(const struct daemon *d)
+{
+	log_close();
+	log_open("rrdmergd", d->options->log_targets, d->conf->facility);
+}
+
 /* The workers have ended.  What has not changed is left as it is, the watches above all. */
 static int finish_reload(struct daemon *d)
 {
@@ -371,10 +398,8 @@ static int finish_reload(struct daemon *d)
 	*d->conf = d->next;
 	d->next = (struct conf){ 0 };
 	d->reloading = false;
-	if (d->conf->facility != old.facility) {
-		log_close();
-		log_open("rrdmergd", d->options->log_targets, d->conf->facility);
-	}
+	if (d->conf->facility != old.facility)
+		reopen_log(d);
 	log_message(LOG_NOTICE, "reloaded file=%s", d->options->file);
 	if (!same_live || !same_sources)
 		d->bulletin = (struct bulletin){ 0 };
@@ -384,13 +409,12 @@ static int finish_reload(struct daemon *d)
 	} else {
 		d->site.live = d->conf->live;
 		live_set_rescan(d->live, d->conf->rescan_s);
-		if (!same_sources) {
-			drop_sources(d);
+		drop_sources(d);
+		if (!same_sources)
 			tally_new_sources(d->tally);
-			r = set_sources(d);
-			if (!r)
-				r = look_at_all(d);
-		}
+		r = set_sources(d);
+		if (!r && !same_sources)
+			r = look_at_all(d);
 		queue_resume(d->queue);
 		if (!r)
 			r = start_workers(d);
@@ -449,8 +473,20 @@ int daemon_run(const struct daemon_options *options, struct conf *conf)
 	if (notify_open())
 		log_message(LOG_WARNING, "NOTIFY_SOCKET does not answer: systemd is not told how we "
 			    "fare");
+	int facility = conf->facility;
 	if (identity_take(options->file, conf, options->once, d.signals, &status)) {
-		int r = d.signals < 0 ? d.signals : start(&d);
+		int r = d.signals < 0 ? d.signals
+			: signals_watch(d.signals, options->once ? STATUS_FAILED : STATUS_FINE);
+
+		if (r >= 0) {
+			d.signals = r;
+			r = 0;
+		}
+		/* It may have been read again while live was not there. */
+		if (conf->facility != facility)
+			reopen_log(&d);
+		if (!r)
+			r = start(&d);
 
 		if (r) {
 			log_message(LOG_ERR, "cannot start: %s%s", strerror(-r), r == -EAGAIN
@@ -460,12 +496,10 @@ int daemon_run(const struct daemon_options *options, struct conf *conf)
 			status = loop(&d);
 		}
 	}
-	if (d.pool || d.live)
+	if (d.queue)
 		end(&d, status);
 	conf_free(&d.next);
 	drop_all(&d);
-	if (d.signals >= 0)
-		close(d.signals);
 	notify_close();
 	return status;
 }

@@ -108,16 +108,24 @@ static enum gather_outcome read_one(struct gather *gather, const struct gather_r
 		return GATHER_READY;
 	}
 	gather->found++;
+	int64_t age = INT64_MAX;
 	bool torn = false;
 	if (!r) {
+		struct stat st;
+
+		if (!fstat(fd, &st)) {
+			struct io_stamp stamp = io_stamp_of(&st);
+			age = age_ms(&stamp);
+		}
 		r = rrd_read(&input->db, fd, &why);
 		close(fd);
 		torn = !r && rrd_is_torn(&input->db, &why);
+		/* A daemon has time: what is no database yet may be half of one. */
+		torn = torn || (r == REFUSED && request->rest_s);
 		if (torn)
 			r = REFUSED;
 	}
-	bool changing = r == -ESTALE || r == -EAGAIN ||
-			(torn && age_ms(&input->db.stamp) < TORN_S * 1000);
+	bool changing = r == -ESTALE || r == -EAGAIN || (torn && age < TORN_S * 1000);
 	if (changing && !request->last_try)
 		return later(gather, GATHER_TORN, RETRY_MS, side, &why);
 	if (r) {

@@ -78,6 +78,15 @@ static void say_missing(const struct conf *conf, const char *why, bool once)
 		    log_escape(shown, sizeof(shown), conf->live));
 }
 
+/* Its look at the live tree may hang, where a server does not answer. */
+static int choose(const struct conf *conf, struct privilege_user *user, struct reason *why)
+{
+	signals_deadly();
+	int r = privilege_choose(conf->live, conf->user, user, why);
+	signals_tame();
+	return r;
+}
+
 /* Root waits here until it knows who owns the live tree. */
 static int await(const char *file, struct conf *conf, bool once, int signals)
 {
@@ -86,7 +95,7 @@ static int await(const char *file, struct conf *conf, bool once, int signals)
 	bool waited = false;
 	int said = 0, r;
 
-	while ((r = privilege_choose(conf->live, conf->user, &user, &why))) {
+	while ((r = choose(conf, &user, &why))) {
 		/* One that has just been made may be given to its owner in a moment. */
 		if (r == REFUSED && !waited) {
 			log_message(LOG_ERR, "%s: live %s", file, why.text);

@@ -6,6 +6,7 @@
 #include <limits.h>
 #include <poll.h>
 #include <pthread.h>
+#include <search.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,15 +28,19 @@
 #define OVERFLOW_MAX_NS (300 * SECOND)
 #define UNWATCHED_NS (300 * SECOND)     /* directories beyond the watch limit */
 #define REMOTE_NS (60 * SECOND)         /* other machines write there unseen */
+#define ODDS_MAX 1000           /* that are named, each once */
 #define GATHER_NS (8 * 1000000L)        /* events are taken in handfuls: waking up costs more */
 #define CREATED_NS SECOND       /* a file that was made, unless its CLOSE_WRITE comes first */
 
 struct live {
 	char *path;
 	bool once;
+	const struct source_set *sources;
 	struct queue *queue;
 	struct tally *tally;
 	struct watch *watch;
+	atomic_uint_fast64_t root;      /* that may be written to */
+	atomic_bool root_lost;          /* what was known of it is to be forgotten */
 
 	pthread_t events;
 	bool events_run;
@@ -51,6 +56,8 @@ struct live {
 	size_t denied;
 	char denied_rel[PATH_MAX];
 	struct reason denied_why;
+	void *odd;              /* tsearch(3): paths of what was named once */
+	size_t odds;
 
 	/* The ticking thread's own. */
 	bool scanning;          /* a scan of the whole tree is under way, or waits for its time */
@@ -81,23 +88,33 @@ static void on_written(const char *rel, void *arg)
 	struct live *live = arg;
 	bool settled = false;
 
+	if (tally_is_own(live->tally, rel, true))
+		return;
 	if (tally_live(live->tally, rel, false, &settled))
 		lose(live);
 	else if (!settled)
 		look(live, rel, QUEUE_NOW, QUEUE_JUST_WRITTEN);
 }
 
-/* With write(2), or truncated: by us a moment ago, or by others who have put another database
- * there.  rrdtool's updates map the file and are not seen here. */
-static void on_modified(const char *rel, void *arg)
+/* rrdtool's updates map the file and are not seen here.  Should what we take for others' be our own
+ * after all, a stat will tell. */
+static void rewritten(struct live *live, const char *rel, bool heard)
 {
-	struct live *live = arg;
 	bool settled = false;
 
 	if (tally_live(live->tally, rel, false, &settled) ||
 	    queue_put(live->queue, QUEUE_FILE, rel, io_now_ns() + SECOND *
-		      tally_written_to(live->tally, rel), QUEUE_REWRITTEN))
+		      tally_written_to(live->tally, rel, heard), QUEUE_REWRITTEN))
 		lose(live);
+}
+
+/* With write(2), or truncated: by us, or by others who have put another database there. */
+static void on_modified(const char *rel, void *arg)
+{
+	struct live *live = arg;
+
+	if (!tally_is_own(live->tally, rel, false))
+		rewritten(live, rel, true);
 }
 
 /* A scan's find is read where it is new or not done yet; else a stat is enough, unless events
@@ -113,7 +130,7 @@ static void on_scanned(struct live *live, const char *rel)
 	else if (!settled || atomic_load(&live->by_content))
 		look(live, rel, io_now_ns(), 0);
 	else if (unseen)
-		on_modified(rel, live);
+		rewritten(live, rel, false);
 	else if (queue_put(live->queue, QUEUE_FILE, rel, io_now_ns(), QUEUE_GLANCE))
 		lose(live);
 }
@@ -149,11 +166,45 @@ static void on_gone(const char *rel, void *arg)
 	tally_gone(live->tally, rel);
 }
 
+static int compare_names(const void *a, const void *b)
+{
+	return strcmp(a, b);
+}
+
+/* True the first time that it is asked for this path. */
+static bool first_time(struct live *live, const char *rel)
+{
+	char *copy = strdup(rel);
+	bool first = false;
+
+	pthread_mutex_lock(&live->mutex);
+	if (copy && live->odds < ODDS_MAX) {
+		char **node = tsearch(copy, &live->odd, compare_names);
+
+		first = node && *node == copy;
+		live->odds += first;
+	}
+	pthread_mutex_unlock(&live->mutex);
+	if (!first)
+		free(copy);
+	return first;
+}
+
+/* What is called *.rrd and is no file counts as refused; a link to a directory is only named. */
 static void on_odd(const char *rel, const char *what, void *arg)
 {
 	struct live *live = arg;
-	struct merge_result result = { .outcome = MERGE_FAILED };
+	struct merge_result result = { .outcome = MERGE_FAILED, .settled = true };
 	bool settled;
+
+	if (!io_is_rrd_name(rel)) {
+		char line[REPORT_SIZE];
+
+		if (first_time(live, rel))
+			log_file(LOG_WARNING, "%s",
+				 report_refused(line, sizeof(line), "refused", rel, what));
+		return;
+	}
 
 	reason_set(&result.why, "%s", what);
 	if (!tally_live(live->tally, rel, true, &settled))
@@ -177,6 +228,8 @@ static void on_root_gone(void *arg)
 {
 	struct live *live = arg;
 
+	atomic_store(&live->root, 0);
+	atomic_store(&live->root_lost, true);
 	if (queue_put(live->queue, QUEUE_DIR, "", QUEUE_NOW, 0))
 		lose(live);
 }
@@ -213,6 +266,7 @@ static void say_root(int priority, const char *what, const struct live *live)
 
 static uint64_t root_missing(struct live *live, int error)
 {
+	atomic_store(&live->root, 0);
 	if (!atomic_exchange(&live->missing, true)) {
 		struct privilege_user user;
 		char what[256];
@@ -248,6 +302,53 @@ static void say_unwatched(struct live *live, int error)
 			    "%d s", strerror(-error), (int)(UNWATCHED_NS / SECOND));
 }
 
+/* How the directory that `fd` is stands to the backups: IO_APART, or how it does not. */
+static int relate_to_sources(const struct live *live, int fd, const char **ret_source)
+{
+	char path[sizeof("/proc/self/fd/") + 3 * sizeof(fd)];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	for (unsigned n = 0; n < live->sources->count; n++) {
+		int relation = io_relate(path, live->sources->source[n].path);
+
+		if (relation > IO_APART) {
+			*ret_source = live->sources->source[n].path;
+			return relation;
+		}
+	}
+	return IO_APART;
+}
+
+/* The configuration was found good when it was read; the path may lead elsewhere since.  Only the
+ * directory that is found good here is ever written to.  0 or -errno: -ELOOP where it is not. */
+static int find_root_good(struct live *live)
+{
+	const char *source = "";
+	struct stat st;
+	int fd = io_open_root(live->path), relation;
+
+	if (fd < 0)
+		return fd;
+	int r = fstat(fd, &st) ? -errno : 0;
+	if (!r && merge_root_id(&st) != atomic_load(&live->root)) {
+		relation = relate_to_sources(live, fd, &source);
+		if (relation != IO_APART)
+			r = -ELOOP;
+		if (r && !atomic_exchange(&live->missing, true)) {
+			char what[LOG_PATH_SIZE + 120], shown[LOG_PATH_SIZE];
+
+			snprintf(what, sizeof(what), "live tree %s the backup %s: nothing is written "
+				 "until it does not", relation == IO_SAME ? "is" : relation == IO_INSIDE
+				 ? "lies inside" : "holds",
+				 log_escape(shown, sizeof(shown), source));
+			say_root(LOG_ERR, what, live);
+		}
+		atomic_store(&live->root, r ? 0 : merge_root_id(&st));
+	}
+	close(fd);
+	return r;
+}
+
 static void root_there(struct live *live)
 {
 	const char *remote = io_remote_fs(live->path);
@@ -279,8 +380,17 @@ static void dir_denied(struct live *live, const char *rel, const struct reason *
 
 static uint64_t scan_directory(struct live *live, const char *rel)
 {
+	int r = 0;
+
+	if (!*rel) {
+		if (atomic_exchange(&live->root_lost, false))
+			tally_gone_beneath(live->tally, "");
+		r = find_root_good(live);
+		if (r)
+			return root_missing(live, r);
+	}
 	scans = true;
-	int r = watch_scan(live->watch, rel);
+	r = watch_scan(live->watch, rel);
 	scans = false;
 	bool listed = r == 0 || r == -ENOSPC || (r && r == watch_error(live->watch));
 
@@ -299,21 +409,16 @@ static uint64_t scan_directory(struct live *live, const char *rel)
 		return 0;
 	}
 	struct reason why;
-	char line[REPORT_SIZE];
 	reason_errno(&why, -r, "directory cannot be read");
-	if (r == -EACCES || r == -EPERM)
-		dir_denied(live, rel, &why);
-	else
-		log_message(LOG_WARNING, "%s",
-			    report_refused(line, sizeof(line), "failed", rel, why.text));
+	dir_denied(live, rel, &why);
 	return live->once ? 0 : UNWATCHED_NS;
 }
 
 /* A root that another is mounted over raises no event. */
 static uint64_t check_root(struct live *live)
 {
-	if (!atomic_load(&live->missing))
-		watch_check(live->watch);       /* calls on_root_gone() */
+	if (!atomic_load(&live->missing) && !watch_check(live->watch) && find_root_good(live))
+		on_root_gone(live);             /* as watch_check() has called it otherwise */
 	return ROOT_CHECK_NS;
 }
 
@@ -445,6 +550,7 @@ int live_new(const struct live_options *options, struct queue *queue, struct tal
 		return r;
 	pthread_mutex_init(&live->mutex, NULL);
 	live->once = options->once;
+	live->sources = options->sources;
 	live->queue = queue;
 	live->tally = tally;
 	atomic_store(&live->rescan_s, options->rescan_s);
@@ -484,11 +590,17 @@ void live_free(struct live *live)
 		pthread_join(live->events, NULL);
 	}
 	watch_free(live->watch);
+	tdestroy(live->odd, free);
 	if (live->wake >= 0)
 		close(live->wake);
 	free(live->path);
 	pthread_mutex_destroy(&live->mutex);
 	free(live);
+}
+
+const atomic_uint_fast64_t *live_root(const struct live *live)
+{
+	return &live->root;
 }
 
 void live_set_rescan(struct live *live, unsigned rescan_s)

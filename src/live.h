@@ -5,6 +5,7 @@
 #ifndef LIVE_H
 #define LIVE_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -18,6 +19,7 @@ struct live_options {
 	const char *path;       /* the root */
 	unsigned rescan_s;      /* 0: never */
 	bool once;              /* what is there now, and no more */
+	const struct source_set *sources;       /* the live tree must not lie in one of them */
 };
 
 struct live_state {
@@ -43,6 +45,9 @@ void live_set_rescan(struct live *live, unsigned rescan_s);
 uint64_t live_job(struct live *live, const struct queue_job *job);
 /* For workers: see worker_calls.glance. */
 bool live_glance(struct live *live, const char *rel, unsigned flags);
+
+/* The root that may be written to: see merge_site.root. */
+const atomic_uint_fast64_t *live_root(const struct live *live);
 
 /* For the ticking thread: lost events, the end of a scan, the time for the next.  `scanning`: jobs
  * of a scan are still queued or in hand. */

@@ -16,6 +16,7 @@
 #define LOCK_BYTES (UINT64_C(64) << 10) /* under a lock alone, which costs updates */
 #define FREE_PLANS 3            /* plans made without the lease before one is made under it */
 #define LEASE_TRIES 24          /* in one go, a few milliseconds altogether */
+#define ROOT_RETRY_MS 500       /* another live root: until it was found good, or gone */
 #define FUTURE_S 60             /* a clock may be off by so much without a word */
 #define QUIET_RETRY_MS 60000    /* a file that is not updated, where leases are refused */
 
@@ -112,6 +113,7 @@ static void skip(struct job *job)
 		reason_set(&why, S_ISLNK(st.st_mode) ? "is a symbolic link, which is not followed"
 						     : "is not a regular file");
 		fail(job, "live", &why);
+		job->result->settled = true;    /* no backup will change that */
 	} else {
 		job->result->stamp = io_stamp_of(&st);
 	}
@@ -293,12 +295,19 @@ static void nap(unsigned try)
 	nanosleep(&t, NULL);
 }
 
+static int take_once(struct job *job, bool unleased, struct hold *hold, struct reason *why)
+{
+	if (job->site->opening)
+		job->site->opening(job->request->rel, job->site->opening_arg);
+	return hold_take(job->root, job->request->rel, unleased, hold, why);
+}
+
 static int take(struct job *job, struct hold *hold, struct reason *why)
 {
 	int r = -EAGAIN;
 
 	for (unsigned try = 0; try < LEASE_TRIES; try++) {
-		r = hold_take(job->root, job->request->rel, false, hold, why);
+		r = take_once(job, false, hold, why);
 		if (r != -EAGAIN)
 			return r;
 		nap(try);
@@ -364,8 +373,8 @@ static bool may_write(struct job *job, int taken, struct hold *hold, bool planne
 		else if (job->site->wait_quiet && !job->request->just_written)
 			again(job, MERGE_QUIET, QUIET_RETRY_MS, "live", &quiet);
 		else
-			return may_write(job, hold_take(job->root, job->request->rel, true, hold,
-							why), hold, planned_often, why);
+			return may_write(job, take_once(job, true, hold, why), hold, planned_often,
+					 why);
 	} else {
 		advise(why, taken);
 		note_denied(job, taken, MERGE_DENIED_WRITE);
@@ -474,6 +483,25 @@ static void apply(struct job *job)
 	}
 }
 
+uint64_t merge_root_id(const struct stat *st)
+{
+	return ((uint64_t)st->st_dev * UINT64_C(0x9e3779b97f4a7c15) ^ (uint64_t)st->st_ino) | 1;
+}
+
+/* The path of the live root may lead elsewhere by now: into a backup, say. */
+static bool is_good_root(struct job *job)
+{
+	struct reason why;
+	struct stat st;
+
+	if (!job->site->root || (!fstat(job->root, &st) &&
+				 merge_root_id(&st) == atomic_load(job->site->root)))
+		return true;
+	reason_set(&why, "tree is another directory than it was");
+	again(job, MERGE_BUSY, ROOT_RETRY_MS, "live", &why);
+	return false;
+}
+
 void merge_file(struct merge_scratch *scratch, const struct merge_site *site,
 		const struct merge_request *request, struct merge_result *ret)
 {
@@ -494,7 +522,7 @@ void merge_file(struct merge_scratch *scratch, const struct merge_site *site,
 		fail(&job, "live", &why);
 		return;
 	}
-	if (read_sources(&job))
+	if (is_good_root(&job) && read_sources(&job))
 		apply(&job);
 	close(job.root);
 	ret->took_ns = io_now_ns() - started;

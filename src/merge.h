@@ -2,6 +2,8 @@
 #ifndef MERGE_H
 #define MERGE_H
 
+#include <stdatomic.h>
+
 #include "plan.h"
 #include "source.h"
 
@@ -31,10 +33,17 @@ enum merge_denied {
 struct merge_site {
 	const char *live;       /* root of the live tree */
 	struct source_set sources;
+	/* Which directory the live root must be, as merge_root_id() has it: 0 is none, until one was
+	 * found good.  NULL: any. */
+	const atomic_uint_fast64_t *root;
 	bool dry_run;
 	unsigned rest_s;        /* a source must have rested so long, seconds; 0: need not */
 	bool strict_roots;      /* a source's root that is not there is an error, not a wait */
 	bool wait_quiet;        /* without leases, write only right after a CLOSE_WRITE */
+	/* Called before a live file is opened for writing: what inotify tells of it from now to the
+	 * next CLOSE_WRITE is our own doing.  May be NULL. */
+	void (*opening)(const char *rel, void *arg);
+	void *opening_arg;
 };
 
 struct merge_request {
@@ -67,6 +76,9 @@ struct merge_result {
 	uint64_t hold_ns;       /* the longest hold */
 	unsigned holds;
 };
+
+/* Never 0. */
+uint64_t merge_root_id(const struct stat *st);
 
 /* Buffers that one thread keeps from file to file. */
 struct merge_scratch;

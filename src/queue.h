@@ -17,7 +17,7 @@
 
 struct queue;
 
-enum queue_kind { QUEUE_FILE, QUEUE_DIR, QUEUE_BACKUPS, QUEUE_ROOT };
+enum queue_kind { QUEUE_FILE, QUEUE_DIR, QUEUE_ROOT };
 
 #define QUEUE_NOW 0             /* due before everything that waits its turn */
 

@@ -2,6 +2,7 @@
 #include "config.h"
 
 #include <getopt.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -120,6 +121,7 @@ int main(int argc, char **argv)
 	struct options options = { .file = SYSCONFDIR "/rrdmergd.conf" };
 	struct conf conf = { 0 };
 	io_prepare();
+	signal(SIGHUP, SIG_IGN);        /* until it can be heeded: signals_open() */
 	int status = parse(argc, argv, &options);
 
 	if (status >= 0)

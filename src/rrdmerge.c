@@ -509,6 +509,8 @@ static void say_no_counterpart(struct run *run)
 	const struct source *source = &run->site.sources.source[0];
 	char *path = source_suggest(source, run->site.live, run->sample, run->samples);
 
+	if (!path)
+		path = source_suggest_live(source, run->site.live, run->sample, run->samples);
 	log_escape(shown, sizeof(shown), source->path);
 	if (path)
 		log_message(LOG_ERR, "no file has a counterpart in %s; did you mean %s", shown,

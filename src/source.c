@@ -410,3 +410,62 @@ char *source_suggest(const struct source *source, const char *live_root, char *c
 	try_above(&suggest);
 	return suggest.best;
 }
+
+/* Length of the first `levels` parts of the path with their slashes; 0 where it has no more. */
+static size_t head_length(const char *rel, int levels)
+{
+	const char *at = rel;
+
+	while (levels--) {
+		at = strchr(at, '/');
+		if (!at)
+			return 0;
+		at++;
+	}
+	return (size_t)(at - rel);
+}
+
+/* How many of the live files that stand beneath the same head as `like` the backup has without it. */
+static size_t count_beneath(int root, const char *like, size_t len, char *const *rel, size_t count)
+{
+	struct stat st;
+	size_t hits = 0;
+
+	for (size_t i = 0; i < count; i++)
+		if (!strncmp(rel[i], like, len) &&
+		    !fstatat(root, rel[i] + len, &st, AT_SYMLINK_NOFOLLOW) && S_ISREG(st.st_mode))
+			hits++;
+	return hits;
+}
+
+char *source_suggest_live(const struct source *source, const char *live_root,
+			  char *const *rel, size_t count)
+{
+	int root = io_open_root(source->path);
+	const char *best = NULL, *seen = "";
+	size_t best_len = 0, best_hits = 0, seen_len = 0;
+	char *path = NULL;
+
+	if (root < 0)
+		return NULL;
+	for (int levels = 1; levels <= 2; levels++)
+		for (size_t i = 0; i < count; i++) {
+			size_t len = head_length(rel[i], levels), hits;
+
+			/* They are in order: what stands beneath the same head stands together. */
+			if (!len || (len == seen_len && !strncmp(rel[i], seen, len)))
+				continue;
+			seen = rel[i];
+			seen_len = len;
+			hits = count_beneath(root, rel[i], len, rel, count);
+			if (hits > best_hits) {
+				best = rel[i];
+				best_len = len;
+				best_hits = hits;
+			}
+		}
+	close(root);
+	if (best && asprintf(&path, "%s/%.*s", live_root, (int)best_len - 1, best) < 0)
+		path = NULL;
+	return path;
+}

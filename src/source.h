@@ -48,5 +48,9 @@ int source_map(const struct layout_header *live, const struct layout_header *bac
  * Returns a path to free, or NULL. */
 char *source_suggest(const struct source *source, const char *live_root,
 		     char *const *rel, size_t count);
+/* The same for the live root: one or two levels down from it, beneath which live files stand that
+ * this backup has. */
+char *source_suggest_live(const struct source *source, const char *live_root,
+			  char *const *rel, size_t count);
 
 #endif

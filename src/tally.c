@@ -9,10 +9,12 @@
 #include <string.h>
 #include <sys/queue.h>
 
+#define OWN_NS UINT64_C(2000000000)     /* our CLOSE_WRITE comes sooner, if it comes */
 #define ALARM_FIRST_S 1         /* one more event of ours may still be on its way */
 #define ALARM_NEXT_S 60
 #define ALARM_MAX_S 3600
-#define FALSE_ALARMS_MAX 7
+#define FALSE_ALARMS_FREE 3     /* false alarms in a row that cost no waiting */
+#define FALSE_ALARMS_MAX 10
 
 enum state { NEW, MERGED, UNCHANGED, SKIPPED, FAILED, STATES };
 
@@ -22,9 +24,11 @@ struct file {
 	bool merged;            /* once: what comes after does not take that away */
 	bool pending;
 	bool settled;
+	bool half_seen;         /* at the last try, a source was missing */
 	bool unpaired;          /* at the last try, no source had it, and none was missing */
 	bool partial;           /* `why` is of a part alone */
 	bool unsaid;            /* `why` is to be said: in the tally's line */
+	bool suspect;           /* a look is due that may show that it is another database */
 	bool alarmed;           /* a stat showed that others have written it */
 	uint8_t false_alarms;   /* in a row */
 	uint8_t denied;         /* enum merge_denied */
@@ -34,6 +38,7 @@ struct file {
 	unsigned scan;          /* the last scan that found it */
 	uint64_t identity;      /* of live: hash of inode and size; 0: not seen yet */
 	int64_t ctime_ns;
+	uint64_t own_ns;        /* since when what is heard of it is our own doing; 0: it is not */
 	char *why;              /* the refusal; NULL: none */
 	TAILQ_ENTRY(file) line;
 	char rel[];
@@ -43,7 +48,8 @@ struct tally {
 	pthread_mutex_t mutex;
 	void *index;            /* tsearch(3) over struct file, by rel */
 	TAILQ_HEAD(, file) unsaid;
-	size_t live, waiting, pending, refused, unsaid_count, unsettled, paired, in_backup;
+	size_t live, waiting, pending, refused, unsaid_count, unsettled, paired, in_backup,
+	       half_seen;
 	unsigned walk;          /* over the backups: the one under way, or the last */
 	size_t walk_met;        /* files that it has met */
 	size_t denied[MERGE_DENIALS];
@@ -141,7 +147,7 @@ static void count(struct tally *tally, const struct file *file, size_t by)
 	if (file->live) {
 		tally->live += by;
 		tally->in_state[file->state] += by;
-		if (file->pending)
+		if (file->pending || file->suspect)
 			tally->pending += by;
 		if (file->why)
 			tally->refused += by;
@@ -149,6 +155,8 @@ static void count(struct tally *tally, const struct file *file, size_t by)
 			tally->paired += by;
 		if (!file->settled && !is_alone(file))
 			tally->unsettled += by;
+		if (file->half_seen)
+			tally->half_seen += by;
 		tally->denied[file->denied] += by;
 	} else if (file->backup) {
 		tally->waiting += by;
@@ -194,7 +202,7 @@ static void drop_live(struct tally *tally, struct file *file)
 {
 	before(tally, file);
 	file->live = file->pending = file->settled = file->merged = file->alarmed = false;
-	file->unpaired = false;
+	file->unpaired = file->half_seen = file->suspect = false;
 	file->state = NEW;
 	file->denied = MERGE_ALLOWED;
 	set_refusal(tally, file, NULL);
@@ -246,14 +254,39 @@ void tally_gone(struct tally *tally, const char *rel)
 	pthread_mutex_unlock(&tally->mutex);
 }
 
-unsigned tally_written_to(struct tally *tally, const char *rel)
+void tally_own(struct tally *tally, const char *rel)
+{
+	pthread_mutex_lock(&tally->mutex);
+	struct file *file = find(tally, rel);
+	if (file)
+		file->own_ns = io_now_ns();
+	pthread_mutex_unlock(&tally->mutex);
+}
+
+bool tally_is_own(struct tally *tally, const char *rel, bool closed)
+{
+	pthread_mutex_lock(&tally->mutex);
+	struct file *file = find(tally, rel);
+	bool own = file && file->own_ns && io_now_ns() - file->own_ns < OWN_NS;
+	if (file && (closed || !own))
+		file->own_ns = 0;
+	pthread_mutex_unlock(&tally->mutex);
+	return own;
+}
+
+unsigned tally_written_to(struct tally *tally, const char *rel, bool heard)
 {
 	unsigned in_s = ALARM_FIRST_S;
 
 	pthread_mutex_lock(&tally->mutex);
-	const struct file *file = find(tally, rel);
-	if (file && file->false_alarms)
-		in_s = (unsigned)ALARM_NEXT_S << (file->false_alarms - 1);
+	struct file *file = find(tally, rel);
+	if (file && file->false_alarms > FALSE_ALARMS_FREE) {
+		in_s = (unsigned)ALARM_NEXT_S << (file->false_alarms - FALSE_ALARMS_FREE - 1);
+	} else if (file && file->live && heard) {
+		before(tally, file);
+		file->suspect = true;
+		after(tally, file);
+	}
 	pthread_mutex_unlock(&tally->mutex);
 	return in_s < ALARM_MAX_S ? in_s : ALARM_MAX_S;
 }
@@ -281,6 +314,11 @@ bool tally_same(struct tally *tally, const char *rel, const struct io_stamp *now
 
 		/* Nobody but us has written it since the last look: what came of that stands. */
 		same = !other && (done || (rewritten && !file->pending));
+		if (other || file->suspect) {
+			before(tally, file);
+			file->suspect = false;
+			after(tally, file);
+		}
 		if (other) {
 			before(tally, file);
 			file->settled = false;
@@ -498,7 +536,9 @@ void tally_result(struct tally *tally, const char *rel, const struct merge_resul
 		file->merged = file->merged || file->state == MERGED;
 		/* A refusal that is looked at again once in a while holds nothing up. */
 		file->pending = will_retry && result->outcome >= MERGE_BUSY;
+		file->suspect = false;
 		file->unpaired = result->outcome == MERGE_SKIPPED && !result->source_missing;
+		file->half_seen = result->source_missing && !kept;
 		if (!kept) {
 			file->settled = result->settled;
 			file->sources = result->sources;
@@ -530,6 +570,7 @@ struct tally_sums tally_sums(struct tally *tally)
 		.unsaid = tally->unsaid_count,
 		.paired = tally->paired,
 		.unsettled = tally->unsettled,
+		.half_seen = tally->half_seen,
 		.waiting = tally->waiting,
 		.cells = tally->cells,
 		.changes = tally->changes,
@@ -583,6 +624,8 @@ static bool is_wanted(const struct file *file, const void *arg)
 		return file->live;
 	case TALLY_UNMET:
 		return file->live && file->scan != wanted->scan;
+	case TALLY_HALF_SEEN:
+		return file->live && file->half_seen;
 	case TALLY_WAITING:
 		return file->backup && !file->live;
 	case TALLY_DENIED:

@@ -21,6 +21,7 @@ struct tally_sums {
 	size_t denied[MERGE_DENIALS];   /* of them, for want of a right */
 	size_t paired;          /* that some source has */
 	size_t unsettled;       /* a source may still have more to give, now or later */
+	size_t half_seen;       /* looked at last while a backup was away */
 	size_t waiting;         /* in a backup, not in live */
 	uint64_t cells;
 	uint64_t changes;       /* counts up whenever one of the above changes */
@@ -40,9 +41,16 @@ void tally_gone(struct tally *tally, const char *rel);
 /* The same for all files beneath a directory. */
 void tally_gone_beneath(struct tally *tally, const char *dir);
 
+/* We are about to write to it: until its next CLOSE_WRITE (or, where that is lost, for a moment)
+ * what is heard of it is our own doing. */
+void tally_own(struct tally *tally, const char *rel);
+/* Something is heard of the file: is it that?  `closed`: it is the CLOSE_WRITE. */
+bool tally_is_own(struct tally *tally, const char *rel, bool closed);
+
 /* A file that is known was written to, perhaps by us.  Returns in how many seconds to look at it:
- * longer and longer where such looks found nothing to do (an rrdtool that does not map files). */
-unsigned tally_written_to(struct tally *tally, const char *rel);
+ * longer and longer where such looks found nothing to do (an rrdtool that does not map files).
+ * `heard`, an event told: then it is not done before that look, unless it comes so late. */
+unsigned tally_written_to(struct tally *tally, const char *rel, bool heard);
 /* Is there nothing to do for a file that looks like this now?  It is the same database with which
  * we were done, the same inode and size; with `rewritten`, it was not changed since we looked at it
  * last.  Where it is another, it counts as one that was never looked at. */
@@ -74,7 +82,7 @@ struct tally_sums tally_sums(struct tally *tally);
 bool tally_next_refusal(struct tally *tally, char *rel, size_t size, struct reason *why,
 			bool *ret_partial);
 
-enum tally_which { TALLY_LIVE, TALLY_UNMET, TALLY_WAITING, TALLY_DENIED };
+enum tally_which { TALLY_LIVE, TALLY_UNMET, TALLY_HALF_SEEN, TALLY_WAITING, TALLY_DENIED };
 
 /* The paths of such files in their order, `count` of them at most, from all over where there are
  * more (0: all); with TALLY_DENIED, those with that denial.  To be freed with tally_list_free();

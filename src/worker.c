@@ -197,13 +197,17 @@ int worker_start(const struct worker_options *options, const struct merge_site *
 	return 0;
 }
 
-/* `until` is of the real-time clock, as pthread_timedjoin_np(3) wants it; NULL: for ever. */
-static bool join(struct worker *worker, const struct timespec *until)
+bool worker_join_thread(pthread_t thread, uint64_t until_ns)
 {
-	if (!worker->joined)
-		worker->joined = until ? !pthread_timedjoin_np(worker->thread, NULL, until)
-				       : !pthread_join(worker->thread, NULL);
-	return worker->joined;
+	uint64_t now = io_now_ns(), left = until_ns > now ? until_ns - now : 0;
+	struct timespec until;
+
+	/* ThreadSanitizer knows pthread_timedjoin_np(3), but not its sister with another clock. */
+	clock_gettime(CLOCK_REALTIME, &until);
+	left += (uint64_t)until.tv_nsec;
+	until.tv_sec += (time_t)(left / (1000 * MS));
+	until.tv_nsec = (long)(left % (1000 * MS));
+	return !pthread_timedjoin_np(thread, NULL, &until);
 }
 
 static void free_pool(struct worker_pool *pool)
@@ -215,16 +219,14 @@ static void free_pool(struct worker_pool *pool)
 
 bool worker_join_until(struct worker_pool *pool, uint64_t until_ns)
 {
-	uint64_t now = io_now_ns(), left = until_ns > now ? until_ns - now : 0;
-	struct timespec until;
+	for (unsigned i = 0; i < pool->started; i++) {
+		struct worker *worker = &pool->worker[i];
 
-	clock_gettime(CLOCK_REALTIME, &until);
-	left += (uint64_t)until.tv_nsec;
-	until.tv_sec += (time_t)(left / (1000 * MS));
-	until.tv_nsec = (long)(left % (1000 * MS));
-	for (unsigned i = 0; i < pool->started; i++)
-		if (!join(&pool->worker[i], &until))
+		if (!worker->joined)
+			worker->joined = worker_join_thread(worker->thread, until_ns);
+		if (!worker->joined)
 			return false;
+	}
 	free_pool(pool);
 	return true;
 }
@@ -232,6 +234,7 @@ bool worker_join_until(struct worker_pool *pool, uint64_t until_ns)
 void worker_join(struct worker_pool *pool)
 {
 	for (unsigned i = 0; i < pool->started; i++)
-		join(&pool->worker[i], NULL);
+		if (!pool->worker[i].joined)
+			pthread_join(pool->worker[i].thread, NULL);
 	free_pool(pool);
 }

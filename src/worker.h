@@ -2,6 +2,8 @@
 #ifndef WORKER_H
 #define WORKER_H
 
+#include <pthread.h>
+
 #include "merge.h"
 #include "queue.h"
 
@@ -13,7 +15,7 @@ struct worker_calls {
 	 * result->cells are those of this try, `tries` counts those before it. */
 	void (*file)(const char *rel, const struct merge_result *result, unsigned tries,
 		     bool will_retry, void *arg);
-	/* A job that is not a file: QUEUE_DIR, QUEUE_BACKUPS.  Returns 0, or in how many
+	/* A job that is not a file: QUEUE_DIR, QUEUE_ROOT.  Returns 0, or in how many
 	 * nanoseconds it is to be done again.  May be NULL. */
 	uint64_t (*other)(const struct queue_job *job, void *arg);
 	/* A file for which a stat may be enough (QUEUE_GLANCE, QUEUE_REWRITTEN, and no
@@ -37,6 +39,9 @@ void worker_join(struct worker_pool *pool);
 /* The same, but not beyond `until_ns` of the monotonic clock.  False where one has not ended (a
  * disk that does not answer): the pool stays, and so must all that it uses. */
 bool worker_join_until(struct worker_pool *pool, uint64_t until_ns);
+
+/* Joins one thread, but not beyond `until_ns`; true where it has ended. */
+bool worker_join_thread(pthread_t thread, uint64_t until_ns);
 
 /* From a job that takes long by its nature, now and then: it goes on. */
 void worker_beat(void);

@@ -187,7 +187,7 @@ static void test_kinds(void **state)
 
 	assert_int_equal(queue_put(queue, QUEUE_DIR, "x", QUEUE_NOW, 0), 0);
 	assert_int_equal(queue_put(queue, QUEUE_FILE, "x", QUEUE_NOW, 0), 0);
-	assert_int_equal(queue_put(queue, QUEUE_BACKUPS, "", QUEUE_NOW, 0), 0);
+	assert_int_equal(queue_put(queue, QUEUE_ROOT, "", QUEUE_NOW, 0), 0);
 	assert_count(queue, 3, 0, 0);
 	assert_true(queue_take(queue, &job));
 	assert_int_equal(job.kind, QUEUE_DIR);
@@ -196,7 +196,7 @@ static void test_kinds(void **state)
 	assert_int_equal(job.kind, QUEUE_FILE);
 	done(queue, &job);
 	assert_true(queue_take(queue, &job));
-	assert_int_equal(job.kind, QUEUE_BACKUPS);
+	assert_int_equal(job.kind, QUEUE_ROOT);
 	assert_string_equal(job.path, "");
 	done(queue, &job);
 }
@@ -563,28 +563,28 @@ static void test_flags(void **state)
 /* The same path in all kinds, each a job of its own; all but files count as scans. */
 static void test_count_scans(void **state)
 {
-	static const enum queue_kind kinds[] = { QUEUE_FILE, QUEUE_DIR, QUEUE_BACKUPS, QUEUE_ROOT };
+	static const enum queue_kind kinds[] = { QUEUE_FILE, QUEUE_DIR, QUEUE_ROOT };
 	struct queue *queue = *state;
-	struct queue_job job[4];
+	struct queue_job job[3];
 
-	for (size_t i = 0; i < 4; i++)
+	for (size_t i = 0; i < 3; i++)
 		assert_int_equal(queue_put(queue, kinds[i], "x", now() + HOUR, 1u << i), 0);
-	assert_count(queue, 0, 4, 0);
+	assert_count(queue, 0, 3, 0);
 	assert_int_equal(queue_count(queue).scans, 0);  /* not yet */
-	for (size_t i = 0; i < 4; i++)
+	for (size_t i = 0; i < 3; i++)
 		assert_int_equal(queue_put(queue, kinds[i], "x", QUEUE_NOW, 0), 0);
-	assert_count(queue, 4, 0, 0);
-	assert_int_equal(queue_count(queue).scans, 3);
-	for (size_t i = 0; i < 4; i++) {
+	assert_count(queue, 3, 0, 0);
+	assert_int_equal(queue_count(queue).scans, 2);
+	for (size_t i = 0; i < 3; i++) {
 		assert_true(queue_take(queue, &job[i]));
 		assert_int_equal(job[i].kind, kinds[i]);
 		assert_int_equal(job[i].flags, 1u << i);
-		assert_int_equal(queue_count(queue).scans, 3);
+		assert_int_equal(queue_count(queue).scans, 2);
 	}
-	assert_count(queue, 0, 0, 4);
-	for (size_t i = 0; i < 4; i++) {
-		queue_done(queue, &job[i], i == 3, now() + HOUR);
-		assert_int_equal(queue_count(queue).scans, i < 3 ? 3 - i : 0);
+	assert_count(queue, 0, 0, 3);
+	for (size_t i = 0; i < 3; i++) {
+		queue_done(queue, &job[i], i == 2, now() + HOUR);
+		assert_int_equal(queue_count(queue).scans, i < 2 ? 2 - i : 0);
 	}
 	assert_count(queue, 0, 1, 0);
 }
@@ -696,14 +696,14 @@ static void test_crowd(void **state)
 	assert_non_null(crowd);
 	crowd->queue = *state;
 	crowd->seed = seed;
-	for (size_t i = 0; i < 4; i++)
+	for (size_t i = 0; i < 3; i++)
 		assert_int_equal(pthread_create(&taker[i], NULL, crowd_take, crowd), 0);
 	for (size_t i = 0; i < 2; i++)
 		assert_int_equal(pthread_create(&putter[i], NULL, crowd_put, crowd), 0);
 	for (size_t i = 0; i < 2; i++)
 		pthread_join(putter[i], NULL);
 	queue_end(crowd->queue);
-	for (size_t i = 0; i < 4; i++)
+	for (size_t i = 0; i < 3; i++)
 		pthread_join(taker[i], NULL);
 	assert_int_equal(crowd->faults, 0);
 	for (size_t i = 0; i < CROWD_PATHS; i++)
