@@ -48,9 +48,17 @@ start_traced() {
 	daemon=$(pgrep -P "$daemon" | head -n 1)
 }
 
-# True when nothing of a process is left but what its tracer or its parent has still to take.
+# True when nothing of a process is left but what its tracer or its parent has still to take: a
+# tracer that holds a call up keeps the one thread that made it.
 is_gone() {
-	! grep -q '^State:[^ZX]*$' "/proc/$1/status" 2>/dev/null
+	local state threads=("/proc/$1/task"/*)
+
+	state=$(sed -n 's/^State:[[:blank:]]*\(.\).*/\1/p' "/proc/$1/status" 2>/dev/null)
+	case $state in
+	'' | Z | X) return 0 ;;
+	t) [ ${#threads[@]} = 1 ] ;;
+	*) return 1 ;;
+	esac
 }
 
 # A hang lasts 60 s; whoever ends within a third of that has not waited for it.
@@ -333,7 +341,7 @@ scene_termsyslog() {
 	start_daemon unshare -m bash ./inside
 	others+=("$(cat listener)")
 	want_log '^rrdmergd: watching '
-	wait_for 'grep -q watching notes' 10 && pass "syslog is heard" || fail "syslog has heard nothing"
+	wait_for 'grep -q watching notes' 10 && pass heard || fail "syslog has heard nothing"
 	deafen
 	kill -HUP "$daemon"
 	sleep 1
