@@ -49,6 +49,7 @@ struct live {
 	atomic_uint rescan_s;
 	atomic_bool by_content; /* the scan under way reads every file again */
 	atomic_bool missing, scanned, limit_said, remote;
+	atomic_int missing_error;       /* why, as it was said last; 0: it is there */
 	atomic_uint_fast64_t overflows;
 
 	/* Directories that may not be read: since the scan began; the first is named. */
@@ -267,7 +268,8 @@ static void say_root(int priority, const char *what, const struct live *live)
 static uint64_t root_missing(struct live *live, int error)
 {
 	atomic_store(&live->root, 0);
-	if (!atomic_exchange(&live->missing, true)) {
+	atomic_store(&live->missing, true);
+	if (atomic_exchange(&live->missing_error, error) != error) {
 		struct privilege_user user;
 		char what[256];
 
@@ -334,7 +336,7 @@ static int find_root_good(struct live *live)
 		relation = relate_to_sources(live, fd, &source);
 		if (relation != IO_APART)
 			r = -ELOOP;
-		if (r && !atomic_exchange(&live->missing, true)) {
+		if (r && atomic_exchange(&live->missing_error, r) != r) {
 			char what[LOG_PATH_SIZE + 120], shown[LOG_PATH_SIZE];
 
 			snprintf(what, sizeof(what), "live tree %s the backup %s: nothing is written "
@@ -353,6 +355,7 @@ static void root_there(struct live *live)
 {
 	const char *remote = io_remote_fs(live->path);
 
+	atomic_store(&live->missing_error, 0);
 	if (atomic_exchange(&live->missing, false))
 		say_root(LOG_NOTICE, "live tree is there", live);
 	if (remote && !atomic_exchange(&live->remote, true) && !live->once) {

@@ -92,6 +92,7 @@ static void again(struct job *job, enum merge_outcome outcome, unsigned in_ms, c
 {
 	finish(job, outcome);
 	job->result->partial = false;   /* what was refused is said when the job has ended */
+	job->result->settled = false;
 	job->result->retry_ms = in_ms;
 	reason_set(&job->result->why, "%s %s", side, why->text);
 }

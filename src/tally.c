@@ -533,6 +533,9 @@ void tally_result(struct tally *tally, const char *rel, const struct merge_resul
 
 		before(tally, file);
 		file->state = state_after(file, result);
+		/* What is not waited for any more has failed, until it comes about. */
+		if (file->state == NEW && result->outcome == MERGE_BUSY && !will_retry)
+			file->state = FAILED;
 		file->merged = file->merged || file->state == MERGED;
 		/* A refusal that is looked at again once in a while holds nothing up. */
 		file->pending = will_retry && result->outcome >= MERGE_BUSY;
