@@ -12,8 +12,6 @@ chmod 711 "$work"                       # one daemon becomes another user
 daemon=
 others=()                               # processes of the scene beside the daemon
 user=$(id -un)
-# LeakSanitizer cannot look where another traces.
-export ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0
 
 show_log() {
 	grep -v '^rrdmergd: merged' log | tail -n 30 | cut -c1-300 | sed 's/^/    /'
@@ -67,6 +65,7 @@ end_daemon() {
 	kill -TERM "$daemon"
 	if wait_for 'is_gone "$daemon"' 20; then pass "ended by SIGTERM"; else
 		fail "does not end on SIGTERM"; show_log; kill -9 "$daemon"; fi
+	want_lines 'Sanitizer|runtime error:' 0
 	daemon=
 }
 
@@ -129,6 +128,8 @@ want_done() {
 }
 
 no_strace() {
+	# LeakSanitizer cannot look where another traces.
+	export ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0
 	command -v strace >/dev/null && strace -f -qq -o /dev/null true 2>/dev/null && return 1
 	echo "# no strace, or it may not trace here: left out"
 }
