@@ -52,7 +52,7 @@ struct daemon {
 	/* The main thread's own. */
 	struct bulletin bulletin;
 	uint64_t busy_until_ns, alive_ns;
-	bool ready, stall_said;
+	bool ready, stall_said, was_root;
 	bool reloading, reload_again;   /* the file may be another since it was read */
 	struct conf next;       /* while reloading */
 };
@@ -307,11 +307,6 @@ static void say(int priority, const char *message, void *arg)
 	log_message(priority, "%s", message);
 }
 
-static bool same_text(const char *a, const char *b)
-{
-	return (!a && !b) || (a && b && !strcmp(a, b));
-}
-
 static bool same_backups(const struct conf *a, const struct conf *b)
 {
 	bool same = a->backups == b->backups;
@@ -335,21 +330,21 @@ static bool may_serve(struct daemon *d)
 	struct privilege_user user, self;
 	struct reason why, said;
 
+	if (!d->was_root)
+		return true;            /* "user" is for whoever starts as root */
 	privilege_current(&self);
-	if (!same_text(d->conf->user, d->next.user)) {
-		stay(d, "\"user\" is another now, which takes a restart");
-		return false;
-	}
-	if (strcmp(d->conf->live, d->next.live) == 0 || d->next.user)
-		return true;
 	/* Where live is not there yet, or cannot be read, that is said as at the start. */
-	if (privilege_choose(d->next.live, NULL, &user, &why) == 0 && user.uid != self.uid) {
-		reason_set(&said, "the live tree belongs to %s and this runs as %s, which takes a "
-			   "restart", user.name, self.name);
-		stay(d, said.text);
-		return false;
-	}
-	return true;
+	int r = privilege_choose(d->next.live, d->next.user, &user, &why);
+	if (r < 0 || (r == 0 && user.uid == self.uid))
+		return true;
+	if (r == REFUSED)
+		reason_set(&said, "live %s", why.text);
+	else
+		reason_set(&said, "%s %s and this runs as %s, which takes a restart",
+			   d->next.user ? "\"user\" is" : "the live tree belongs to", user.name,
+			   self.name);
+	stay(d, said.text);
+	return false;
 }
 
 static void begin_reload(struct daemon *d)
@@ -467,7 +462,12 @@ static int loop(struct daemon *d)
 
 int daemon_run(const struct daemon_options *options, struct conf *conf)
 {
-	struct daemon d = { .options = options, .conf = conf, .signals = signals_open() };
+	struct daemon d = {
+		.options = options,
+		.conf = conf,
+		.signals = signals_open(),
+		.was_root = geteuid() == 0,
+	};
 	int status = STATUS_FINE;
 
 	if (notify_open())

@@ -112,8 +112,10 @@ static int await(const char *file, struct conf *conf, bool once, int signals)
 		notify_status("waiting for the live tree %s", conf->live);
 		notify_alive();
 		int signal = signals_wait(signals, io_now_ns() + AWAIT_NS);
-		if (signal && signal != SIGHUP)
+		if (signal && signal != SIGHUP) {
+			log_message(LOG_NOTICE, "ended");
 			return STATUS_FINE;
+		}
 		if (signal) {
 			reload(file, conf);
 			notify_ready();

@@ -161,6 +161,16 @@ static bool read_sources(struct job *job)
 	return false;
 }
 
+static void advise(struct reason *why, int error)
+{
+	if (error == -EACCES || error == -EPERM)
+		reason_add(why, "give it to the user as whom this runs, or run this as its owner, or "
+			   "as root");
+	else if (error == -EROFS)
+		reason_add(why, "mount it for writing; where systemd started this, its "
+			   "ReadWritePaths= must name the live tree");
+}
+
 /* ---- planning ---- */
 
 static int check_live(struct job *job, struct reason *why)
@@ -266,6 +276,7 @@ static int plan(struct job *job, int fd)
 		return 0;
 	}
 	if (r) {
+		advise(&why, r);
 		note_denied(job, r, MERGE_DENIED_READ);
 		fail(job, "live", &why);
 		return 0;
@@ -341,15 +352,6 @@ static void count_written(struct job *job, size_t next, uint64_t *counted)
 		result->source = plan->run[0].source + 1;
 	result->cells += written - *counted;
 	*counted = written;
-}
-
-static void advise(struct reason *why, int error)
-{
-	if (error == -EACCES || error == -EPERM)
-		reason_add(why, "run this as root, or as the owner of the live files");
-	else if (error == -EROFS)
-		reason_add(why, "mount it for writing; where systemd started this, its "
-			   "ReadWritePaths= must name the live tree");
 }
 
 /* Has the lease or, where there is none, may do without?  Otherwise the job has ended. */

@@ -90,7 +90,7 @@ static int parse(int argc, char **argv, struct options *o)
 static void say(int priority, const char *message, void *arg)
 {
 	(void)arg;
-	log_message(priority, "%s", message);
+	log_message(priority, "%s%s", message, priority == LOG_WARNING ? " (a warning)" : "");
 }
 
 /* Would root find somebody to become?  The same is asked again at the start. */

@@ -113,7 +113,7 @@ echo 'user = "nobody";' >>conf
 sed -i '/^user = "'"$(id -un)"'"/d' conf
 reload
 if [ "$(id -un)" != nobody ]; then
-	want_log '^rrdmergd: the configuration is not taken over: "user" .* restart'
+	want_log '^rrdmergd: the configuration is not taken over: "user" is nobody .* restart'
 fi
 
 # ---- another live tree ----
