@@ -20,6 +20,7 @@
 
 #include "io.h"
 #include "log.h"
+#include "place.h"
 
 #define STATE_DIR "/var/lib/rrdmergd"
 #define SOCKET "/run/rrdmergd/control.sock"
@@ -534,7 +535,7 @@ static int relate_names(const char *a, const char *b)
 static void check_apart(struct reading *r, const struct place *a, const struct place *b)
 {
 	const struct place *inner = a, *outer = b;
-	int relation = io_relate(a->path, b->path);
+	int relation = place_relate(a->path, b->path);
 
 	if (relation < 0)       /* one of them is not there yet */
 		relation = relate_names(a->path, b->path);

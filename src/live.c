@@ -17,6 +17,7 @@
 
 #include "io.h"
 #include "log.h"
+#include "place.h"
 #include "privilege.h"
 #include "report.h"
 #include "watch.h"
@@ -311,7 +312,7 @@ static int relate_to_sources(const struct live *live, int fd, const char **ret_s
 
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	for (unsigned n = 0; n < live->sources->count; n++) {
-		int relation = io_relate(path, live->sources->source[n].path);
+		int relation = place_relate(path, live->sources->source[n].path);
 
 		if (relation > IO_APART) {
 			*ret_source = live->sources->source[n].path;
@@ -332,7 +333,8 @@ static int find_root_good(struct live *live)
 	if (fd < 0)
 		return fd;
 	int r = fstat(fd, &st) ? -errno : 0;
-	if (!r && merge_root_id(&st) != atomic_load(&live->root)) {
+	if (!r) {
+		/* Also where it is the same: something may have been mounted beneath. */
 		relation = relate_to_sources(live, fd, &source);
 		if (relation != IO_APART)
 			r = -ELOOP;

@@ -14,6 +14,7 @@
 
 #include "hold.h"
 #include "log.h"
+#include "place.h"
 #include "progress.h"
 #include "report.h"
 #include "worker.h"
@@ -341,7 +342,7 @@ static int prepare_trees(struct run *run)
 {
 	const struct options *o = run->options;
 	char old[LOG_PATH_SIZE], new[LOG_PATH_SIZE];
-	int r = io_relate(o->old, o->new);
+	int r = place_relate(o->old, o->new);
 
 	log_escape(old, sizeof(old), o->old);
 	log_escape(new, sizeof(new), o->new);

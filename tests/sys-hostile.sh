@@ -224,6 +224,39 @@ scene_into() {
 	end_well
 }
 
+# ---- the same by bind mounts, of the root and beneath it ----
+
+scene_bind() {
+	local before
+
+	if [ "$(id -u)" != 0 ] || ! command -v nsenter >/dev/null ||
+	   ! unshare -m mount -t tmpfs none /mnt 2>/dev/null; then
+		echo "# bind mounts are left out: no mount namespace can be made here"
+		return
+	fi
+	pair h1/a.rrd
+	mkdir backup/h1/h1 && cp "$top/two.rrd" backup/h1/h1/a.rrd
+	configure 'rescan_interval = 3;'
+	rest
+	start_daemon unshare -m
+	inside() { nsenter -m -t "$daemon" -- "$@"; }
+	want_idle 'merged=1 unchanged=0 skipped=0 failed=0 waiting=1 backup_needed=yes'
+	before=$(tree_state backup)
+	inside mount --bind "$work/backup/h1" "$work/live" || fail "cannot mount"
+	want_log "$into"
+	sleep 5
+	want_same "the backup" "$(tree_state backup)" "$before"
+	inside umount "$work/live"
+	want_log '^rrdmergd: live tree is there '
+	inside mount --bind "$work/backup/h1/h1" "$work/live/h1" || fail "cannot mount"
+	want_log '^rrdmergd: live tree holds the backup '
+	sleep 5
+	want_same "the backup" "$(tree_state backup)" "$before"
+	inside umount "$work/live/h1"
+	want_idle 'merged=0 unchanged=1 skipped=0 failed=0 waiting=1 backup_needed=yes'
+	end_well
+}
+
 # absent HOW: live is missing at the start, and appears as a part of the backup.
 absent() {
 	local before
@@ -644,7 +677,7 @@ play() {
 	echo "$checks $failures" >"$top/$1.sum"
 }
 
-all='into absent include termstat termsyslog termnotify walk1 walk2 linked rewritten long held'
+all='into bind absent include termstat termsyslog termnotify walk1 walk2 linked rewritten long held'
 all+=' newfiles half resting level'
 scenes=${SCENES:-$all}
 for scene in $scenes; do

@@ -1,0 +1,15 @@
+/* place: how two directories stand to each other where bind mounts are about.
+ *
+ * io_relate() follows ".." upwards, which leaves a bind mount at the directory that it is mounted on.
+ * Here a directory is where it lies within its filesystem (/proc/self/mountinfo), whatever it is
+ * mounted on, and what is mounted beneath it belongs to it. */
+#ifndef PLACE_H
+#define PLACE_H
+
+#include "io.h"
+
+/* How directory `a` stands to directory `b`, both ways of looking taken together: IO_APART alone
+ * where neither finds anything.  -errno where one cannot be reached. */
+int place_relate(const char *a, const char *b);
+
+#endif
