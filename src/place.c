@@ -133,7 +133,7 @@ int place_relate(const char *a, const char *b)
 	/* Without the kernel's table of mounts there is nothing more to know. */
 	if (find_spot(true_a, &spot_a) || find_spot(true_b, &spot_b))
 		return IO_APART;
-	relation = relate(&spot_a, &spot_b);
+	relation = (int)relate(&spot_a, &spot_b);
 	if (relation == IO_APART && relate_beneath(true_a, &spot_b) != IO_APART)
 		relation = IO_HOLDS;
 	if (relation == IO_APART && relate_beneath(true_b, &spot_a) != IO_APART)
