@@ -38,6 +38,7 @@ struct backups {
 	struct queue *queue;
 	struct tally *tally;
 
+	atomic_uint at;                 /* which backup it is in */
 	_Atomic uint64_t moved_ns;      /* when the walk under way was last seen to go on; 0: none */
 
 	/* For what follows, and held while tally or queue are used: once it stops they are not
@@ -97,6 +98,8 @@ static void on_error(const char *rel, int error, void *arg)
 	struct reason why;
 	char line[REPORT_SIZE];
 
+	if (!enter(backups))
+		return;
 	backups->now->partial = true;
 	reason_errno(&why, error, "directory of the backup cannot be read");
 	if (error != EACCES && error != EPERM) {
@@ -106,6 +109,7 @@ static void on_error(const char *rel, int error, void *arg)
 		snprintf(backups->denied_rel, sizeof(backups->denied_rel), "%s", rel);
 		backups->denied_why = why;
 	}
+	leave(backups);
 }
 
 static void say_denied(struct backups *backups)
@@ -224,6 +228,7 @@ static uint64_t walk(struct backups *backups)
 	tally_backups_begin(backups->tally);
 	leave(backups);
 	for (unsigned n = 0; n < backups->set.count; n++) {
+		atomic_store(&backups->at, n);
 		if (!walk_one(backups, n))
 			return 0;
 		all = all && backups->backup[n].presence == THERE;
@@ -339,6 +344,7 @@ struct backups_state backups_state(struct backups *backups)
 
 	if (moved && now > moved)
 		state.stalled_ns = now - moved;
+	state.at = atomic_load(&backups->at);
 	pthread_mutex_lock(&backups->mutex);
 	state.walked_ns = backups->walked_ns;
 	for (unsigned n = 0; n < backups->set.count; n++) {

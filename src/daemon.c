@@ -134,11 +134,11 @@ static void feed_watchdog(struct daemon *d, uint64_t now)
 	char path[PATH_MAX] = "", shown[LOG_PATH_SIZE];
 	uint64_t watchdog = notify_watchdog_ns();
 	uint64_t stalled = d->pool ? worker_stalled_ns(d->pool, path, sizeof(path)) : 0;
-	uint64_t walk = d->backups ? backups_state(d->backups).stalled_ns : 0;
+	struct backups_state walk = backups_state(d->backups);
 
-	if (walk > stalled) {
-		stalled = walk;
-		snprintf(path, sizeof(path), "%s", d->conf->backup[0]);
+	if (walk.stalled_ns > stalled) {
+		stalled = walk.stalled_ns;
+		snprintf(path, sizeof(path), "%s", d->conf->backup[walk.at]);
 	}
 	if (stalled < STALLED_NS) {
 		d->stall_said = false;

@@ -125,7 +125,7 @@ static enum gather_outcome read_one(struct gather *gather, const struct gather_r
 		if (torn)
 			r = REFUSED;
 	}
-	bool changing = r == -ESTALE || r == -EAGAIN || (torn && age < TORN_S * 1000);
+	bool changing = r == -ESTALE || r == -EAGAIN || (torn && age >= 0 && age < TORN_S * 1000);
 	if (changing && !request->last_try)
 		return later(gather, GATHER_TORN, RETRY_MS, side, &why);
 	if (r) {

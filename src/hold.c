@@ -146,16 +146,12 @@ int hold_write(struct hold *hold, struct rrd *live, struct plan *plan, size_t *n
 
 uint64_t hold_release(struct hold *hold)
 {
-	struct flock whole = { .l_type = F_UNLCK, .l_whence = SEEK_SET };
-
 	if (hold->fd < 0)
 		return 0;
-	if (hold->locked)
-		fcntl(hold->fd, F_OFD_SETLK, &whole);
-	if (hold->leased)
-		fcntl(hold->fd, F_SETLEASE, F_UNLCK);
-	uint64_t held = io_now_ns() - hold->since_ns;
+	/* It gives up the lock, then the lease; but first the kernel tells of the CLOSE_WRITE (Linux
+	 * fs/file_table.c, __fput).  So nothing that others write comes before it. */
 	close(hold->fd);
+	uint64_t held = io_now_ns() - hold->since_ns;
 	*hold = (struct hold){ .fd = -1 };
 	return held;
 }

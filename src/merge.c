@@ -488,7 +488,13 @@ static void apply(struct job *job)
 
 uint64_t merge_root_id(const struct stat *st)
 {
-	return ((uint64_t)st->st_dev * UINT64_C(0x9e3779b97f4a7c15) ^ (uint64_t)st->st_ino) | 1;
+	uint64_t id = (uint64_t)st->st_dev * UINT64_C(0x9e3779b97f4a7c15) + (uint64_t)st->st_ino;
+
+	/* splitmix64's last steps, which map no two numbers to one; neighbours come apart. */
+	id = (id ^ id >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+	id = (id ^ id >> 27) * UINT64_C(0x94d049bb133111eb);
+	id ^= id >> 31;
+	return id ? id : 1;
 }
 
 /* The path of the live root may lead elsewhere by now: into a backup, say. */

@@ -28,7 +28,8 @@ struct file {
 	bool unpaired;          /* at the last try, no source had it, and none was missing */
 	bool partial;           /* `why` is of a part alone */
 	bool unsaid;            /* `why` is to be said: in the tally's line */
-	bool suspect;           /* a look is due that may show that it is another database */
+	bool suspect;           /* a look is due that may show that it is another database, */
+	bool doubted;           /* and comes so late that only the backup waits for it */
 	bool alarmed;           /* a stat showed that others have written it */
 	uint8_t false_alarms;   /* in a row */
 	uint8_t denied;         /* enum merge_denied */
@@ -153,7 +154,7 @@ static void count(struct tally *tally, const struct file *file, size_t by)
 			tally->refused += by;
 		if (file->sources)
 			tally->paired += by;
-		if (!file->settled && !is_alone(file))
+		if ((!file->settled || file->doubted) && !is_alone(file))
 			tally->unsettled += by;
 		if (file->half_seen)
 			tally->half_seen += by;
@@ -202,7 +203,8 @@ static void drop_live(struct tally *tally, struct file *file)
 {
 	before(tally, file);
 	file->live = file->pending = file->settled = file->merged = file->alarmed = false;
-	file->unpaired = file->half_seen = file->suspect = false;
+	file->unpaired = file->half_seen = file->suspect = file->doubted = false;
+	file->own_ns = 0;
 	file->state = NEW;
 	file->denied = MERGE_ALLOWED;
 	set_refusal(tally, file, NULL);
@@ -282,6 +284,9 @@ unsigned tally_written_to(struct tally *tally, const char *rel, bool heard)
 	struct file *file = find(tally, rel);
 	if (file && file->false_alarms > FALSE_ALARMS_FREE) {
 		in_s = (unsigned)ALARM_NEXT_S << (file->false_alarms - FALSE_ALARMS_FREE - 1);
+		before(tally, file);
+		file->doubted = file->doubted || (heard && file->live);
+		after(tally, file);
 	} else if (file && file->live && heard) {
 		before(tally, file);
 		file->suspect = true;
@@ -314,9 +319,9 @@ bool tally_same(struct tally *tally, const char *rel, const struct io_stamp *now
 
 		/* Nobody but us has written it since the last look: what came of that stands. */
 		same = !other && (done || (rewritten && !file->pending));
-		if (other || file->suspect) {
+		if (other || file->suspect || file->doubted) {
 			before(tally, file);
-			file->suspect = false;
+			file->suspect = file->doubted = false;
 			after(tally, file);
 		}
 		if (other) {
@@ -539,7 +544,7 @@ void tally_result(struct tally *tally, const char *rel, const struct merge_resul
 		file->merged = file->merged || file->state == MERGED;
 		/* A refusal that is looked at again once in a while holds nothing up. */
 		file->pending = will_retry && result->outcome >= MERGE_BUSY;
-		file->suspect = false;
+		file->suspect = file->doubted = false;
 		file->unpaired = result->outcome == MERGE_SKIPPED && !result->source_missing;
 		file->half_seen = result->source_missing && !kept;
 		if (!kept) {
