@@ -51,7 +51,7 @@ struct daemon {
 
 	/* The main thread's own. */
 	struct bulletin bulletin;
-	uint64_t busy_until_ns, alive_ns;
+	uint64_t busy_until_ns, alive_ns, walked_ns;
 	bool ready, stall_said, was_root;
 	bool reloading, reload_again;   /* the file may be another since it was read */
 	struct conf next;       /* while reloading */
@@ -180,6 +180,9 @@ static bool tick(struct daemon *d)
 	/* Nobody is told that a backup can go before it was looked at once more, nor anything of what
 	 * waits before it was looked at at all. */
 	uint64_t walked = backups_state(d->backups).walked_ns;
+	if (walked != d->walked_ns)
+		live_relate(d->live);
+	d->walked_ns = walked;
 	if (!news.busy && !walked) {
 		news.busy = true;
 	} else if (!news.busy && !news.backup_needed && walked < d->busy_until_ns) {

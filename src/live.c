@@ -42,6 +42,8 @@ struct live {
 	struct watch *watch;
 	atomic_uint_fast64_t root;      /* that may be written to */
 	atomic_bool root_lost;          /* what was known of it is to be forgotten */
+	atomic_bool relate;             /* it is to be held against the backups anew */
+	atomic_uint_fast64_t mounts;    /* place_mounts() when that was done last */
 
 	pthread_t events;
 	bool events_run;
@@ -322,6 +324,16 @@ static int relate_to_sources(const struct live *live, int fd, const char **ret_s
 	return IO_APART;
 }
 
+/* To relate asks the backups' disks, and one that hangs must not hang the live files: so only where
+ * something has changed. */
+static bool is_to_relate(struct live *live, uint64_t root)
+{
+	uint64_t mounts = place_mounts(), before = atomic_exchange(&live->mounts, mounts);
+	bool asked = atomic_exchange(&live->relate, false);
+
+	return root != atomic_load(&live->root) || mounts != before || asked;
+}
+
 /* The configuration was found good when it was read; the path may lead elsewhere since.  Only the
  * directory that is found good here is ever written to.  0 or -errno: -ELOOP where it is not. */
 static int find_root_good(struct live *live)
@@ -333,8 +345,7 @@ static int find_root_good(struct live *live)
 	if (fd < 0)
 		return fd;
 	int r = fstat(fd, &st) ? -errno : 0;
-	if (!r) {
-		/* Also where it is the same: something may have been mounted beneath. */
+	if (!r && is_to_relate(live, merge_root_id(&st))) {
 		relation = relate_to_sources(live, fd, &source);
 		if (relation != IO_APART)
 			r = -ELOOP;
@@ -601,6 +612,11 @@ void live_free(struct live *live)
 	free(live->path);
 	pthread_mutex_destroy(&live->mutex);
 	free(live);
+}
+
+void live_relate(struct live *live)
+{
+	atomic_store(&live->relate, true);
 }
 
 const atomic_uint_fast64_t *live_root(const struct live *live)

@@ -46,6 +46,9 @@ uint64_t live_job(struct live *live, const struct queue_job *job);
 /* For workers: see worker_calls.glance. */
 bool live_glance(struct live *live, const char *rel, unsigned flags);
 
+/* The backups were just found to be there: the root is held against them anew, soon. */
+void live_relate(struct live *live);
+
 /* The root that may be written to: see merge_site.root. */
 const atomic_uint_fast64_t *live_root(const struct live *live);
 

@@ -12,4 +12,7 @@
  * where neither finds anything.  -errno where one cannot be reached. */
 int place_relate(const char *a, const char *b);
 
+/* A number that changes with the table of mounts. */
+uint64_t place_mounts(void);
+
 #endif

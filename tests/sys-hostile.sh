@@ -47,14 +47,15 @@ start_traced() {
 }
 
 # True when nothing of a process is left but what its tracer or its parent has still to take: a
-# tracer that holds a call up keeps the one thread that made it.
+# tracer that holds calls up keeps the threads that made them.
 is_gone() {
-	local state threads=("/proc/$1/task"/*)
+	local state
 
 	state=$(sed -n 's/^State:[[:blank:]]*\(.\).*/\1/p' "/proc/$1/status" 2>/dev/null)
 	case $state in
 	'' | Z | X) return 0 ;;
-	t) [ ${#threads[@]} = 1 ] ;;
+	t) awk '/^State:/ && $2 !~ /^[tZX]$/ { left = 1 } END { exit left }' \
+		"/proc/$1/task"/*/status 2>/dev/null ;;
 	*) return 1 ;;
 	esac
 }
