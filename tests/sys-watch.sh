@@ -289,7 +289,8 @@ overflow() {
 	want_idle 9
 	kill -STOP "$daemon"
 	# By turns: the kernel joins equal events that follow each other.
-	perl -e 'for (0 .. $ARGV[0]) { my $n = $_ % 2; open(my $f, ">>", "live/x$n") or die; }' "$max"
+	# Twice as many as fit: it may take a while until all threads stand still.
+	perl -e 'for (0 .. 2 * $ARGV[0]) { my $n = $_ % 2; open(my $f, ">>", "live/x$n") or die; }' "$max"
 	# What comes now is lost.
 	rm live/h1/a.rrd && rm -r live/h2                       # gone
 	cp new.rrd live/h1/b.rrd                                # rewritten
