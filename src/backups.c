@@ -351,7 +351,6 @@ struct backups_state backups_state(struct backups *backups)
 		const struct backup *backup = &backups->backup[n];
 
 		state.whole = state.whole && backup->seen && !backup->partial;
-		state.away = state.away || (backup->seen && backup->presence != THERE);
 	}
 	pthread_mutex_unlock(&backups->mutex);
 	return state;

@@ -27,7 +27,6 @@ void backups_walk(struct backups *backups);
 
 struct backups_state {
 	bool whole;             /* each was walked, all of it, with RRD files in it */
-	bool away;              /* one was there and is not now */
 	uint64_t walked_ns;     /* when the last whole walk began; 0: never */
 	uint64_t stalled_ns;    /* since when the walk under way has not moved; 0: it does */
 	unsigned at;            /* the backup that it is in, or was in last */

@@ -129,6 +129,7 @@ static void on_scanned(struct live *live, const char *rel)
 	bool unseen = atomic_load(&live->remote) || !watch_sees(live->watch, rel);
 	bool settled = false;
 
+	worker_beat();                  /* a large directory takes long, and does not hang */
 	if (tally_live(live->tally, rel, true, &settled))
 		lose(live);
 	else if (!settled || atomic_load(&live->by_content))
