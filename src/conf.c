@@ -406,6 +406,25 @@ static void take_rescan(struct reading *r, const config_setting_t *s, const stru
 
 #define PATH "a path in quotes"
 
+static void take_spread(struct reading *r, const config_setting_t *s, const struct key *key)
+{
+	if (is_type(r, s, key, CONFIG_TYPE_BOOL))
+		r->conf.no_spread = !config_setting_get_bool(s);
+}
+
+static void take_seam(struct reading *r, const config_setting_t *s, const struct key *key)
+{
+	const char *how;
+
+	if (!is_type(r, s, key, CONFIG_TYPE_STRING))
+		return;
+	how = config_setting_get_string(s);
+	r->conf.rebuild = !strcmp(how, "rebuild");
+	if (!r->conf.rebuild && strcmp(how, "heal"))
+		report(r, LOG_ERR, origin_of(s), "\"seam\" is \"%s\", which is not known; use "
+		       "\"heal\" or \"rebuild\"", how);
+}
+
 static const struct key keys[] = {
 	{ "live", take_live, PATH, "\"/var/lib/pnp4nagios/perfdata\"", "" },
 	{ "backup", take_backup, PATH, "\"/srv/restore/perfdata\"", " of the restored RRD files" },
@@ -415,6 +434,8 @@ static const struct key keys[] = {
 	{ "facility", take_facility, "a name in quotes", "\"daemon\"", "" },
 	{ "user", take_user, "a name in quotes", "\"nagios\"", "" },
 	{ "rescan_interval", take_rescan, "a whole number of seconds", "900", "" },
+	{ "spread", take_spread, "true or false", "true", "" },
+	{ "seam", take_seam, "a name in quotes", "\"heal\"", "" },
 };
 #define KEYS (sizeof(keys) / sizeof(keys[0]))
 

@@ -2,6 +2,7 @@
 #ifndef CONF_H
 #define CONF_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 struct conf {
@@ -14,6 +15,8 @@ struct conf {
 	int facility;           /* syslog's */
 	char *user;             /* as whom to run when started as root; NULL: live's owner */
 	unsigned rescan_s;      /* how often everything is looked at by stat alone; 0: never */
+	bool no_spread;         /* rows without a counterpart are not made from coarser ones */
+	bool rebuild;           /* known coarse rows are made again from the merged finer ones */
 };
 
 /* Called for each problem found; `message` names the file and the line. */

@@ -87,7 +87,7 @@ static void on_file(const char *rel, const struct merge_result *result, unsigned
 	/* One that somebody keeps open for long is not waited for before the rest is said. */
 	tally_result(d->tally, rel, result,
 		     will_retry && (result->outcome != MERGE_BUSY || tries < BUSY_SAID));
-	if (result->outcome == MERGE_MERGED && result->cells)
+	if (result->outcome == MERGE_MERGED && merge_wrote(result))
 		log_file(LOG_INFO, "%s", report_merged(line, sizeof(line), rel, result, false,
 						       false));
 	else if (result->outcome == MERGE_TORN && tries == 0)
@@ -218,6 +218,10 @@ static int set_sources(struct daemon *d)
 {
 	int r = 0;
 
+	d->site.options = (struct plan_options){
+		.no_spread = d->conf->no_spread,
+		.rebuild = d->conf->rebuild,
+	};
 	for (size_t n = 0; n < d->conf->backups && !r; n++)
 		r = source_add(&d->site.sources, d->conf->backup[n], NULL);
 	if (r)
@@ -391,6 +395,7 @@ static int finish_reload(struct daemon *d)
 	struct conf old = *d->conf;
 	bool same_live = !strcmp(old.live, d->next.live);
 	bool same_sources = same_backups(&old, &d->next);
+	bool same_rules = old.no_spread == d->next.no_spread && old.rebuild == d->next.rebuild;
 	int r = 0;
 
 	*d->conf = d->next;
@@ -411,7 +416,7 @@ static int finish_reload(struct daemon *d)
 		if (!same_sources)
 			tally_new_sources(d->tally);
 		r = set_sources(d);
-		if (!r && !same_sources)
+		if (!r && !(same_sources && same_rules))
 			r = look_at_all(d);
 		queue_resume(d->queue);
 		if (!r)

@@ -121,6 +121,8 @@ int hold_write(struct hold *hold, struct rrd *live, struct plan *plan, size_t *n
 	struct stat st;
 	int r = 0;
 
+	if (*next == 0)
+		plan_open_rows(plan, live);
 	for (unsigned writes = 0; !r && budget && *next < plan->extents && writes < WRITES_MAX;
 	     writes++) {
 		struct plan_extent *extent = &plan->extent[*next];

@@ -418,9 +418,46 @@ void layout_free(struct layout_header *head)
 	head->rra = NULL;
 }
 
+uint64_t layout_cdp_offset(const struct layout_header *head, uint64_t rra, uint64_t ds)
+{
+	return head->cdp_prep + (rra * head->ds_cnt + ds) * CDP_PREP_SIZE;
+}
+
+/* A scratch value is a union of eight bytes; an integer in it has the machine's word. */
+static const uint8_t *cdp_scratch(const struct layout_header *head, const uint8_t *bytes,
+				  uint64_t rra, uint64_t ds, unsigned scratch)
+{
+	return bytes + layout_cdp_offset(head, rra, ds) + scratch * 8u;
+}
+
+static const uint8_t *pdp_scratch(const struct layout_header *head, const uint8_t *bytes,
+				  uint64_t ds, unsigned scratch)
+{
+	unsigned size = pdp_prep_size(head->form);
+
+	return bytes + head->pdp_prep + ds * size + (size - PAR_SIZE) + scratch * 8u;
+}
+
 double layout_cdp_double(const struct layout_header *head, const uint8_t *bytes,
 			 uint64_t rra, uint64_t ds, unsigned scratch)
 {
-	return get_double(head->form, bytes + head->cdp_prep +
-			  (rra * head->ds_cnt + ds) * CDP_PREP_SIZE + scratch * 8u);
+	return get_double(head->form, cdp_scratch(head, bytes, rra, ds, scratch));
+}
+
+uint64_t layout_cdp_count(const struct layout_header *head, const uint8_t *bytes,
+			  uint64_t rra, uint64_t ds, unsigned scratch)
+{
+	return get_word(head->form, cdp_scratch(head, bytes, rra, ds, scratch));
+}
+
+double layout_pdp_double(const struct layout_header *head, const uint8_t *bytes, uint64_t ds,
+			 unsigned scratch)
+{
+	return get_double(head->form, pdp_scratch(head, bytes, ds, scratch));
+}
+
+uint64_t layout_pdp_count(const struct layout_header *head, const uint8_t *bytes, uint64_t ds,
+			  unsigned scratch)
+{
+	return get_word(head->form, pdp_scratch(head, bytes, ds, scratch));
 }

@@ -113,9 +113,20 @@ int layout_decode(const uint8_t *bytes, size_t len, struct layout_header *head,
 		  struct reason *why);
 void layout_free(struct layout_header *head);
 
-/* Values in the prep areas, this machine's byte order. */
+/* Values in the prep areas, this machine's byte order; `scratch` of rrdtool's cdp_par_en and
+ * pdp_par_en (src/rrd_format.h). */
+enum { CDP_VAL, CDP_UNKN_PDP_CNT };
+enum { PDP_UNKN_SEC_CNT, PDP_VAL };
 double layout_cdp_double(const struct layout_header *head, const uint8_t *bytes,
 			 uint64_t rra, uint64_t ds, unsigned scratch);
+uint64_t layout_cdp_count(const struct layout_header *head, const uint8_t *bytes,
+			  uint64_t rra, uint64_t ds, unsigned scratch);
+double layout_pdp_double(const struct layout_header *head, const uint8_t *bytes, uint64_t ds,
+			 unsigned scratch);
+uint64_t layout_pdp_count(const struct layout_header *head, const uint8_t *bytes, uint64_t ds,
+			  unsigned scratch);
+/* Where a CDP's first scratch value stands in the file. */
+uint64_t layout_cdp_offset(const struct layout_header *head, uint64_t rra, uint64_t ds);
 
 const char *layout_dst_name(enum layout_dst type);
 const char *layout_cf_name(enum layout_cf cf);

@@ -11,6 +11,8 @@
 
 #include "gather.h"
 #include "hold.h"
+#include "reshape.h"
+#include "seam.h"
 
 #define HOLD_BYTES (UINT64_C(1) << 20)  /* written under one lease at most */
 #define LOCK_BYTES (UINT64_C(64) << 10) /* under a lock alone, which costs updates */
@@ -23,9 +25,13 @@
 struct merge_scratch {
 	struct rrd live;
 	struct gather gather;
-	uint64_t *map;
+	uint64_t *map;          /* of all sources, one after the other */
 	size_t map_capacity;
+	struct plan_source *source;     /* those that can be taken from */
+	unsigned source_capacity;
 	struct plan plan;
+	struct pdps pdps;
+	struct reshape reshape;
 };
 
 /* One file under way. */
@@ -49,19 +55,34 @@ void merge_scratch_free(struct merge_scratch *scratch)
 	rrd_free(&scratch->live);
 	gather_free(&scratch->gather);
 	free(scratch->map);
+	free(scratch->source);
 	plan_free(&scratch->plan);
+	pdps_free(&scratch->pdps);
+	reshape_free(&scratch->reshape);
 	free(scratch);
 }
 
-static int reserve_map(struct merge_scratch *scratch, size_t count)
+/* Room for `sources` sources of a file with `ds_cnt` data sources. */
+static int reserve(struct merge_scratch *scratch, unsigned sources, uint64_t ds_cnt)
 {
-	if (count <= scratch->map_capacity)
-		return 0;
-	uint64_t *grown = reallocarray(scratch->map, count, sizeof(*grown));
-	if (!grown)
-		return -ENOMEM;
-	scratch->map = grown;
-	scratch->map_capacity = count;
+	size_t count = (size_t)ds_cnt * sources;
+
+	if (count > scratch->map_capacity) {
+		uint64_t *grown = reallocarray(scratch->map, count, sizeof(*grown));
+
+		if (!grown)
+			return -ENOMEM;
+		scratch->map = grown;
+		scratch->map_capacity = count;
+	}
+	if (sources > scratch->source_capacity) {
+		struct plan_source *grown = reallocarray(scratch->source, sources, sizeof(*grown));
+
+		if (!grown)
+			return -ENOMEM;
+		scratch->source = grown;
+		scratch->source_capacity = sources;
+	}
 	return 0;
 }
 
@@ -215,38 +236,51 @@ static int read_live(struct job *job, int fd, struct reason *why)
 static int plan_sources(struct job *job, struct reason *refusals)
 {
 	struct merge_scratch *scratch = job->scratch;
+	const struct plan_options *options = &job->site->options;
+	struct rrd *live = &scratch->live;
 	struct reason apart = { "" };   /* sources that have nothing in common with live */
 	unsigned taken = 0;
+	int r;
 
 	plan_clear(&scratch->plan);
 	*refusals = scratch->gather.why;
-	if (reserve_map(scratch, scratch->live.head.ds_cnt))
+	if (reserve(scratch, job->site->sources.count, live->head.ds_cnt))
 		return reason_errno(refusals, ENOMEM, "cannot plan");
 	for (unsigned n = 0; n < job->site->sources.count; n++) {
 		const struct gather_input *input = &scratch->gather.input[n];
+		uint64_t *map = scratch->map + taken * live->head.ds_cnt, refused = 0;
+		struct plan_source *source = &scratch->source[taken];
 		struct reason why = { "" };
-		uint64_t refused = 0;
 
 		if (!input->usable)
 			continue;
-		int r = source_map(&scratch->live.head, &input->db.head, scratch->map, &refused,
-				   &why);
+		r = source_map(&live->head, &input->db.head, map, &refused, &why);
 		if (r || refused)
 			reason_add(refused ? refusals : &apart, "%s", why.text);
 		if (r == REFUSED)
 			continue;
-		r = plan_fill(&scratch->plan, &scratch->live, &input->db, n, scratch->map, &why);
-		if (r < 0)
-			return r;
+		*source = (struct plan_source){ &input->db, map, n };
+		r = plan_fill(&scratch->plan, live, source, options, &why);
 		if (r == REFUSED)
 			reason_add(&apart, "%s", why.text);
+		else if (r)
+			return reason_errno(refusals, -r, "cannot plan");
 		else
 			taken++;
 	}
 	/* With another source to take from, one that fits nothing is no refusal. */
 	if (!taken && apart.text[0])
 		reason_add(refusals, "%s", apart.text);
-	return taken ? plan_finish(&scratch->plan, &scratch->live) : REFUSED;
+	if (!taken)
+		return REFUSED;
+	r = options->exact ? 0 : seam_heal(&scratch->plan, live, scratch->source, taken, options,
+					   &scratch->pdps);
+	if (!r && !options->exact)
+		r = reshape_fill(&scratch->plan, live, scratch->source, taken, options,
+				 &scratch->reshape);
+	if (!r)
+		r = plan_finish(&scratch->plan, live);
+	return r ? reason_errno(refusals, -r, "cannot plan") : 0;
 }
 
 static void note_times(struct job *job)
@@ -291,8 +325,9 @@ static int plan(struct job *job, int fd)
 		finish(job, MERGE_FAILED);
 		return 0;
 	}
-	if (!scratch->plan.cells) {
-		finish(job, result->cells ? MERGE_MERGED : MERGE_UNCHANGED);
+	result->unhealed = scratch->plan.unhealed;
+	if (plan_is_empty(&scratch->plan)) {
+		finish(job, merge_wrote(result) ? MERGE_MERGED : MERGE_UNCHANGED);
 		return 0;
 	}
 	return 1;
@@ -335,23 +370,33 @@ static void busy(struct job *job)
 	again(job, MERGE_BUSY, 50, "live", &why);
 }
 
+static void add_counts(struct plan_counts *sum, const struct plan_counts *now,
+		       const struct plan_counts *before)
+{
+	sum->cells += now->cells - before->cells;
+	for (int kind = 0; kind < PLAN_KINDS; kind++)
+		sum->of_kind[kind] += now->of_kind[kind] - before->of_kind[kind];
+	sum->opens += now->opens - before->opens;
+}
+
 /* What is written is counted when it is written: a plan may not come to its end. */
-static void count_written(struct job *job, size_t next, uint64_t *counted)
+static void count_written(struct job *job, size_t next, struct plan_counts *counted)
 {
 	const struct plan *plan = &job->scratch->plan;
 	struct merge_result *result = job->result;
-	uint64_t written = next < plan->extents
-		? plan_cells_before(plan, &job->scratch->live, plan->extent[next].offset)
-		: plan->cells;
+	struct plan_counts now = next < plan->extents
+		? plan_before(plan, &job->scratch->live, plan->extent[next].offset)
+		: plan->counts;
+	bool first = !merge_wrote(result);
 
-	if (!result->cells || plan->from < result->from)
+	if (first || plan->from < result->from)
 		result->from = plan->from;
-	if (!result->cells || plan->to > result->to)
+	if (first || plan->to > result->to)
 		result->to = plan->to;
-	if (!result->cells)
+	if (!result->source && plan->runs)
 		result->source = plan->run[0].source + 1;
-	result->cells += written - *counted;
-	*counted = written;
+	add_counts(&result->counts, &now, counted);
+	*counted = now;
 }
 
 /* Has the lease or, where there is none, may do without?  Otherwise the job has ended. */
@@ -390,7 +435,7 @@ static bool may_write(struct job *job, int taken, struct hold *hold, bool planne
 static void promise(struct job *job)
 {
 	struct reason why;
-	uint64_t counted = 0;
+	struct plan_counts counted = { 0 };
 
 	if (faccessat(job->root, job->request->rel, W_OK, AT_EACCESS)) {
 		int error = -errno;
@@ -437,7 +482,7 @@ static void apply(struct job *job)
 	for (;;) {
 		struct reason why = { "" };
 		bool under_lease = stale >= FREE_PLANS && !job->site->dry_run;
-		uint64_t counted = 0;
+		struct plan_counts counted = { 0 };
 		size_t next = 0;
 		int r = 0;
 

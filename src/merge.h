@@ -36,6 +36,7 @@ struct merge_site {
 	/* Which directory the live root must be, as merge_root_id() has it: 0 is none, until one was
 	 * found good.  NULL: any. */
 	const atomic_uint_fast64_t *root;
+	struct plan_options options;
 	bool dry_run;
 	unsigned rest_s;        /* a source must have rested so long, seconds; 0: need not */
 	bool strict_roots;      /* a source's root that is not there is an error, not a wait */
@@ -68,14 +69,20 @@ struct merge_result {
 	unsigned sources;       /* that have the file, whether it could be used or not */
 	unsigned retry_ms;      /* also set where a source was refused: it may be mended */
 	uint64_t memo;          /* for the next try: which state of the sources this one saw */
-	uint64_t cells;
-	int64_t from, to;       /* seconds since the epoch; cells > 0 */
+	struct plan_counts counts;      /* what was written */
+	uint64_t unhealed;      /* cells of a seam that cannot be had */
+	int64_t from, to;       /* of it, seconds since the epoch */
 	unsigned source;        /* 1 = the first that gave something */
 	uint64_t bytes;         /* read and written */
 	uint64_t took_ns;
 	uint64_t hold_ns;       /* the longest hold */
 	unsigned holds;
 };
+
+static inline bool merge_wrote(const struct merge_result *result)
+{
+	return result->counts.cells || result->counts.opens;
+}
 
 /* Never 0. */
 uint64_t merge_root_id(const struct stat *st);

@@ -15,20 +15,57 @@ static const char *utc(char *buffer, size_t size, int64_t seconds)
 	return buffer;
 }
 
-char *report_merged(char *buffer, size_t size, const char *rel,
-		    const struct merge_result *result, bool dry, bool hold)
+/* How the cells came about: " exact=… seam=… …" with `all`, else what is not zero, seam excepted,
+ * which is always said. */
+static void add_kinds(char *buffer, size_t size, const struct merge_result *result, bool all)
 {
-	char path[LOG_PATH_SIZE], from[32], to[32], took[80] = "";
+	const struct plan_counts *counts = &result->counts;
+	const struct {
+		const char *key;
+		uint64_t count;
+		bool said;
+	} kind[] = {
+		{ "exact", counts->of_kind[PLAN_EXACT], false },
+		{ "seam", counts->of_kind[PLAN_SEAM], true },
+		{ "consolidated", counts->of_kind[PLAN_CONSOLIDATED], counts->of_kind[PLAN_CONSOLIDATED] },
+		{ "spread", counts->of_kind[PLAN_SPREAD], counts->of_kind[PLAN_SPREAD] },
+		{ "open", counts->opens, counts->opens },
+		{ "unhealed", result->unhealed, result->unhealed },
+	};
+	size_t used = 0;
+
+	buffer[0] = '\0';
+	for (size_t i = 0; i < sizeof(kind) / sizeof(*kind) && used < size; i++)
+		if (all || kind[i].said)
+			used += (size_t)snprintf(buffer + used, size - used, " %s=%llu", kind[i].key,
+						 (unsigned long long)kind[i].count);
+}
+
+char *report_merged(char *buffer, size_t size, const char *rel,
+		    const struct merge_result *result, bool dry, bool all)
+{
+	char path[LOG_PATH_SIZE], from[32], to[32], took[80] = "", kinds[200];
 
 	if (!dry)
 		snprintf(took, sizeof(took), " ms=%.1f", (double)result->took_ns / 1e6);
-	if (!dry && hold)
+	if (!dry && all)
 		snprintf(took + strlen(took), sizeof(took) - strlen(took), " hold_us=%.1f",
 			 (double)result->hold_ns / 1e3);
-	snprintf(buffer, size, "%s cells=%llu seam=0 from=%s to=%s%s source=%u file=%s",
-		 dry ? "would merge" : "merged", (unsigned long long)result->cells,
+	add_kinds(kinds, sizeof(kinds), result, all);
+	snprintf(buffer, size, "%s cells=%llu%s from=%s to=%s%s source=%u file=%s",
+		 dry ? "would merge" : "merged", (unsigned long long)result->counts.cells, kinds,
 		 utc(from, sizeof(from), result->from), utc(to, sizeof(to), result->to), took,
 		 result->source, log_escape(path, sizeof(path), rel));
+	return buffer;
+}
+
+char *report_unhealed(char *buffer, size_t size, const char *rel,
+		      const struct merge_result *result)
+{
+	char path[LOG_PATH_SIZE];
+
+	snprintf(buffer, size, "unchanged unhealed=%llu file=%s",
+		 (unsigned long long)result->unhealed, log_escape(path, sizeof(path), rel));
 	return buffer;
 }
 

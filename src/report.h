@@ -7,10 +7,15 @@
 
 #define REPORT_SIZE (LOG_PATH_SIZE + 1024)
 
-/* "merged cells=… seam=0 from=… to=… ms=… source=… file=…" (`dry`: "would merge cells=…");
- * with `hold`, hold_us= after ms=.  Returns `buffer`. */
+/* "merged cells=… seam=… from=… to=… ms=… source=… file=…" (`dry`: "would merge cells=…").  Cells
+ * that came about otherwise than as copies or seams are told after seam= where there are any:
+ * consolidated=, spread=, open= (open rows that were completed), unhealed= (cells of a seam that
+ * cannot be had); with `all` each of them, exact= and hold_us= too.  Returns `buffer`. */
 char *report_merged(char *buffer, size_t size, const char *rel,
-		    const struct merge_result *result, bool dry, bool hold);
+		    const struct merge_result *result, bool dry, bool all);
+/* "unchanged unhealed=… file=…" */
+char *report_unhealed(char *buffer, size_t size, const char *rel,
+		      const struct merge_result *result);
 /* "refused reason="…" file=…", or any other word in place of refused. */
 char *report_refused(char *buffer, size_t size, const char *word, const char *rel,
 		     const char *reason);

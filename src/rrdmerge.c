@@ -29,6 +29,7 @@ enum { EXIT_MERGED = 0, EXIT_REFUSED = 1, EXIT_USAGE = 2 };
 
 struct options {
 	bool dry_run, verbose, json;
+	struct plan_options plan;
 	unsigned jobs;
 	const char *old, *new;
 };
@@ -81,6 +82,18 @@ static void say_merged(struct run *run, const char *rel, const struct merge_resu
 }
 
 /* Caller holds run->lock. */
+static void say_unchanged(struct run *run, const char *rel, const struct merge_result *result)
+{
+	char line[REPORT_SIZE];
+
+	if (!run->options->verbose || !result->unhealed)
+		return;
+	progress_clear(&run->progress);
+	fprintf(run->options->json ? stderr : stdout, "%s\n",
+		report_unhealed(line, sizeof(line), rel, result));
+}
+
+/* Caller holds run->lock. */
 static void say_skipped(struct run *run, const char *rel)
 {
 	char line[REPORT_SIZE];
@@ -122,6 +135,7 @@ static void count_final(struct run *run, const char *rel, const struct merge_res
 		break;
 	case MERGE_UNCHANGED:
 		sums->unchanged++;
+		say_unchanged(run, rel, result);
 		break;
 	case MERGE_SKIPPED:
 	case MERGE_GONE:
@@ -148,7 +162,7 @@ static void on_file(const char *path, const struct merge_result *result, unsigne
 	const char *rel = run->pair ? run->pair : path;
 
 	pthread_mutex_lock(&run->lock);
-	run->sums.cells += result->cells;
+	run->sums.cells += result->counts.cells;
 	run->sums.bytes += result->bytes;
 	say_once(run, rel, result);
 	if (!will_retry)
@@ -403,7 +417,7 @@ static int prepare(struct run *run)
 
 static void usage(FILE *to)
 {
-	fputs("usage: rrdmerge [-nv] [-j N] [--json] OLD NEW\n"
+	fputs("usage: rrdmerge [-nv] [-j N] [--json] [--no-spread] [--seam HOW] [--exact] OLD NEW\n"
 	      "\n"
 	      "Gives NEW, an RRD file or a tree of them that may be in use, the history\n"
 	      "that OLD, the same from a backup, holds.  Known values are never changed;\n"
@@ -412,6 +426,10 @@ static void usage(FILE *to)
 	      "  -n, --dry-run   change nothing, say what would be done\n"
 	      "  -v, --verbose   a line for each file that is merged or skipped\n"
 	      "  -j, --jobs N    threads, 1 to 64 (the number of processors, at most 4)\n"
+	      "      --no-spread spread no coarse row over finer ones that nobody has\n"
+	      "      --seam HOW  \"rebuild\": make coarse rows again that NEW knows from its own\n"
+	      "                  part alone; \"heal\", the default: leave them\n"
+	      "      --exact     copy rows, and make none\n"
 	      "      --json      the sums as one JSON object on standard output\n"
 	      "  -h, --help      this text\n"
 	      "  -V, --version   the version\n"
@@ -457,6 +475,9 @@ static int parse(int argc, char **argv, struct options *o)
 		{ "verbose", no_argument, NULL, 'v' },
 		{ "jobs", required_argument, NULL, 'j' },
 		{ "json", no_argument, NULL, 'J' },
+		{ "exact", no_argument, NULL, 'E' },
+		{ "no-spread", no_argument, NULL, 'P' },
+		{ "seam", required_argument, NULL, 'S' },
 		{ "help", no_argument, NULL, 'h' },
 		{ "version", no_argument, NULL, 'V' },
 		{ NULL, 0, NULL, 0 }
@@ -474,6 +495,18 @@ static int parse(int argc, char **argv, struct options *o)
 		case 'J':
 			o->json = true;
 			break;
+		case 'E':
+			o->plan.exact = true;
+			break;
+		case 'P':
+			o->plan.no_spread = true;
+			break;
+		case 'S':
+			o->plan.rebuild = !strcmp(optarg, "rebuild");
+			if (o->plan.rebuild || !strcmp(optarg, "heal"))
+				break;
+			log_message(LOG_ERR, "--seam: %s is neither \"heal\" nor \"rebuild\"", optarg);
+			return EXIT_USAGE;
 		case 'j':
 			if (parse_jobs(optarg, &o->jobs))
 				break;
@@ -572,6 +605,7 @@ int main(int argc, char **argv)
 		return status;
 	status = EXIT_USAGE;
 	run.site.dry_run = options.dry_run;
+	run.site.options = options.plan;
 	run.site.strict_roots = true;
 	progress_start(&run.progress, STDERR_FILENO);
 	block_signals();

@@ -512,7 +512,7 @@ static void note_stamp(struct file *file, const struct merge_result *result)
 	}
 	if (file->alarmed && result->outcome < MERGE_BUSY) {
 		file->alarmed = false;
-		if (result->cells)
+		if (merge_wrote(result))
 			file->false_alarms = 0;
 		else if (file->false_alarms < FALSE_ALARMS_MAX)
 			file->false_alarms++;
@@ -530,7 +530,7 @@ void tally_result(struct tally *tally, const char *rel, const struct merge_resul
 	}
 	pthread_mutex_lock(&tally->mutex);
 	struct file *file = find(tally, rel);
-	tally->cells += result->cells;
+	tally->cells += result->counts.cells;
 	if (file && file->live) {
 		/* A database that we were done with stays so while its backup is away. */
 		bool kept = file->settled && result->source_missing && result->stamp.ino &&

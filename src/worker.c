@@ -93,7 +93,7 @@ static void do_file(struct worker_pool *pool, struct merge_scratch *scratch,
 	merge_file(scratch, pool->site, &request, &result);
 	if (result.outcome == MERGE_UNCHANGED && job->flags & QUEUE_WROTE)
 		result.outcome = MERGE_MERGED;  /* an earlier try had begun */
-	if (result.cells)
+	if (merge_wrote(&result))
 		job->flags |= QUEUE_WROTE;
 	uint64_t in_ms = retry_in_ms(pool, &result, job->tries);
 	pool->calls->file(job->path, &result, job->tries, in_ms > 0, pool->arg);

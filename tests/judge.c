@@ -185,6 +185,7 @@ static struct oracle_summary run_on(const char *backup, const char *live, bool d
 
 	argv[n++] = rrdmerge_path;
 	argv[n++] = "-j2";
+	argv[n++] = "--exact";          /* what is made of other rows has judges of its own */
 	if (dry)
 		argv[n++] = "-n";
 	argv[n++] = backup;

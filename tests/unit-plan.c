@@ -122,8 +122,10 @@ static struct rrd copy_of(const struct rrd *db)
 static int fill(struct plan *plan, struct rrd *live, const struct rrd *source, uint32_t index,
 		const uint64_t *map)
 {
+	const struct plan_options options = { .exact = true };
+	const struct plan_source from = { source, map, index };
 	struct reason why = { "" };
-	int r = plan_fill(plan, live, source, index, map, &why);
+	int r = plan_fill(plan, live, &from, &options, &why);
 
 	if (r)
 		assert_string_not_equal(why.text, "");
@@ -189,7 +191,7 @@ static void check_runs(const struct plan *plan, const struct rrd *before, const 
 		}
 		cells += run->count;
 	}
-	assert_int_equal(plan->cells, cells);
+	assert_int_equal(plan->counts.cells, cells);
 	assert_int_equal(cells, count_changed(before, after, after->size));
 	if (cells) {
 		assert_int_equal(plan->from, from);
@@ -218,7 +220,7 @@ static void check_extents(const struct plan *plan, const struct rrd *before,
 		memcpy(written.bytes + extent->offset, after->bytes + extent->offset, extent->size);
 	}
 	assert_memory_equal(written.bytes, after->bytes, after->size);
-	assert_true(!plan->cells == !plan->extents);
+	assert_true(!plan->counts.cells == !plan->extents);
 	rrd_free(&written);
 }
 
@@ -227,14 +229,14 @@ static void check_cells_before(const struct plan *plan, const struct rrd *before
 {
 	uint64_t cells = 0;
 
-	assert_int_equal(plan_cells_before(plan, after, 0), 0);
+	assert_int_equal(plan_before(plan, after, 0).cells, 0);
 	for (size_t at = HEADER; at < after->size; at += sizeof(double)) {
-		assert_int_equal(plan_cells_before(plan, after, at), cells);
+		assert_int_equal(plan_before(plan, after, at).cells, cells);
 		cells += memcmp(before->bytes + at, after->bytes + at, sizeof(double)) != 0;
 	}
-	assert_int_equal(plan_cells_before(plan, after, after->size), cells);
-	assert_int_equal(plan_cells_before(plan, after, UINT64_MAX / 2), cells);
-	assert_int_equal(plan->cells, cells);
+	assert_int_equal(plan_before(plan, after, after->size).cells, cells);
+	assert_int_equal(plan_before(plan, after, UINT64_MAX / 2).cells, cells);
+	assert_int_equal(plan->counts.cells, cells);
 }
 
 static void check(struct plan *plan, const struct rrd *before, struct rrd *after)
@@ -272,7 +274,7 @@ static void test_overlap(void **state)
 	for (int64_t t = 910; t <= 1000; t += 10)
 		assert_cell(&live, 0, t, 0, t == 940 ? 7 : t == 970 ? 8
 			    : t == 920 || t > 950 ? (double)NAN : (double)t);
-	assert_int_equal(plan.cells, 3);
+	assert_int_equal(plan.counts.cells, 3);
 	assert_int_equal(plan.from, 910);
 	assert_int_equal(plan.to, 950);
 	assert_run(&plan, 0, 0, 0, 0, 910, 1);
@@ -286,7 +288,7 @@ static void test_overlap(void **state)
 	rrd_free(&before);
 	before = copy_of(&live);
 	assert_int_equal(fill(&plan, &live, &source, 0, straight), 0);
-	assert_int_equal(plan.cells, 0);
+	assert_int_equal(plan.counts.cells, 0);
 	assert_int_equal(plan.runs, 0);
 	check(&plan, &before, &live);
 	rrd_free(&before);
@@ -320,7 +322,7 @@ static void test_wraps(void **state)
 				assert_cell(&live, 0, t, 0, (double)t);
 				assert_cell(&live, 0, t, 1, (double)-t);
 			}
-			assert_int_equal(plan.cells, 2 * ROWS);
+			assert_int_equal(plan.counts.cells, 2 * ROWS);
 			assert_true(plan.runs >= 2 && plan.runs <= 6);
 			assert_in_time_order(&plan, 30);
 			check(&plan, &before, &live);
@@ -369,7 +371,7 @@ static void test_by_meaning(void **state)
 		assert_cell(&live, 2, t, 1, (double)NAN);
 		assert_cell(&live, 3, t, 0, (double)NAN);
 	}
-	assert_int_equal(plan.cells, 2 * 5 + 2 * 4);
+	assert_int_equal(plan.counts.cells, 2 * 5 + 2 * 4);
 	check(&plan, &before, &live);
 	rrd_free(&before);
 	rrd_free(&live);
@@ -402,7 +404,7 @@ static void test_two_sources(void **state)
 	assert_run(&plan, 0, 0, 0, 0, 940, 2);
 	for (size_t i = 1; i < plan.runs; i++)
 		assert_int_equal(plan.run[i].source, 1);
-	assert_int_equal(plan.cells, 6);
+	assert_int_equal(plan.counts.cells, 6);
 	check(&plan, &before, &live);
 	rrd_free(&before);
 	rrd_free(&live);
@@ -427,7 +429,7 @@ static void test_twins(void **state)
 	assert_int_equal(fill(&plan, &live, &source, 0, straight), 0);
 	assert_cell(&live, 0, 90, 0, 1);
 	assert_cell(&live, 0, 80, 0, 2);
-	assert_int_equal(plan.cells, 2);
+	assert_int_equal(plan.counts.cells, 2);
 	check(&plan, &before, &live);
 	rrd_free(&before);
 	rrd_free(&live);
@@ -455,7 +457,7 @@ static void test_holt_winters(void **state)
 			assert_cell(&live, rra, t, 0, rings[rra].cf == CF_SEASONAL ||
 				    rings[rra].cf == CF_DEVSEASONAL ? (double)NAN
 								    : (double)(rra + 1));
-	assert_int_equal(plan.cells, 16);
+	assert_int_equal(plan.counts.cells, 16);
 	check(&plan, &before, &live);
 	/* Only they in common: nothing. */
 	const struct ring seasonal[] = { { CF_SEASONAL, 1, 4, 0 }, { CF_DEVSEASONAL, 1, 4, 0 },
@@ -463,7 +465,7 @@ static void test_holt_winters(void **state)
 	struct rrd other = make(10, 100, 1, seasonal, 3);
 	plan_clear(&plan);
 	assert_int_equal(fill(&plan, &live, &other, 0, straight), REFUSED);
-	assert_int_equal(plan.cells, 0);
+	assert_int_equal(plan.counts.cells, 0);
 	rrd_free(&other);
 	rrd_free(&before);
 	rrd_free(&live);
@@ -478,6 +480,7 @@ static void test_nothing_in_common(void **state)
 	const struct ring theirs[] = { { CF_MAX, 1, 4, 0 }, { CF_AVERAGE, 5, 4, 0 } };
 	struct rrd live = make(10, 1000, 1, rings, 2), source = make(10, 1000, 1, theirs, 2);
 	struct rrd old = make(10, 100, 1, rings, 2), before = copy_of(&live);
+	const struct plan_options exact = { .exact = true };
 	struct plan plan = { 0 };
 	struct reason why;
 
@@ -486,11 +489,15 @@ static void test_nothing_in_common(void **state)
 		memcpy(source.bytes + at, &(double){ 1 }, sizeof(double));
 		memcpy(old.bytes + at, &(double){ 1 }, sizeof(double));
 	}
-	assert_int_equal(plan_fill(&plan, &live, &source, 0, straight, &why), REFUSED);
+	const struct plan_source from = { &source, straight, 0 };
+	assert_int_equal(plan_fill(&plan, &live, &from, &exact, &why), REFUSED);
 	assert_non_null(strstr(why.text, "no RRA in common"));
-	assert_int_equal(plan_fill(&plan, &live, &source, 0, straight, NULL), REFUSED);
+	assert_int_equal(plan_fill(&plan, &live, &from, &exact, NULL), REFUSED);
+	/* But rows could be made of those. */
+	assert_int_equal(plan_fill(&plan, &live, &from, &(struct plan_options){ 0 }, &why), 0);
+	assert_true(plan_is_empty(&plan));
 	assert_int_equal(fill(&plan, &live, &old, 0, straight), 0);
-	assert_int_equal(plan.cells, 0);
+	assert_int_equal(plan.counts.cells, 0);
 	check(&plan, &before, &live);
 	rrd_free(&live);
 	rrd_free(&before);
@@ -528,14 +535,14 @@ static void test_bits(void **state)
 		assert_memory_equal(cell(&live, 0, 90 + 10 * i, 0), i < 8 ? &bits[i] : &payload,
 				    sizeof(double));
 	}
-	assert_int_equal(plan.cells, 8);
+	assert_int_equal(plan.counts.cells, 8);
 	check(&plan, &before, &live);
 	/* A known zero of either sign is known. */
 	plan_clear(&plan);
 	set(&live, 0, 90, 0, from_bits(0x8000000000000000));
 	set(&source, 0, 90, 0, 5);
 	assert_int_equal(fill(&plan, &live, &source, 0, straight), 0);
-	assert_int_equal(plan.cells, 0);
+	assert_int_equal(plan.counts.cells, 0);
 	assert_cell(&live, 0, 90, 0, from_bits(0x8000000000000000));
 	rrd_free(&before);
 	rrd_free(&live);
@@ -557,7 +564,7 @@ static void test_before_the_epoch(void **state)
 	assert_int_equal(fill(&plan, &live, &source, 0, straight), 0);
 	for (int64_t t = -190; t <= 100; t += 10)
 		assert_cell(&live, 0, t, 0, (double)t);
-	assert_int_equal(plan.cells, 30);
+	assert_int_equal(plan.counts.cells, 30);
 	assert_int_equal(plan.from, -190);
 	check(&plan, &before, &live);
 	rrd_free(&before);
@@ -584,7 +591,7 @@ static void test_bridges(void **state)
 	struct rrd before = copy_of(&live);
 	assert_int_equal(fill(&plan, &live, &source, 0, straight), 0);
 	check(&plan, &before, &live);
-	assert_int_equal(plan.cells, 5);
+	assert_int_equal(plan.counts.cells, 5);
 	assert_int_equal(plan.extents, 3);
 	assert_int_equal(plan.extent[0].offset, HEADER);
 	assert_int_equal(plan.extent[0].size, 3 * sizeof(double));
@@ -669,14 +676,14 @@ static void test_random(void **state)
 			bool common = merge_plainly(&expected, &source, map);
 			assert_int_equal(fill(&plan, &live, &source, s, map), common ? 0 : REFUSED);
 			assert_memory_equal(live.bytes, expected.bytes, live.size);
-			uint64_t had = plan.cells;
+			uint64_t had = plan.counts.cells;
 			fill(&plan, &live, &source, s, map);
-			assert_int_equal(plan.cells, had);
+			assert_int_equal(plan.counts.cells, had);
 			rrd_free(&source);
 			refused += !common;
 		}
 		check(&plan, &before, &live);
-		cells += plan.cells;
+		cells += plan.counts.cells;
 		plan_free(&plan);
 		rrd_free(&live);
 		rrd_free(&before);

@@ -163,7 +163,7 @@ static struct merge_result random_result(void)
 	r.settled = r.outcome <= MERGE_UNCHANGED && rand() % 2;
 	r.sources = r.outcome == MERGE_SKIPPED ? 0 : 1 + (unsigned)rand() % 2;
 	r.stamp = stamp_at_random();
-	r.cells = r.outcome == MERGE_MERGED ? (uint64_t)rand() % 100 : 0;
+	r.counts.cells = r.outcome == MERGE_MERGED ? (uint64_t)rand() % 100 : 0;
 	return r;
 }
 
@@ -195,7 +195,7 @@ static void result_at_random(struct tally *tally, const char *name, struct model
 
 	tally_result(tally, name, &r, !ends || rand() % 8 == 0);
 	if (r.outcome != MERGE_GONE)
-		model_cells += r.cells;
+		model_cells += r.counts.cells;
 	if (!m->live)
 		return;
 	if (r.outcome == MERGE_GONE) {
@@ -224,7 +224,7 @@ static void result_at_random(struct tally *tally, const char *name, struct model
 		m->ctime_ns = r.stamp.ctime_ns;
 	}
 	if (ends && m->alarmed)
-		m->alarms = r.cells ? 0 : m->alarms < 10 ? m->alarms + 1 : 10;
+		m->alarms = r.counts.cells ? 0 : m->alarms < 10 ? m->alarms + 1 : 10;
 	if (ends)
 		m->alarmed = false;
 }

@@ -118,9 +118,9 @@ static void test_cells(void **state)
 	struct merge_result r = result(MERGE_MERGED, "");
 
 	live(tally, "a");
-	r.cells = 5;
+	r.counts.cells = 5;
 	tally_result(tally, "a", &r, false);
-	r.cells = UINT64_C(1) << 40;
+	r.counts.cells = UINT64_C(1) << 40;
 	tally_result(tally, "a", &r, false);
 	tally_gone(tally, "a");
 	assert_true(tally_sums(tally).cells == (UINT64_C(1) << 40) + 5);
@@ -353,7 +353,7 @@ static void alarm_and(struct tally *tally, const char *rel, enum merge_outcome o
 {
 	struct merge_result r = result(outcome, outcome == MERGE_FAILED ? "words" : "");
 
-	r.cells = cells;
+	r.counts.cells = cells;
 	r.stamp = first;
 	r.stamp.ctime_ns = ++clock_ns;
 	assert_false(tally_same(tally, rel, &r.stamp, true));

@@ -109,7 +109,7 @@ static void note(struct call call, const char *rel, void *arg)
 static void on_file(const char *rel, const struct merge_result *result, unsigned tries,
 		    bool will_retry, void *arg)
 {
-	note((struct call){ .what = 'f', .outcome = result->outcome, .cells = result->cells,
+	note((struct call){ .what = 'f', .outcome = result->outcome, .cells = result->counts.cells,
 			    .tries = tries, .will_retry = will_retry }, rel, arg);
 	if (held >= 0)
 		close(held);
