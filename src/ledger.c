@@ -1,0 +1,529 @@
+#include "config.h"
+#include "ledgerint.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "io.h"
+
+#define HELD_MAX (UINT64_C(32) << 20)   /* bytes of merges under way */
+
+/* ---- opening and closing ---- */
+
+static void ledger_free(struct ledger *ledger)
+{
+	struct ticket_list *lists[] = {
+		&ledger->fresh, &ledger->applied, &ledger->finished, &ledger->dropped
+	};
+	struct ticket *ticket;
+
+	/* Those that are durable and not applied are in no list. */
+	for (size_t slot = 0; slot < ledger->capacity; slot++) {
+		ticket = ledger->table[slot] ? ledger->table[slot]->ticket : NULL;
+		if (ticket && ticket->durable)
+			ledgertable_ticket_free(ledger, ticket);
+	}
+	for (size_t i = 0; i < sizeof(lists) / sizeof(*lists); i++)
+		while ((ticket = TAILQ_FIRST(lists[i]))) {
+			TAILQ_REMOVE(lists[i], ticket, link);
+			ledgertable_ticket_free(ledger, ticket);
+		}
+	ledgertable_free(ledger);
+	ledgersql_close(ledger->sql);
+	if (ledger->lock >= 0)
+		close(ledger->lock);
+	pthread_cond_destroy(&ledger->commit);
+	pthread_cond_destroy(&ledger->sync);
+	pthread_cond_destroy(&ledger->moved);
+	pthread_mutex_destroy(&ledger->mutex);
+	pthread_mutex_destroy(&ledger->reading);
+	free(ledger->path);
+	free(ledger);
+}
+
+static struct ledger *make(const struct ledger_options *options)
+{
+	struct ledger *ledger = calloc(1, sizeof(*ledger));
+	pthread_condattr_t monotonic;
+
+	if (!ledger)
+		return NULL;
+	ledger->options = *options;
+	ledger->path = strdup(options->path);
+	if (!ledger->path) {
+		free(ledger);
+		return NULL;
+	}
+	ledger->options.path = ledger->path;
+	if (!options->group_ms)
+		ledger->options.group_ms = 250;
+	if (!options->sync_ms)
+		ledger->options.sync_ms = 1000;
+	if (!options->retry_ms)
+		ledger->options.retry_ms = 10000;
+	ledger->lock = -1;
+	ledger->epoch = 1;
+	TAILQ_INIT(&ledger->fresh);
+	TAILQ_INIT(&ledger->applied);
+	TAILQ_INIT(&ledger->finished);
+	TAILQ_INIT(&ledger->dropped);
+	pthread_condattr_init(&monotonic);
+	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	pthread_cond_init(&ledger->commit, &monotonic);
+	pthread_cond_init(&ledger->sync, &monotonic);
+	pthread_cond_init(&ledger->moved, &monotonic);
+	pthread_condattr_destroy(&monotonic);
+	pthread_mutex_init(&ledger->mutex, NULL);
+	pthread_mutex_init(&ledger->reading, NULL);
+	return ledger;
+}
+
+static int start(struct ledger *ledger)
+{
+	int r = pthread_create(&ledger->committer, NULL, ledgercommit_commit, ledger);
+
+	if (r)
+		return -r;
+	r = pthread_create(&ledger->syncer, NULL, ledgercommit_sync, ledger);
+	if (!r)
+		return 0;
+	pthread_mutex_lock(&ledger->mutex);
+	ledger->stopping = ledger->syncer_ended = true;
+	pthread_cond_signal(&ledger->commit);
+	pthread_mutex_unlock(&ledger->mutex);
+	pthread_join(ledger->committer, NULL);
+	return -r;
+}
+
+int ledger_open(const struct ledger_options *options, struct ledger **ret, struct reason *why)
+{
+	struct ledger *ledger = make(options);
+	struct reason trouble = { "" };
+	int r;
+
+	if (!ledger)
+		return reason_errno(why, ENOMEM, "the ledger");
+	r = ledgercommit_connect(ledger, &trouble);
+	if (r == REFUSED || r == -ENOMEM) {
+		reason_set(why, "%s", trouble.text);
+		goto out;
+	}
+	/* Anything else may be mended while we run. */
+	ledger->ok = r == 0;
+	ledger->why = trouble;
+	ledger->retry_ns = io_now_ns() + ledger->options.retry_ms * UINT64_C(1000000);
+	r = start(ledger);
+	if (r) {
+		reason_errno(why, -r, "no thread for the ledger");
+		goto out;
+	}
+	*ret = ledger;
+	ledger = NULL;
+out:
+	if (ledger)
+		ledger_free(ledger);
+	return r;
+}
+
+static struct timespec time_of(uint64_t ns)
+{
+	const uint64_t second = UINT64_C(1000000000);
+	struct timespec time = { (time_t)(ns / second), (long)(ns % second) };
+
+	return time;
+}
+
+bool ledger_close(struct ledger *ledger, uint64_t until_ns)
+{
+	struct timespec until = time_of(until_ns);
+	bool ended;
+
+	if (!ledger)
+		return true;
+	pthread_mutex_lock(&ledger->mutex);
+	ledger->stopping = true;
+	pthread_cond_signal(&ledger->commit);
+	pthread_cond_signal(&ledger->sync);
+	while (!(ended = ledger->committer_ended && ledger->syncer_ended))
+		if (pthread_cond_timedwait(&ledger->moved, &ledger->mutex, &until) == ETIMEDOUT)
+			break;
+	ended = ledger->committer_ended && ledger->syncer_ended;
+	pthread_mutex_unlock(&ledger->mutex);
+	if (!ended)
+		return false;
+	pthread_join(ledger->committer, NULL);
+	pthread_join(ledger->syncer, NULL);
+	ledger_free(ledger);
+	return true;
+}
+
+bool ledger_ok(struct ledger *ledger, struct reason *why)
+{
+	bool ok;
+
+	pthread_mutex_lock(&ledger->mutex);
+	ok = ledger->ok;
+	if (!ok && why)
+		*why = ledger->why;
+	pthread_mutex_unlock(&ledger->mutex);
+	return ok;
+}
+
+bool ledger_notice(struct ledger *ledger, struct reason *ret)
+{
+	bool some;
+
+	pthread_mutex_lock(&ledger->mutex);
+	some = ledger->notice.text[0] != '\0';
+	if (some)
+		*ret = ledger->notice;
+	ledger->notice.text[0] = '\0';
+	pthread_mutex_unlock(&ledger->mutex);
+	return some;
+}
+
+int ledger_flush(struct ledger *ledger, uint64_t until_ns)
+{
+	struct timespec until = time_of(until_ns);
+	int r = 0;
+
+	pthread_mutex_lock(&ledger->mutex);
+	ledger->flushing++;
+	pthread_cond_signal(&ledger->commit);
+	pthread_cond_signal(&ledger->sync);
+	while (!r && (ledgercommit_has_work(ledger) || !TAILQ_EMPTY(&ledger->applied)
+		      || ledger->syncing || ledger->committing)) {
+		if (!ledger->ok)
+			r = -EIO;
+		else if (pthread_cond_timedwait(&ledger->moved, &ledger->mutex, &until))
+			r = -ETIMEDOUT;
+	}
+	if (!r && !ledger->ok)
+		r = -EIO;
+	ledger->flushing--;
+	pthread_mutex_unlock(&ledger->mutex);
+	return r;
+}
+
+/* ---- one file's merge ---- */
+
+/* May this one be taken?  Caller holds the mutex. */
+static int admit(struct ledger *ledger, const struct ledger_intent *intent,
+		 const struct ticket *ticket, struct entry **ret)
+{
+	struct entry *entry;
+
+	if (!ledger->ok || !ledger->loaded || ledger->stopping)
+		return -EIO;
+	if (ledger->held + ticket->bytes > HELD_MAX && ledger->held)
+		return -EAGAIN;
+	entry = ledgertable_add(ledger, intent->rel, 0);
+	if (!entry)
+		return -ENOMEM;
+	if (entry->state.held && !intent->undone)
+		return -EPERM;
+	*ret = entry;
+	return 0;
+}
+
+int ledger_intend(struct ledger *ledger, const struct ledger_intent *intent, int64_t *ret_id)
+{
+	struct ticket *ticket = NULL;
+	struct entry *entry = NULL;
+	int r = ledgertable_ticket(intent, &ticket);
+
+	if (r)
+		return r;
+	pthread_mutex_lock(&ledger->mutex);
+	r = admit(ledger, intent, ticket, &entry);
+	if (r) {
+		ledgertable_ticket_free(NULL, ticket);
+	} else {
+		if (entry->ticket)
+			ledgertable_drop(ledger, entry->ticket);
+		ticket->entry = entry;
+		ticket->id = ++ledger->last_merge;
+		ticket->file = entry->id;
+		ticket->rel = entry->path;
+		entry->ticket = ticket;
+		entry->state.held |= ticket->what == LEDGER_UNDO;
+		entry->state.spread |= ticket->intended[LEDGER_SPREAD] > 0;
+		ledger->held += ticket->bytes;
+		TAILQ_INSERT_TAIL(&ledger->fresh, ticket, link);
+		ledgertable_wake_committer(ledger);
+		*ret_id = ticket->id;
+	}
+	pthread_mutex_unlock(&ledger->mutex);
+	return r;
+}
+
+/* The one under way, if it is that.  Caller holds the mutex. */
+static struct ticket *find_ticket(struct ledger *ledger, const char *rel, int64_t id)
+{
+	struct entry *entry = ledgertable_find(ledger, rel);
+
+	return entry && entry->ticket && entry->ticket->id == id ? entry->ticket : NULL;
+}
+
+bool ledger_covers(struct ledger *ledger, int64_t id, const struct ledger_intent *now)
+{
+	struct ledger_cells recorded = { NULL, 0, 0, NULL, 0, 0 }, wanted = recorded;
+	struct ticket *ticket, *same = NULL;
+	bool covers = false;
+
+	/* The same way into bytes and back, so that both are sorted and sound. */
+	if (ledgertable_ticket(now, &same) ||
+	    ledgercells_unpack(same->runs, same->runs_size, &wanted))
+		goto out;
+	pthread_mutex_lock(&ledger->mutex);
+	ticket = find_ticket(ledger, now->rel, id);
+	covers = ticket && ticket->durable && ticket->what == same->what
+		&& ticket->ino == now->ino && ticket->dev == now->dev
+		&& ticket->identity == now->identity && ticket->digest == same->digest
+		&& (!now->opens || ticket->last_up == now->last_up)
+		&& !ledgercells_unpack(ticket->runs, ticket->runs_size, &recorded);
+	pthread_mutex_unlock(&ledger->mutex);
+	covers = covers && ledgercells_within(&wanted, &recorded);
+out:
+	ledger_cells_free(&wanted);
+	ledger_cells_free(&recorded);
+	ledgertable_ticket_free(NULL, same);
+	return covers;
+}
+
+/* As the file is known from now on; on record it is when the data is on disk. */
+static void set_state(struct entry *entry, const struct ledger_state *state, const char *reason)
+{
+	bool held = entry->state.held, spread = entry->state.spread;
+
+	entry->state = *state;
+	entry->state.held = held;
+	entry->state.spread = spread;
+	entry->why = ledgertable_hash(reason);
+	free(entry->refusal);
+	entry->refusal = NULL;
+}
+
+void ledger_applied(struct ledger *ledger, const char *rel, int64_t id,
+		    const struct ledger_outcome *outcome)
+{
+	struct ticket *ticket;
+
+	pthread_mutex_lock(&ledger->mutex);
+	ticket = find_ticket(ledger, rel, id);
+	if (!ticket)
+		goto out;
+	if (outcome->result == LEDGER_VOID) {
+		ledgertable_drop(ledger, ticket);
+		goto out;
+	}
+	ticket->entry->ticket = NULL;
+	ticket->outcome = *outcome;
+	/* Without memory the reason is lost, and nothing else. */
+	ticket->reason = outcome->reason ? strdup(outcome->reason) : NULL;
+	set_state(ticket->entry, &outcome->state, outcome->reason);
+	ticket->entry->dirty = true;
+	ticket->entry->unsynced++;
+	if (ticket->committing) {
+		ticket->applied = true;
+	} else {
+		if (!ticket->durable)   /* it was, in a database that is gone */
+			TAILQ_REMOVE(&ledger->fresh, ticket, link);
+		ledgertable_applied(ledger, ticket);
+	}
+out:
+	pthread_mutex_unlock(&ledger->mutex);
+}
+
+static bool is_news(const struct entry *entry, const struct ledger_state *state, uint64_t why)
+{
+	const struct ledger_state *known = &entry->state;
+
+	return known->verdict != state->verdict || known->settled != state->settled
+		|| known->dev != state->dev || known->ino != state->ino
+		|| known->identity != state->identity || known->size != state->size
+		|| known->mtime_ns != state->mtime_ns || known->ctime_ns != state->ctime_ns
+		|| known->sources != state->sources || known->cells != state->cells
+		|| entry->why != why;
+}
+
+int ledger_note(struct ledger *ledger, const char *rel, const struct ledger_state *state,
+		const char *reason)
+{
+	uint64_t why = ledgertable_hash(reason);
+	struct entry *entry = NULL;
+	int r = 0;
+
+	pthread_mutex_lock(&ledger->mutex);
+	if (!ledger->loaded)
+		goto out;               /* nobody knows what is known of it */
+	entry = ledgertable_add(ledger, rel, 0);
+	if (!entry) {
+		r = -ENOMEM;
+	} else if (is_news(entry, state, why)) {
+		bool refused = state->verdict == LEDGER_REFUSED && reason, same = refused
+			&& entry->why == why && entry->state.verdict == LEDGER_REFUSED;
+		char *refusal = same ? entry->refusal : refused ? strdup(reason) : NULL;
+
+		if (same)
+			entry->refusal = NULL;
+		set_state(entry, state, reason);
+		entry->refusal = refusal;
+		ledgertable_list(ledger, entry);
+	}
+out:
+	pthread_mutex_unlock(&ledger->mutex);
+	return r;
+}
+
+bool ledger_known(struct ledger *ledger, const char *rel, struct ledger_state *ret)
+{
+	struct entry *entry;
+
+	pthread_mutex_lock(&ledger->mutex);
+	entry = ledger->loaded ? ledgertable_find(ledger, rel) : NULL;
+	if (entry)
+		*ret = entry->state;
+	pthread_mutex_unlock(&ledger->mutex);
+	return entry && (ret->verdict != LEDGER_NOTHING || ret->held);
+}
+
+void ledger_release(struct ledger *ledger, const char *rel)
+{
+	struct entry *entry;
+
+	pthread_mutex_lock(&ledger->mutex);
+	entry = ledger->loaded ? ledgertable_find(ledger, rel) : NULL;
+	if (entry && entry->state.held) {
+		entry->state.held = false;
+		ledgertable_list(ledger, entry);
+	}
+	pthread_mutex_unlock(&ledger->mutex);
+}
+
+/* ---- what is on record ---- */
+
+/* The file's number, 0 where it has none. */
+static int64_t number_of(struct ledger *ledger, const char *rel)
+{
+	struct entry *entry;
+	int64_t id;
+
+	pthread_mutex_lock(&ledger->mutex);
+	entry = ledger->loaded ? ledgertable_find(ledger, rel) : NULL;
+	id = entry ? entry->id : 0;
+	pthread_mutex_unlock(&ledger->mutex);
+	return id;
+}
+
+int ledger_history(struct ledger *ledger, const char *rel, int64_t before, size_t limit,
+		   struct ledger_entry **ret, size_t *ret_count)
+{
+	int64_t file = rel ? number_of(ledger, rel) : 0;
+	int r = -EIO;
+
+	if (rel && !file) {
+		*ret = NULL;
+		*ret_count = 0;
+		return 0;
+	}
+	pthread_mutex_lock(&ledger->reading);
+	if (ledger->sql)
+		r = ledgersql_history(ledger->sql, file, 0, before, limit, ret, ret_count);
+	pthread_mutex_unlock(&ledger->reading);
+	return r;
+}
+
+int ledger_get(struct ledger *ledger, int64_t id, struct ledger_entry **ret)
+{
+	struct ledger_entry *entry = NULL;
+	size_t count = 0;
+	int r = -EIO;
+
+	if (id <= 0)
+		return -ENOENT;
+	pthread_mutex_lock(&ledger->reading);
+	if (ledger->sql)
+		r = ledgersql_history(ledger->sql, 0, id, 0, 1, &entry, &count);
+	pthread_mutex_unlock(&ledger->reading);
+	if (r || !count)
+		return r ? r : -ENOENT;
+	*ret = entry;
+	return 0;
+}
+
+void ledger_entries_free(struct ledger_entry *entry, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		free(entry[i].rel);
+		free(entry[i].reason);
+		free(entry[i].sources);
+	}
+	free(entry);
+}
+
+int ledger_runs(struct ledger *ledger, int64_t id, struct ledger_cells *ret)
+{
+	int r = -EIO;
+
+	pthread_mutex_lock(&ledger->reading);
+	if (ledger->sql)
+		r = ledgersql_runs(ledger->sql, id, ret);
+	pthread_mutex_unlock(&ledger->reading);
+	return r;
+}
+
+int ledger_undoable(struct ledger *ledger, char ***ret, size_t *ret_count)
+{
+	int r = -EIO;
+
+	pthread_mutex_lock(&ledger->reading);
+	if (ledger->sql)
+		r = ledgersql_undoable(ledger->sql, ret, ret_count);
+	pthread_mutex_unlock(&ledger->reading);
+	return r;
+}
+
+static int recorded_of(struct ledger *ledger, const char *rel, struct recorded **ret,
+		       size_t *ret_count)
+{
+	int64_t file = number_of(ledger, rel);
+	int r = -EIO;
+
+	pthread_mutex_lock(&ledger->reading);
+	if (ledger->sql)
+		r = ledgersql_recorded(ledger->sql, file, ret, ret_count);
+	pthread_mutex_unlock(&ledger->reading);
+	return r;
+}
+
+int ledger_undo(struct ledger *ledger, const char *rel, int64_t id, uint64_t ino, uint64_t identity,
+		struct ledger_undo *ret, struct reason *why)
+{
+	struct recorded *merge = NULL;
+	size_t count = 0;
+	int r = recorded_of(ledger, rel, &merge, &count);
+
+	if (r)
+		return reason_errno(why, -r, "the ledger cannot be read");
+	r = ledgerundo_plan(merge, count, id, ino, identity, ret, why);
+	ledgersql_recorded_free(merge, count);
+	return r;
+}
+
+int ledger_spread(struct ledger *ledger, const char *rel, uint64_t ino, uint64_t identity,
+		  struct ledger_cells *ret)
+{
+	struct recorded *merge = NULL;
+	size_t count = 0;
+	int r = recorded_of(ledger, rel, &merge, &count);
+
+	if (r)
+		return r;
+	r = ledgerundo_spread(merge, count, ino, identity, ret);
+	ledgersql_recorded_free(merge, count);
+	return r;
+}

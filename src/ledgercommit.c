@@ -1,0 +1,609 @@
+#include "config.h"
+#include "ledgerint.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "io.h"
+
+#define MS UINT64_C(1000000)
+#define CALM_MS 1000            /* what nobody waits for may wait so long for company */
+
+/* What one commit writes; the committer's own. */
+struct batch {
+	struct ticket_list fresh, finished, dropped;
+	struct file_row *row;
+	size_t rows;
+};
+
+static int64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static void wait_until(pthread_cond_t *cond, pthread_mutex_t *mutex, uint64_t until_ns)
+{
+	struct timespec until = {
+		(time_t)(until_ns / (1000 * MS)), (long)(until_ns % (1000 * MS))
+	};
+
+	if (until_ns == UINT64_MAX)
+		pthread_cond_wait(cond, mutex);
+	else
+		pthread_cond_timedwait(cond, mutex, &until);
+}
+
+/* ---- opening, and opening again: by the committer, or before there is one ---- */
+
+static int load_one(const struct file_row *row, void *arg)
+{
+	struct ledger *ledger = arg;
+	struct entry *entry = ledgertable_add(ledger, row->rel, row->id);
+
+	if (!entry)
+		return -ENOMEM;
+	entry->state = row->state;
+	entry->why = row->why;
+	return 0;
+}
+
+/* Another process must not come in between. */
+static int take_lock(struct ledger *ledger, struct reason *why)
+{
+	char path[4200], pid[32] = "";
+
+	if (ledger->lock >= 0)
+		return 0;
+	snprintf(path, sizeof(path), "%s.lock", ledger->path);
+	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
+	if (fd < 0)
+		return reason_errno(why, errno, "%s", path);
+	if (flock(fd, LOCK_EX | LOCK_NB)) {
+		int r = errno;
+
+		if (pread(fd, pid, sizeof(pid) - 1, 0) < 0)
+			pid[0] = '\0';
+		close(fd);
+		if (r != EWOULDBLOCK)
+			return reason_errno(why, r, "%s cannot be locked", path);
+		reason_set(why, "is in use by another process%s%.*s", pid[0] ? ": " : "",
+			   (int)strcspn(pid, "\n"), pid);
+		return REFUSED;
+	}
+	/* For people only. */
+	snprintf(pid, sizeof(pid), "%ld\n", (long)getpid());
+	if (ftruncate(fd, 0) || pwrite(fd, pid, strlen(pid), 0) < 0)
+		pid[0] = '\0';
+	ledger->lock = fd;
+	return 0;
+}
+
+static void say(struct ledger *ledger, const struct reason *notice)
+{
+	pthread_mutex_lock(&ledger->mutex);
+	ledger->notice = *notice;
+	pthread_mutex_unlock(&ledger->mutex);
+}
+
+static void disconnect(struct ledger *ledger)
+{
+	pthread_mutex_lock(&ledger->reading);
+	ledgersql_close(ledger->sql);
+	ledger->sql = NULL;
+	pthread_mutex_unlock(&ledger->reading);
+}
+
+/* The database is empty: all that is known, and every merge under way, goes into it again.  Those
+ * that are applied see by their epoch that they are not in it.  Caller holds the mutex. */
+static void record_anew(struct ledger *ledger)
+{
+	ledger->epoch++;
+	for (size_t slot = 0; slot < ledger->capacity; slot++) {
+		struct entry *entry = ledger->table[slot];
+
+		if (!entry)
+			continue;
+		if (entry->state.verdict || entry->state.held)
+			ledgertable_list(ledger, entry);
+		if (entry->ticket && entry->ticket->durable) {
+			entry->ticket->durable = false;
+			TAILQ_INSERT_TAIL(&ledger->fresh, entry->ticket, link);
+		}
+	}
+}
+
+static int set_aside(struct ledger *ledger, const struct reason *damage, struct reason *why)
+{
+	struct reason name = { "" }, notice;
+	int r = ledgersql_set_aside(ledger->path, &name);
+
+	if (r) {
+		reason_set(why, "is damaged (%.120s) and %s", damage->text, name.text);
+		return r;
+	}
+	reason_set(&notice, "was damaged (%.80s), was set aside as %.150s and begun anew",
+		   damage->text, name.text);
+	say(ledger, &notice);
+	return 0;
+}
+
+static int open_sql(struct ledger *ledger, struct ledgersql **ret, bool *ret_created,
+		    struct reason *why)
+{
+	bool ours = false;
+	int r = ledgersql_open(ledger->path, ret, ret_created, &ours, why);
+
+	if (r != LEDGERSQL_CORRUPT)
+		return r;
+	if (!ours && !ledger->options.own_path) {
+		reason_set(why, "is no ledger");
+		return REFUSED;
+	}
+	struct reason damage = *why;
+
+	r = set_aside(ledger, &damage, why);
+	if (!r)
+		r = ledgersql_open(ledger->path, ret, ret_created, &ours, why);
+	return r == LEDGERSQL_CORRUPT ? -EIO : r;
+}
+
+/* The first time: what is known of each file.  Nobody else uses the table before. */
+static int load(struct ledger *ledger, struct ledgersql *sql, struct reason *why)
+{
+	int64_t last_file = 0, last_merge = 0;
+	int r = ledgersql_load(sql, load_one, ledger, &last_file, &last_merge, why);
+
+	if (r) {
+		ledgertable_free(ledger);
+		return r;
+	}
+	pthread_mutex_lock(&ledger->mutex);
+	ledger->last_file = last_file;
+	ledger->last_merge = last_merge;
+	ledger->loaded = true;
+	pthread_mutex_unlock(&ledger->mutex);
+	return 0;
+}
+
+int ledgercommit_connect(struct ledger *ledger, struct reason *why)
+{
+	struct ledgersql *sql = NULL;
+	bool created = false;
+	int r = take_lock(ledger, why);
+
+	if (!r)
+		r = open_sql(ledger, &sql, &created, why);
+	if (!r && !ledger->loaded) {
+		r = load(ledger, sql, why);
+		if (r == LEDGERSQL_CORRUPT) {
+			struct reason damage = *why;
+
+			ledgersql_close(sql);
+			sql = NULL;
+			r = set_aside(ledger, &damage, why);
+			if (!r)
+				r = open_sql(ledger, &sql, &created, why);
+			if (!r)
+				r = load(ledger, sql, why);
+		}
+	} else if (!r && created) {
+		pthread_mutex_lock(&ledger->mutex);
+		record_anew(ledger);
+		pthread_mutex_unlock(&ledger->mutex);
+	}
+	if (r) {
+		ledgersql_close(sql);
+		return r;
+	}
+	pthread_mutex_lock(&ledger->reading);
+	ledger->sql = sql;
+	pthread_mutex_unlock(&ledger->reading);
+	return 0;
+}
+
+/* ---- the committer ---- */
+
+bool ledgercommit_has_work(const struct ledger *ledger)
+{
+	return (!TAILQ_EMPTY(&ledger->fresh) && !ledger->stopping) || ledger->dirty
+		|| !TAILQ_EMPTY(&ledger->finished) || !TAILQ_EMPTY(&ledger->dropped);
+}
+
+/* When the next commit is due; UINT64_MAX: when there is something to do. */
+static uint64_t commit_due(const struct ledger *ledger)
+{
+	uint64_t group = ledger->options.group_ms * MS, calm = CALM_MS * MS;
+
+	if (!ledger->ok)
+		return ledger->stopping ? 0 : ledger->retry_ns;
+	if (!ledgercommit_has_work(ledger))
+		return ledger->stopping && ledger->syncer_ended ? 0 : UINT64_MAX;
+	if (ledger->stopping || ledger->flushing)
+		return 0;
+	if (!TAILQ_EMPTY(&ledger->fresh))
+		return ledger->began_ns ? ledger->began_ns + group : 0;
+	return ledger->work_since_ns + (calm > group ? calm : group);
+}
+
+static void gather_rows(struct ledger *ledger, struct batch *batch)
+{
+	size_t rows = 0;
+
+	for (struct entry *entry = ledger->dirty; entry; entry = entry->next_dirty)
+		rows++;
+	batch->row = rows ? calloc(rows, sizeof(*batch->row)) : NULL;
+	if (!batch->row)
+		return;                 /* they stay where they are */
+	while (ledger->dirty) {
+		struct entry *entry = ledger->dirty;
+		struct file_row *row = &batch->row[batch->rows];
+
+		ledger->dirty = entry->next_dirty;
+		entry->listed = false;
+		if (entry->unsynced)
+			continue;       /* it comes again when they are */
+		entry->dirty = false;
+		*row = (struct file_row){
+			.id = entry->id, .rel = entry->path, .entry = entry,
+			.state = entry->state, .why = entry->why, .refusal = entry->refusal,
+			.event = entry->refusal ? ++ledger->last_merge : 0,
+		};
+		entry->refusal = NULL;
+		batch->rows++;
+	}
+}
+
+static void gather(struct ledger *ledger, struct batch *batch)
+{
+	struct ticket *ticket;
+
+	TAILQ_INIT(&batch->fresh);
+	TAILQ_INIT(&batch->finished);
+	TAILQ_INIT(&batch->dropped);
+	batch->row = NULL;
+	batch->rows = 0;
+	if (!ledger->stopping)
+		TAILQ_CONCAT(&batch->fresh, &ledger->fresh, link);
+	TAILQ_CONCAT(&batch->finished, &ledger->finished, link);
+	TAILQ_CONCAT(&batch->dropped, &ledger->dropped, link);
+	TAILQ_FOREACH(ticket, &batch->fresh, link)
+		ticket->committing = true;
+	gather_rows(ledger, batch);
+	ledger->began_ns = io_now_ns();
+	ledger->work_since_ns = ledger->dirty ? ledger->began_ns : 0;
+	ledger->committing = true;
+}
+
+static int write_batch(struct ledger *ledger, const struct batch *batch, struct reason *why)
+{
+	struct ledgersql *sql = ledger->sql;
+	const struct ticket *ticket;
+	int64_t now = now_ms();
+	int r = ledgersql_begin(sql, why);
+
+	TAILQ_FOREACH(ticket, &batch->fresh, link)
+		if (!r)
+			r = ledgersql_put_intent(sql, ticket, why);
+	TAILQ_FOREACH(ticket, &batch->finished, link) {
+		if (!r && ticket->epoch != ledger->epoch)
+			r = ledgersql_put_intent(sql, ticket, why);
+		if (!r)
+			r = ledgersql_put_done(sql, ticket, now, why);
+	}
+	TAILQ_FOREACH(ticket, &batch->dropped, link)
+		if (!r)
+			r = ledgersql_remove(sql, ticket->id, why);
+	for (size_t i = 0; i < batch->rows && !r; i++)
+		r = ledgersql_put_file(sql, &batch->row[i], why);
+	if (!r)
+		r = ledgersql_commit(sql, why);
+	if (r)
+		ledgersql_rollback(sql);
+	return r;
+}
+
+/* Out of the committer's hands: what became of it meanwhile?  True where it is settled so. */
+static bool hand_back(struct ledger *ledger, struct ticket *ticket)
+{
+	ticket->committing = false;
+	if (ticket->dropped && ticket->durable)
+		TAILQ_INSERT_TAIL(&ledger->dropped, ticket, link);
+	else if (ticket->dropped)
+		ledgertable_ticket_free(ledger, ticket);
+	else if (ticket->applied)
+		ledgertable_applied(ledger, ticket);
+	else
+		return false;
+	ledgertable_wake_committer(ledger);
+	return true;
+}
+
+/* It could not be written: all of it waits for the next time.  Caller holds the mutex. */
+static void put_back(struct ledger *ledger, struct batch *batch)
+{
+	struct ticket_list kept = TAILQ_HEAD_INITIALIZER(kept);
+	struct ticket *ticket;
+
+	while ((ticket = TAILQ_FIRST(&batch->fresh))) {
+		TAILQ_REMOVE(&batch->fresh, ticket, link);
+		if (!hand_back(ledger, ticket))
+			TAILQ_INSERT_TAIL(&kept, ticket, link);
+	}
+	/* What came meanwhile comes after. */
+	TAILQ_CONCAT(&kept, &ledger->fresh, link);
+	TAILQ_CONCAT(&ledger->fresh, &kept, link);
+	TAILQ_CONCAT(&batch->finished, &ledger->finished, link);
+	TAILQ_CONCAT(&ledger->finished, &batch->finished, link);
+	TAILQ_CONCAT(&ledger->dropped, &batch->dropped, link);
+	for (size_t i = 0; i < batch->rows; i++) {
+		struct entry *entry = batch->row[i].entry;
+
+		if (entry->refusal || entry->state.verdict != LEDGER_REFUSED)
+			free(batch->row[i].refusal);
+		else
+			entry->refusal = batch->row[i].refusal;
+		ledgertable_list(ledger, entry);
+	}
+	free(batch->row);
+}
+
+/* What is to be told; the paths are the entries'. */
+struct news {
+	const char *rel;
+	int64_t id;
+	bool done;
+};
+
+/* It is on disk.  Caller holds the mutex.  Returns what is to be told; NULL where there is nothing,
+ * or no memory: then the file is looked at again with its next event. */
+static struct news *settle(struct ledger *ledger, struct batch *batch, size_t *ret_count)
+{
+	struct ticket *ticket;
+	struct news *news;
+	size_t count = 0, told = 0;
+
+	TAILQ_FOREACH(ticket, &batch->fresh, link)
+		count++;
+	TAILQ_FOREACH(ticket, &batch->finished, link)
+		count++;
+	news = count ? calloc(count, sizeof(*news)) : NULL;
+	while ((ticket = TAILQ_FIRST(&batch->fresh))) {
+		TAILQ_REMOVE(&batch->fresh, ticket, link);
+		ticket->epoch = ledger->epoch;
+		ticket->durable = true;
+		if (!hand_back(ledger, ticket) && news)
+			news[told++] = (struct news){ ticket->rel, ticket->id, false };
+	}
+	while ((ticket = TAILQ_FIRST(&batch->finished))) {
+		TAILQ_REMOVE(&batch->finished, ticket, link);
+		if (news)
+			news[told++] = (struct news){ ticket->rel, ticket->id, true };
+		ledgertable_ticket_free(ledger, ticket);
+	}
+	while ((ticket = TAILQ_FIRST(&batch->dropped))) {
+		TAILQ_REMOVE(&batch->dropped, ticket, link);
+		ledgertable_ticket_free(ledger, ticket);
+	}
+	for (size_t i = 0; i < batch->rows; i++)
+		free(batch->row[i].refusal);
+	free(batch->row);
+	*ret_count = told;
+	return news;
+}
+
+static void tell(struct ledger *ledger, const struct news *news, size_t count)
+{
+	const struct ledger_options *options = &ledger->options;
+
+	for (size_t i = 0; i < count; i++)
+		if (news[i].done && options->done)
+			options->done(news[i].rel, news[i].id, 0, options->arg);
+		else if (!news[i].done && options->durable)
+			options->durable(news[i].rel, news[i].id, options->arg);
+}
+
+/* The database as it stands at its path, opened again where it must be. */
+static int ready(struct ledger *ledger, struct reason *why)
+{
+	if (ledger->sql && ledgersql_moved(ledger->sql)) {
+		struct reason notice;
+
+		disconnect(ledger);
+		reason_set(&notice, "was removed, or another was put in its place: begun anew");
+		say(ledger, &notice);
+	}
+	return ledger->sql ? 0 : ledgercommit_connect(ledger, why);
+}
+
+/* Damage that shows only now, and what may be cured by opening it anew. */
+static int after_failure(struct ledger *ledger, int r, struct reason *why)
+{
+	if (r == -EBUSY || r == -ENOSPC || r == -ENOMEM)
+		return r;
+	disconnect(ledger);
+	if (r == LEDGERSQL_CORRUPT) {
+		struct reason damage = *why;
+
+		r = set_aside(ledger, &damage, why);
+	}
+	return r;
+}
+
+static void commit(struct ledger *ledger)
+{
+	struct reason why = { "" };
+	struct batch batch;
+	struct news *news = NULL;
+	size_t told = 0;
+	bool written = false;
+	int r = ready(ledger, &why);
+
+	/* After ready(): that may have everything recorded anew. */
+	pthread_mutex_lock(&ledger->mutex);
+	gather(ledger, &batch);
+	pthread_mutex_unlock(&ledger->mutex);
+	if (!r) {
+		r = write_batch(ledger, &batch, &why);
+		written = r == 0;
+		if (r)
+			r = after_failure(ledger, r, &why);
+	}
+	pthread_mutex_lock(&ledger->mutex);
+	ledger->committing = false;
+	ledger->ok = written;
+	if (written) {
+		news = settle(ledger, &batch, &told);
+	} else {
+		put_back(ledger, &batch);
+		ledger->why = why;
+		/* Where it was set aside (r is 0): at once with a new one. */
+		ledger->retry_ns = io_now_ns() + (r ? ledger->options.retry_ms * MS : 0);
+	}
+	pthread_cond_broadcast(&ledger->moved);
+	pthread_mutex_unlock(&ledger->mutex);
+	tell(ledger, news, told);
+	free(news);
+	if (written)
+		ledgersql_checkpoint(ledger->sql);
+}
+
+void *ledgercommit_commit(void *arg)
+{
+	struct ledger *ledger = arg;
+
+	pthread_mutex_lock(&ledger->mutex);
+	for (;;) {
+		uint64_t due = commit_due(ledger);
+
+		if (ledger->stopping && ledger->syncer_ended && !ledgercommit_has_work(ledger))
+			break;
+		if (due > io_now_ns()) {
+			wait_until(&ledger->commit, &ledger->mutex, due);
+			continue;
+		}
+		pthread_mutex_unlock(&ledger->mutex);
+		commit(ledger);
+		pthread_mutex_lock(&ledger->mutex);
+		if (ledger->stopping && !ledger->ok)
+			break;          /* what is not on record is merged again */
+	}
+	pthread_mutex_unlock(&ledger->mutex);
+	disconnect(ledger);
+	pthread_mutex_lock(&ledger->mutex);
+	ledger->committer_ended = true;
+	pthread_cond_broadcast(&ledger->moved);
+	pthread_mutex_unlock(&ledger->mutex);
+	return NULL;
+}
+
+/* ---- the syncer ---- */
+
+/* Caller holds the mutex. */
+static void synced(struct ledger *ledger, struct ticket *ticket)
+{
+	struct entry *entry = ticket->entry;
+
+	entry->unsynced--;
+	if (ticket->error)
+		entry->state.verdict = LEDGER_NOTHING;
+	if (entry->dirty)
+		ledgertable_list(ledger, entry);
+	if (!ticket->error)
+		TAILQ_INSERT_TAIL(&ledger->finished, ticket, link);
+	ledgertable_wake_committer(ledger);
+}
+
+static void sync_files(struct ledger *ledger, struct ticket_list *list)
+{
+	const struct ledger_options *options = &ledger->options;
+	struct ledger_synced one = { NULL, 0 }, *file;
+	struct ticket *ticket;
+	size_t files = 0, n = 0;
+
+	if (!options->sync)
+		return;
+	TAILQ_FOREACH(ticket, list, link)
+		files++;
+	file = calloc(files, sizeof(*file));
+	if (file) {
+		TAILQ_FOREACH(ticket, list, link)
+			file[n++].rel = ticket->rel;
+		options->sync(file, files, options->arg);
+	}
+	n = 0;
+	TAILQ_FOREACH(ticket, list, link) {
+		if (!file) {            /* no memory: one by one */
+			one = (struct ledger_synced){ .rel = ticket->rel };
+			options->sync(&one, 1, options->arg);
+		}
+		ticket->error = file ? file[n++].error : one.error;
+	}
+	free(file);
+}
+
+static void sync_all(struct ledger *ledger, struct ticket_list *list)
+{
+	const struct ledger_options *options = &ledger->options;
+	struct ticket *ticket;
+
+	sync_files(ledger, list);
+	while ((ticket = TAILQ_FIRST(list))) {
+		const char *rel = ticket->rel;
+		int64_t id = ticket->id;
+		int error = ticket->error;
+
+		TAILQ_REMOVE(list, ticket, link);
+		pthread_mutex_lock(&ledger->mutex);
+		synced(ledger, ticket);
+		if (error)
+			ledgertable_ticket_free(ledger, ticket);
+		pthread_mutex_unlock(&ledger->mutex);
+		if (error && options->done)
+			options->done(rel, id, error, options->arg);
+	}
+}
+
+void *ledgercommit_sync(void *arg)
+{
+	struct ledger *ledger = arg;
+	struct ticket_list list = TAILQ_HEAD_INITIALIZER(list);
+
+	pthread_mutex_lock(&ledger->mutex);
+	for (;;) {
+		bool hurry = ledger->stopping || ledger->flushing;
+		uint64_t due = ledger->applied_since_ns + ledger->options.sync_ms * MS;
+
+		if (TAILQ_EMPTY(&ledger->applied)) {
+			if (ledger->stopping)
+				break;
+			wait_until(&ledger->sync, &ledger->mutex, UINT64_MAX);
+			continue;
+		}
+		if (!hurry && due > io_now_ns()) {
+			wait_until(&ledger->sync, &ledger->mutex, due);
+			continue;
+		}
+		TAILQ_CONCAT(&list, &ledger->applied, link);
+		ledger->applied_since_ns = 0;
+		ledger->syncing = true;
+		pthread_mutex_unlock(&ledger->mutex);
+		sync_all(ledger, &list);
+		pthread_mutex_lock(&ledger->mutex);
+		ledger->syncing = false;
+		pthread_cond_broadcast(&ledger->moved);
+	}
+	ledger->syncer_ended = true;
+	pthread_cond_signal(&ledger->commit);
+	pthread_cond_broadcast(&ledger->moved);
+	pthread_mutex_unlock(&ledger->mutex);
+	return NULL;
+}

@@ -1,0 +1,217 @@
+/* ledgerint: what the files of the ledger share: runs in bytes, and the database. */
+#ifndef LEDGERINT_H
+#define LEDGERINT_H
+
+#include <pthread.h>
+#include <sys/queue.h>
+
+#include "ledger.h"
+
+/* ---- ledgercells.c: sets of cells ---- */
+
+/* Appends a copy.  0 or -ENOMEM. */
+int ledgercells_add(struct ledger_cells *cells, const struct ledger_run *run);
+int ledgercells_add_open(struct ledger_cells *cells, const struct ledger_open_row *row);
+void ledgercells_sort(struct ledger_cells *cells);
+
+/* Packs runs and open rows, in any order, into bytes to free.  -EINVAL for what no RRD can have,
+ * the same cell twice included. */
+int ledgercells_pack(const struct ledger_intent *intent, uint8_t **ret, size_t *ret_size);
+/* The reverse; the bytes are checked: -EBADMSG. */
+int ledgercells_unpack(const uint8_t *bytes, size_t size, struct ledger_cells *ret);
+
+/* The three below want both sorted. */
+
+/* Removes from `from` the cells of `what`. */
+int ledgercells_subtract(struct ledger_cells *from, const struct ledger_cells *what);
+/* Cells of `cells` with an old value that are in `below` too get the old value from there. */
+int ledgercells_sink(struct ledger_cells *cells, const struct ledger_cells *below);
+/* Is each cell of `inner` in `outer`, of the same kind and source and with the same old value; and
+ * each open row likewise? */
+bool ledgercells_within(const struct ledger_cells *inner, const struct ledger_cells *outer);
+
+/* ---- ledger.c and ledgersql.c ---- */
+
+#define LEDGERSQL_CORRUPT 2     /* beside 0, REFUSED and -errno */
+
+struct ledgersql;
+struct entry;
+
+/* A merge under way.  What stands above `outcome` does not change once it is handed in. */
+struct ticket {
+	TAILQ_ENTRY(ticket) link;
+	struct entry *entry;
+	int64_t id, file;
+	const char *rel;        /* the entry's */
+	enum ledger_what what;
+	int64_t time_ms;
+	uint64_t dev, ino, identity, digest;
+	int64_t last_up;
+	uint8_t *runs;
+	size_t runs_size;
+	struct ledger_source *source;   /* one block, strings and all */
+	size_t sources;
+	uint64_t (*given)[LEDGER_KINDS];        /* [sources] cells intended from each */
+	uint64_t intended[LEDGER_KINDS];
+	int64_t *undoes;
+	size_t undone;
+	size_t bytes;           /* of memory, all in all */
+
+	struct ledger_outcome outcome;
+	char *reason;
+	unsigned epoch;         /* the database that has its row; 0: none */
+	bool durable;           /* it has, and that is on disk */
+	bool committing;        /* in the hands of the committer; meanwhile: */
+	bool dropped;           /*  … superseded or void */
+	bool applied;           /*  … applied (it was durable in a database that is gone) */
+	int error;              /* of its sync */
+};
+TAILQ_HEAD(ticket_list, ticket);
+
+/* A file's state as it is to be written. */
+struct file_row {
+	int64_t id;
+	const char *rel;
+	struct entry *entry;
+	struct ledger_state state;
+	uint64_t why;           /* hash of the reason, 0 without */
+	char *refusal;          /* for the history, owned; or NULL */
+	int64_t event;          /* its number there */
+};
+
+/* Opens, checks, makes what is missing.  0, REFUSED (newer, or not ours), LEDGERSQL_CORRUPT
+ * (`ret_ours`: it was a ledger for certain), -errno. */
+int ledgersql_open(const char *path, struct ledgersql **ret, bool *ret_created, bool *ret_ours,
+		   struct reason *why);
+void ledgersql_close(struct ledgersql *sql);
+/* Moves a damaged one away; `ret` has the new name. */
+int ledgersql_set_aside(const char *path, struct reason *ret);
+/* Is another file, or none, at the path by now? */
+bool ledgersql_moved(struct ledgersql *sql);
+
+/* The first time that a process opens it: hands out what is known of each file, and calls
+ * interrupted what nobody finished. */
+typedef int ledgersql_file_fn(const struct file_row *row, void *arg);
+int ledgersql_load(struct ledgersql *sql, ledgersql_file_fn *file, void *arg,
+		   int64_t *ret_last_file, int64_t *ret_last_merge, struct reason *why);
+
+/* One transaction: begin, any of the middle ones, commit; after a failure, roll back. */
+int ledgersql_begin(struct ledgersql *sql, struct reason *why);
+int ledgersql_put_file(struct ledgersql *sql, const struct file_row *row, struct reason *why);
+int ledgersql_put_intent(struct ledgersql *sql, const struct ticket *ticket, struct reason *why);
+int ledgersql_put_done(struct ledgersql *sql, const struct ticket *ticket, int64_t now_ms,
+		       struct reason *why);
+int ledgersql_remove(struct ledgersql *sql, int64_t id, struct reason *why);
+int ledgersql_commit(struct ledgersql *sql, struct reason *why);
+void ledgersql_rollback(struct ledgersql *sql);
+/* Where the log of changes has grown: moves it into the database. */
+void ledgersql_checkpoint(struct ledgersql *sql);
+
+/* Questions; caller holds `reading`.  file 0: all; id 0: those before `before`. */
+int ledgersql_history(struct ledgersql *sql, int64_t file, int64_t id, int64_t before,
+		      size_t limit, struct ledger_entry **ret, size_t *ret_count);
+int ledgersql_runs(struct ledgersql *sql, int64_t id, struct ledger_cells *ret);
+int ledgersql_undoable(struct ledgersql *sql, char ***ret, size_t *ret_count);
+
+/* One merge of a file with its runs, for undo. */
+struct recorded {
+	int64_t id;
+	enum ledger_stage stage;
+	uint64_t ino, identity;
+	int64_t last_up;
+	bool undone;
+	struct ledger_cells cells;
+};
+/* The file's merges (no undo, no refusal), oldest first. */
+int ledgersql_recorded(struct ledgersql *sql, int64_t file, struct recorded **ret,
+		       size_t *ret_count);
+void ledgersql_recorded_free(struct recorded *merge, size_t count);
+
+/* ---- ledgerundo.c: which cells an undo gives back, and to what; see the invariants 5 to 7 ---- */
+
+int ledgerundo_plan(struct recorded *merge, size_t count, int64_t id, uint64_t ino,
+		    uint64_t identity, struct ledger_undo *ret, struct reason *why);
+int ledgerundo_spread(struct recorded *merge, size_t count, uint64_t ino, uint64_t identity,
+		      struct ledger_cells *ret);
+
+/* ---- ledgertable.c: files and tickets in memory.  Callers hold the mutex. ---- */
+
+/* One live file, for as long as the ledger is open. */
+struct entry {
+	struct entry *next_dirty;
+	struct ticket *ticket;          /* the one not applied yet */
+	char *refusal;                  /* to go into the history with the next commit */
+	int64_t id;
+	uint64_t why;                   /* hash of the last reason */
+	struct ledger_state state;
+	unsigned unsynced;              /* merges whose data is not on disk for certain */
+	bool dirty;                     /* state is not in the database */
+	bool listed;                    /* … and in the list of those to be written */
+	char path[];
+};
+
+struct ledger {
+	struct ledger_options options;
+	char *path;
+	int lock;                       /* PATH.lock, flock(2)ed; the committer's */
+	struct ledgersql *sql;          /* writing: the committer's.  Asking, and the pointer: under
+					 * `reading` */
+	pthread_mutex_t reading;
+
+	pthread_mutex_t mutex;          /* guards all that follows */
+	pthread_cond_t commit;          /* something for the committer */
+	pthread_cond_t sync;            /* … for the syncer */
+	pthread_cond_t moved;           /* for those who flush or close: something has changed */
+	pthread_t committer, syncer;
+	bool loaded, ok, stopping, syncer_ended, committer_ended, committing, syncing;
+	unsigned flushing;              /* who waits in ledger_flush() */
+	struct reason why;              /* !ok */
+	struct reason notice;
+
+	struct entry **table;           /* by path, open addressing */
+	size_t entries, capacity;
+	int64_t last_file, last_merge;
+	uint64_t held;                  /* bytes of tickets */
+
+	struct ticket_list fresh;       /* to be recorded */
+	struct ticket_list applied;     /* to be synced */
+	struct ticket_list finished;    /* to be recorded as done */
+	struct ticket_list dropped;     /* to be taken off the record */
+	struct entry *dirty;
+	uint64_t began_ns;              /* the last commit */
+	uint64_t work_since_ns;         /* something to commit, 0: nothing */
+	uint64_t applied_since_ns;
+	uint64_t retry_ns;              /* !ok: not before */
+	unsigned epoch;                 /* the how manieth database this is; the committer's */
+};
+
+struct entry *ledgertable_find(const struct ledger *ledger, const char *rel);
+/* `id` 0: a new one takes the next number.  NULL without memory. */
+struct entry *ledgertable_add(struct ledger *ledger, const char *rel, int64_t id);
+void ledgertable_free(struct ledger *ledger);
+
+/* 0 without a text. */
+uint64_t ledgertable_hash(const char *text);
+
+void ledgertable_wake_committer(struct ledger *ledger);
+/* The state is to be written, though not before the data is on disk: invariant 3. */
+void ledgertable_list(struct ledger *ledger, struct entry *entry);
+
+/* Copies an intention; without the mutex.  0, -ENOMEM, -EINVAL. */
+int ledgertable_ticket(const struct ledger_intent *intent, struct ticket **ret);
+/* With it, unless it was never counted in `held`. */
+void ledgertable_ticket_free(struct ledger *ledger, struct ticket *ticket);
+/* Nothing of it was written, nor will be: off the record with it. */
+void ledgertable_drop(struct ledger *ledger, struct ticket *ticket);
+/* It waits for its sync. */
+void ledgertable_applied(struct ledger *ledger, struct ticket *ticket);
+
+/* ---- ledgercommit.c: the two threads ---- */
+
+/* Opens the database, or opens it again.  Only before there are threads, or by the committer. */
+int ledgercommit_connect(struct ledger *ledger, struct reason *why);
+void *ledgercommit_commit(void *ledger);
+void *ledgercommit_sync(void *ledger);
+bool ledgercommit_has_work(const struct ledger *ledger);
+
+#endif

@@ -1,0 +1,796 @@
+#include "config.h"
+#include "ledgerint.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sqlite3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define SCHEMA_VERSION 1
+#define APPLICATION_ID 0x7272646d       /* "rrdm" */
+#define BUSY_MS 2000
+#define CHECKPOINT_PAGES 1000
+/* A larger one would take seconds to check; what is wrong with it shows when it is used. */
+#define CHECK_BYTES (256 << 20)
+
+/* docs/ledger.md describes it.  Numbers of what, state, verdict are those of ledger.h. */
+static const char schema[] =
+	"CREATE TABLE file(id INTEGER PRIMARY KEY, path TEXT NOT NULL,"
+	" verdict INTEGER NOT NULL DEFAULT 0, settled INTEGER NOT NULL DEFAULT 0,"
+	" held INTEGER NOT NULL DEFAULT 0, spread INTEGER NOT NULL DEFAULT 0,"
+	" dev INTEGER, ino INTEGER, identity INTEGER, size INTEGER, mtime_ns INTEGER,"
+	" ctime_ns INTEGER, sources INTEGER, cells INTEGER, why INTEGER);"
+	"CREATE TABLE merge(id INTEGER PRIMARY KEY, file INTEGER NOT NULL REFERENCES file,"
+	" what INTEGER NOT NULL, state INTEGER NOT NULL, time_ms INTEGER NOT NULL,"
+	" done_ms INTEGER, dev INTEGER, ino INTEGER, identity INTEGER, last_up INTEGER,"
+	" exact INTEGER, seam INTEGER, consolidated INTEGER, spread INTEGER,"
+	" took_us INTEGER, undone INTEGER, reason TEXT, runs BLOB);"
+	"CREATE INDEX merge_file ON merge(file);"
+	"CREATE INDEX merge_intended ON merge(id) WHERE state = 0;"
+	"CREATE TABLE root(id INTEGER PRIMARY KEY, path TEXT NOT NULL);"
+	"CREATE TABLE source(merge INTEGER NOT NULL REFERENCES merge, n INTEGER NOT NULL,"
+	" root INTEGER NOT NULL REFERENCES root, path TEXT, size INTEGER, mtime_ns INTEGER,"
+	" ctime_ns INTEGER, exact INTEGER, seam INTEGER, consolidated INTEGER, spread INTEGER,"
+	" PRIMARY KEY(merge, n)) WITHOUT ROWID;"
+	"CREATE VIEW merges AS SELECT m.id AS id,"
+	" datetime(time_ms / 1000, 'unixepoch', 'localtime') AS time, f.path AS file,"
+	" CASE what WHEN 0 THEN 'merge' WHEN 1 THEN 'undo' ELSE 'refusal' END AS what,"
+	" CASE WHEN undone IS NOT NULL THEN 'undone' WHEN state = 0 THEN 'intended'"
+	"  WHEN state = 1 THEN 'done' WHEN state = 2 THEN 'part' ELSE 'interrupted' END AS state,"
+	" exact, seam, consolidated, m.spread AS spread,"
+	" exact + seam + consolidated + m.spread AS cells, took_us / 1000.0 AS ms,"
+	" undone AS undone_by, reason FROM merge m JOIN file f ON f.id = m.file;"
+	"CREATE VIEW sources AS SELECT s.merge AS merge, m.time AS time, m.file AS file,"
+	" r.path || '/' || coalesce(s.path, m.file) AS backup, s.size AS size,"
+	" datetime(s.mtime_ns / 1000000000, 'unixepoch', 'localtime') AS changed,"
+	" s.exact AS exact, s.seam AS seam, s.consolidated AS consolidated, s.spread AS spread,"
+	" m.state AS state FROM source s JOIN merges m ON m.id = s.merge"
+	" JOIN root r ON r.id = s.root;"
+	"CREATE VIEW refusals AS SELECT max(m.id) AS id,"
+	" datetime(time_ms / 1000, 'unixepoch', 'localtime') AS time, f.path AS file, reason"
+	" FROM merge m JOIN file f ON f.id = m.file WHERE what = 2 AND f.verdict = 4"
+	" GROUP BY m.file;";
+
+enum statement {
+	BEGIN, COMMIT, ROLLBACK, PUT_BASE, PUT_FILE, PUT_INTENT, PUT_HELD, PUT_ROOT, PUT_SOURCE,
+	PUT_REFUSAL, SET_DONE, SET_UNDONE, REMOVE_SOURCES, REMOVE,
+	WRITES,
+	HISTORY = WRITES, RUNS, RECORDED, UNDOABLE,
+	STATEMENTS
+};
+
+#define ENTRY_COLUMNS "m.id, m.what, m.state, m.time_ms, m.done_ms, m.dev, m.ino, m.identity," \
+	" m.last_up, m.exact, m.seam, m.consolidated, m.spread, m.took_us, m.undone, f.path," \
+	" m.reason, (SELECT group_concat(r.path || '/' || coalesce(s.path, f.path), char(10))" \
+	" FROM source s JOIN root r ON r.id = s.root WHERE s.merge = m.id)"
+
+static const char *const statement_text[STATEMENTS] = {
+	[BEGIN] = "BEGIN IMMEDIATE",
+	[COMMIT] = "COMMIT",
+	[ROLLBACK] = "ROLLBACK",
+	[PUT_BASE] = "INSERT INTO file(id, path) VALUES(?1, ?2) ON CONFLICT(id) DO NOTHING",
+	[PUT_FILE] = "INSERT INTO file VALUES"
+		"(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)"
+		" ON CONFLICT(id) DO UPDATE SET verdict = ?3, settled = ?4, held = ?5, spread = ?6,"
+		" dev = ?7, ino = ?8, identity = ?9, size = ?10, mtime_ns = ?11, ctime_ns = ?12,"
+		" sources = ?13, cells = ?14, why = ?15",
+	[PUT_INTENT] = "INSERT INTO merge(id, file, what, state, time_ms, dev, ino, identity,"
+		" last_up, exact, seam, consolidated, spread, runs) VALUES"
+		"(?1, ?2, ?3, 0, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+	[PUT_HELD] = "UPDATE file SET held = held OR ?2, spread = spread OR ?3 WHERE id = ?1",
+	[PUT_ROOT] = "INSERT INTO root(path) SELECT ?1 WHERE NOT EXISTS"
+		" (SELECT 1 FROM root WHERE path = ?1)",
+	[PUT_SOURCE] = "INSERT INTO source VALUES(?1, ?2, (SELECT id FROM root WHERE path = ?3),"
+		" ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+	[PUT_REFUSAL] = "INSERT INTO merge(id, file, what, state, time_ms, dev, ino, identity,"
+		" reason) VALUES(?1, ?2, 2, 1, ?3, ?4, ?5, ?6, ?7)",
+	[SET_DONE] = "UPDATE merge SET state = ?2, done_ms = ?3, took_us = ?4, reason = ?5,"
+		" exact = ?6, seam = ?7, consolidated = ?8, spread = ?9 WHERE id = ?1",
+	[SET_UNDONE] = "UPDATE merge SET undone = ?2 WHERE id = ?1",
+	[REMOVE_SOURCES] = "DELETE FROM source WHERE merge = ?1",
+	[REMOVE] = "DELETE FROM merge WHERE id = ?1",
+	[HISTORY] = "SELECT " ENTRY_COLUMNS " FROM merge m JOIN file f ON f.id = m.file"
+		" WHERE m.id >= ?2 AND m.id < ?3 AND m.file = ?1 ORDER BY m.id DESC LIMIT ?4",
+	[RUNS] = "SELECT runs FROM merge WHERE id = ?1 AND runs IS NOT NULL",
+	[RECORDED] = "SELECT id, state, ino, identity, last_up, undone IS NOT NULL, runs FROM merge"
+		" WHERE file = ?1 AND what = 0 ORDER BY id",
+	[UNDOABLE] = "SELECT path FROM file WHERE id IN"
+		" (SELECT file FROM merge WHERE what = 0 AND undone IS NULL) ORDER BY path",
+};
+/* The same of all files. */
+static const char history_of_all[] =
+	"SELECT " ENTRY_COLUMNS " FROM merge m JOIN file f ON f.id = m.file"
+	" WHERE m.id >= ?2 AND m.id < ?3 AND ?1 = 0 ORDER BY m.id DESC LIMIT ?4";
+
+struct ledgersql {
+	sqlite3 *write, *read;
+	sqlite3_stmt *statement[STATEMENTS];
+	sqlite3_stmt *history_of_all;
+	int log_pages;          /* frames in the WAL after the last commit */
+};
+
+/* ---- errors ---- */
+
+static int error_of(int code)
+{
+	switch (code & 0xff) {
+	case SQLITE_FULL: return -ENOSPC;
+	case SQLITE_NOMEM: return -ENOMEM;
+	case SQLITE_READONLY: return -EROFS;
+	case SQLITE_PERM: case SQLITE_AUTH: return -EACCES;
+	case SQLITE_BUSY: case SQLITE_LOCKED: return -EBUSY;
+	case SQLITE_CORRUPT: case SQLITE_NOTADB: return LEDGERSQL_CORRUPT;
+	default: return -EIO;
+	}
+}
+
+/* An error of SQLite's, said as far as it knows; for a system call that failed, with its reason. */
+static int fail(sqlite3 *db, int code, struct reason *why)
+{
+	int error = db ? sqlite3_system_errno(db) : 0, kind = code & 0xff;
+
+	if (error && (kind == SQLITE_IOERR || kind == SQLITE_CANTOPEN || kind == SQLITE_READONLY))
+		reason_errno(why, error, "%s", sqlite3_errstr(code));
+	else if (kind == SQLITE_BUSY)
+		reason_set(why, "another program (sqlite3?) keeps it locked");
+	else
+		reason_set(why, "%s", db && sqlite3_errcode(db) ? sqlite3_errmsg(db)
+			   : sqlite3_errstr(code));
+	return error_of(code);
+}
+
+static int step(struct ledgersql *sql, enum statement which, struct reason *why)
+{
+	int code = sqlite3_step(sql->statement[which]);
+
+	if (code != SQLITE_DONE && code != SQLITE_ROW) {
+		int r = fail(sql->write, code, why);
+
+		sqlite3_reset(sql->statement[which]);
+		return r;
+	}
+	sqlite3_reset(sql->statement[which]);
+	return 0;
+}
+
+static void bind(struct ledgersql *sql, enum statement which, int n, int64_t value)
+{
+	sqlite3_bind_int64(sql->statement[which], n, value);
+}
+
+static void bind_cells(struct ledgersql *sql, enum statement which, int n, const uint64_t *cells)
+{
+	for (int kind = 0; kind < LEDGER_KINDS; kind++)
+		bind(sql, which, n + kind, (int64_t)cells[kind]);
+}
+
+/* What is bound lives until the step after. */
+static void bind_text(struct ledgersql *sql, enum statement which, int n, const char *text)
+{
+	sqlite3_bind_text(sql->statement[which], n, text, -1, SQLITE_STATIC);
+}
+
+/* ---- opening ---- */
+
+static int run(sqlite3 *db, const char *text, struct reason *why)
+{
+	int code = sqlite3_exec(db, text, NULL, NULL, NULL);
+
+	return code ? fail(db, code, why) : 0;
+}
+
+/* The first column of the first row. */
+static int ask(sqlite3 *db, const char *text, int64_t *ret, struct reason *why)
+{
+	sqlite3_stmt *statement = NULL;
+	int code = sqlite3_prepare_v2(db, text, -1, &statement, NULL);
+
+	if (!code) {
+		code = sqlite3_step(statement);
+		if (code == SQLITE_ROW)
+			*ret = sqlite3_column_int64(statement, 0);
+	}
+	if (code != SQLITE_ROW) {
+		int r = fail(db, code == SQLITE_DONE ? SQLITE_ERROR : code, why);
+
+		sqlite3_finalize(statement);
+		return r;
+	}
+	sqlite3_finalize(statement);
+	return 0;
+}
+
+static int connect(const char *path, int flags, sqlite3 **ret, struct reason *why)
+{
+	sqlite3 *db = NULL;
+	int code = sqlite3_open_v2(path, &db, flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE,
+				   NULL);
+
+	if (code) {
+		int r = fail(db, code, why);
+
+		if (db && sqlite3_system_errno(db))
+			r = -sqlite3_system_errno(db);
+		sqlite3_close(db);
+		return r;
+	}
+	sqlite3_busy_timeout(db, BUSY_MS);
+	*ret = db;
+	return 0;
+}
+
+static int quick_check(sqlite3 *db, struct reason *why)
+{
+	sqlite3_stmt *statement = NULL;
+	int code = sqlite3_prepare_v2(db, "PRAGMA quick_check(1)", -1, &statement, NULL), r = 0;
+
+	if (!code)
+		code = sqlite3_step(statement);
+	if (code == SQLITE_ROW) {
+		const char *text = (const char *)sqlite3_column_text(statement, 0);
+
+		if (!text || strcmp(text, "ok")) {
+			for (const char *at = text; at && (at = strchr(at, '\n')); )
+				text = ++at;    /* the first line only says where */
+			reason_set(why, "%s", text ? text : "it is damaged");
+			r = LEDGERSQL_CORRUPT;
+		}
+	} else {
+		r = fail(db, code, why);
+	}
+	sqlite3_finalize(statement);
+	return r;
+}
+
+/* Is it ours, and of a version that we know?  Makes what is missing in a new one. */
+static int check_schema(sqlite3 *db, bool *ret_created, bool *ret_ours, struct reason *why)
+{
+	int64_t id = 0, version = 0, objects = 0, pages = 0, page_size = 0;
+	char text[128];
+	int r = ask(db, "PRAGMA application_id", &id, why);
+
+	if (!r)
+		r = ask(db, "PRAGMA user_version", &version, why);
+	*ret_ours = !r && id == APPLICATION_ID;
+	if (!r)
+		r = ask(db, "SELECT count(*) FROM sqlite_schema", &objects, why);
+	if (r)
+		return r;
+	if (!*ret_ours && (objects || id || version)) {
+		reason_set(why, "is a database, but no ledger");
+		return REFUSED;
+	}
+	if (version > SCHEMA_VERSION) {
+		reason_set(why, "was written by a newer version of this program (its schema is %lld, "
+			   "this one knows %d): use that one, or another file", (long long)version,
+			   SCHEMA_VERSION);
+		return REFUSED;
+	}
+	*ret_created = version == 0;
+	if (version) {
+		r = ask(db, "PRAGMA page_count", &pages, why);
+		if (!r)
+			r = ask(db, "PRAGMA page_size", &page_size, why);
+		return r || pages * page_size > CHECK_BYTES ? r : quick_check(db, why);
+	}
+	snprintf(text, sizeof(text), "PRAGMA application_id = %d; PRAGMA user_version = %d",
+		 APPLICATION_ID, SCHEMA_VERSION);
+	r = run(db, "BEGIN IMMEDIATE", why);
+	if (!r)
+		r = run(db, schema, why);
+	if (!r)
+		r = run(db, text, why);
+	return r ? r : run(db, "COMMIT", why);
+}
+
+/* The first bytes say whether it was a ledger, whatever is wrong with the rest. */
+static bool looks_ours(const char *path)
+{
+	uint8_t head[72];
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	ssize_t got;
+
+	if (fd < 0)
+		return false;
+	got = pread(fd, head, sizeof(head), 0);
+	close(fd);
+	return got == (ssize_t)sizeof(head) && !memcmp(head, "SQLite format 3", 16)
+		&& !memcmp(head + 68, "rrdm", 4);
+}
+
+static int prepare(struct ledgersql *sql, struct reason *why)
+{
+	for (int i = 0; i <= STATEMENTS; i++) {
+		sqlite3 *db = i < WRITES ? sql->write : sql->read;
+		int code = sqlite3_prepare_v3(db, i < STATEMENTS ? statement_text[i]
+					      : history_of_all, -1, SQLITE_PREPARE_PERSISTENT,
+					      i < STATEMENTS ? &sql->statement[i]
+					      : &sql->history_of_all, NULL);
+
+		if (code)
+			return fail(db, code, why);
+	}
+	return 0;
+}
+
+static int count_log(void *arg, sqlite3 *db, const char *name, int pages)
+{
+	struct ledgersql *sql = arg;
+
+	(void)db;
+	(void)name;
+	sql->log_pages = pages;
+	return SQLITE_OK;
+}
+
+static int open_both(const char *path, struct ledgersql *sql, bool *ret_created, bool *ret_ours,
+		     struct reason *why)
+{
+	int r = connect(path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, &sql->write, why);
+
+	if (r)
+		return r;
+	if (sqlite3_db_readonly(sql->write, "main")) {
+		reason_set(why, "may not be written to");
+		return -EROFS;
+	}
+	r = check_schema(sql->write, ret_created, ret_ours, why);
+	if (!r)
+		r = run(sql->write, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;"
+			"PRAGMA journal_size_limit = 16777216; PRAGMA cache_size = -2000", why);
+	if (!r)
+		r = connect(path, SQLITE_OPEN_READONLY, &sql->read, why);
+	if (!r)
+		r = run(sql->read, "PRAGMA cache_size = -500", why);
+	if (!r)
+		r = prepare(sql, why);
+	if (!r)
+		sqlite3_wal_hook(sql->write, count_log, sql);
+	return r;
+}
+
+int ledgersql_open(const char *path, struct ledgersql **ret, bool *ret_created, bool *ret_ours,
+		   struct reason *why)
+{
+	struct ledgersql *sql = calloc(1, sizeof(*sql));
+	bool created = false, ours = false;
+	int r;
+
+	if (!sql)
+		return -ENOMEM;
+	r = open_both(path, sql, &created, &ours, why);
+	if (r) {
+		ledgersql_close(sql);
+		*ret_ours = ours || looks_ours(path);
+		return r;
+	}
+	*ret_created = created;
+	*ret = sql;
+	return 0;
+}
+
+void ledgersql_close(struct ledgersql *sql)
+{
+	if (!sql)
+		return;
+	for (int i = 0; i < STATEMENTS; i++)
+		sqlite3_finalize(sql->statement[i]);
+	sqlite3_finalize(sql->history_of_all);
+	sqlite3_close(sql->read);
+	sqlite3_close(sql->write);
+	free(sql);
+}
+
+int ledgersql_set_aside(const char *path, struct reason *ret)
+{
+	char from[4200], to[4200], stamp[32];
+	time_t now = time(NULL);
+	struct tm tm;
+
+	gmtime_r(&now, &tm);
+	strftime(stamp, sizeof(stamp), "%Y%m%dT%H%M%SZ", &tm);
+	/* The log first: beside a new database it would be taken for that one's. */
+	for (int log = 1; log >= 0; log--) {
+		const char *ending = log ? "-wal" : "";
+
+		snprintf(from, sizeof(from), "%s%s", path, ending);
+		snprintf(to, sizeof(to), "%s.corrupt-%s%s", path, stamp, ending);
+		if (rename(from, to) && errno != ENOENT)
+			return reason_errno(ret, errno, "cannot be set aside");
+	}
+	snprintf(from, sizeof(from), "%s-shm", path);
+	unlink(from);
+	reason_set(ret, "%s", to);
+	return 0;
+}
+
+bool ledgersql_moved(struct ledgersql *sql)
+{
+	int moved = 0;
+
+	return sqlite3_file_control(sql->write, "main", SQLITE_FCNTL_HAS_MOVED, &moved) == SQLITE_OK
+		&& moved;
+}
+
+int ledgersql_load(struct ledgersql *sql, ledgersql_file_fn *file, void *arg,
+		   int64_t *ret_last_file, int64_t *ret_last_merge, struct reason *why)
+{
+	sqlite3_stmt *statement = NULL;
+	int64_t last_file = 0, last_merge = 0;
+	/* What nobody finished may be in part on disk: invariant 4. */
+	int r = run(sql->write, "UPDATE merge SET state = 3 WHERE state = 0", why), code;
+
+	if (!r)
+		r = ask(sql->write, "SELECT coalesce(max(id), 0) FROM file", &last_file, why);
+	if (!r)
+		r = ask(sql->write, "SELECT coalesce(max(id), 0) FROM merge", &last_merge, why);
+	if (r)
+		return r;
+	code = sqlite3_prepare_v2(sql->write, "SELECT * FROM file", -1, &statement, NULL);
+	while (!code && !r && (code = sqlite3_step(statement)) == SQLITE_ROW) {
+		sqlite3_stmt *s = statement;
+		struct file_row row = {
+			.id = sqlite3_column_int64(s, 0),
+			.rel = (const char *)sqlite3_column_text(s, 1),
+			.why = (uint64_t)sqlite3_column_int64(s, 14),
+			.state = {
+				.verdict = (uint8_t)sqlite3_column_int(s, 2),
+				.settled = sqlite3_column_int(s, 3) != 0,
+				.held = sqlite3_column_int(s, 4) != 0,
+				.spread = sqlite3_column_int(s, 5) != 0,
+				.dev = (uint64_t)sqlite3_column_int64(s, 6),
+				.ino = (uint64_t)sqlite3_column_int64(s, 7),
+				.identity = (uint64_t)sqlite3_column_int64(s, 8),
+				.size = (uint64_t)sqlite3_column_int64(s, 9),
+				.mtime_ns = sqlite3_column_int64(s, 10),
+				.ctime_ns = sqlite3_column_int64(s, 11),
+				.sources = (uint64_t)sqlite3_column_int64(s, 12),
+				.cells = (uint64_t)sqlite3_column_int64(s, 13),
+			},
+		};
+
+		code = 0;
+		r = row.rel ? file(&row, arg) : LEDGERSQL_CORRUPT;
+	}
+	if (!r && code && code != SQLITE_DONE)
+		r = fail(sql->write, code, why);
+	sqlite3_finalize(statement);
+	if (r)
+		return r;
+	*ret_last_file = last_file;
+	*ret_last_merge = last_merge;
+	return 0;
+}
+
+/* ---- one transaction ---- */
+
+int ledgersql_begin(struct ledgersql *sql, struct reason *why)
+{
+	return step(sql, BEGIN, why);
+}
+
+int ledgersql_commit(struct ledgersql *sql, struct reason *why)
+{
+	return step(sql, COMMIT, why);
+}
+
+void ledgersql_rollback(struct ledgersql *sql)
+{
+	/* An error may have done it already. */
+	if (!sqlite3_get_autocommit(sql->write))
+		step(sql, ROLLBACK, NULL);
+}
+
+void ledgersql_checkpoint(struct ledgersql *sql)
+{
+	if (sql->log_pages < CHECKPOINT_PAGES)
+		return;
+	/* Fails where the disk is full: the log only grows then, and the next commit will say so. */
+	sqlite3_wal_checkpoint_v2(sql->write, "main", SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+	sql->log_pages = 0;
+}
+
+static int put_refusal(struct ledgersql *sql, const struct file_row *row, struct reason *why)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	bind(sql, PUT_REFUSAL, 1, row->event);
+	bind(sql, PUT_REFUSAL, 2, row->id);
+	bind(sql, PUT_REFUSAL, 3, (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000);
+	bind(sql, PUT_REFUSAL, 4, (int64_t)row->state.dev);
+	bind(sql, PUT_REFUSAL, 5, (int64_t)row->state.ino);
+	bind(sql, PUT_REFUSAL, 6, (int64_t)row->state.identity);
+	bind_text(sql, PUT_REFUSAL, 7, row->refusal);
+	return step(sql, PUT_REFUSAL, why);
+}
+
+int ledgersql_put_file(struct ledgersql *sql, const struct file_row *row, struct reason *why)
+{
+	const struct ledger_state *state = &row->state;
+	const int64_t value[] = {
+		state->verdict, state->settled, state->held, state->spread, (int64_t)state->dev,
+		(int64_t)state->ino, (int64_t)state->identity, (int64_t)state->size,
+		state->mtime_ns, state->ctime_ns, (int64_t)state->sources, (int64_t)state->cells,
+		(int64_t)row->why
+	};
+	int r;
+
+	bind(sql, PUT_FILE, 1, row->id);
+	bind_text(sql, PUT_FILE, 2, row->rel);
+	for (int i = 0; i < (int)(sizeof(value) / sizeof(*value)); i++)
+		bind(sql, PUT_FILE, i + 3, value[i]);
+	r = step(sql, PUT_FILE, why);
+	return r || !row->refusal ? r : put_refusal(sql, row, why);
+}
+
+static int put_source(struct ledgersql *sql, const struct ticket *ticket, size_t n,
+		      struct reason *why)
+{
+	const struct ledger_source *source = &ticket->source[n];
+	int r;
+
+	bind_text(sql, PUT_ROOT, 1, source->root);
+	r = step(sql, PUT_ROOT, why);
+	if (r)
+		return r;
+	bind(sql, PUT_SOURCE, 1, ticket->id);
+	bind(sql, PUT_SOURCE, 2, (int64_t)n);
+	bind_text(sql, PUT_SOURCE, 3, source->root);
+	bind_text(sql, PUT_SOURCE, 4, source->rel);
+	bind(sql, PUT_SOURCE, 5, (int64_t)source->size);
+	bind(sql, PUT_SOURCE, 6, source->mtime_ns);
+	bind(sql, PUT_SOURCE, 7, source->ctime_ns);
+	bind_cells(sql, PUT_SOURCE, 8, ticket->given[n]);
+	return step(sql, PUT_SOURCE, why);
+}
+
+int ledgersql_put_intent(struct ledgersql *sql, const struct ticket *ticket, struct reason *why)
+{
+	bool undo = ticket->what == LEDGER_UNDO, spread = ticket->intended[LEDGER_SPREAD] && !undo;
+	int r;
+
+	bind(sql, PUT_BASE, 1, ticket->file);
+	bind_text(sql, PUT_BASE, 2, ticket->rel);
+	r = step(sql, PUT_BASE, why);
+	if (r)
+		return r;
+	bind(sql, PUT_INTENT, 1, ticket->id);
+	bind(sql, PUT_INTENT, 2, ticket->file);
+	bind(sql, PUT_INTENT, 3, ticket->what);
+	bind(sql, PUT_INTENT, 4, ticket->time_ms);
+	bind(sql, PUT_INTENT, 5, (int64_t)ticket->dev);
+	bind(sql, PUT_INTENT, 6, (int64_t)ticket->ino);
+	bind(sql, PUT_INTENT, 7, (int64_t)ticket->identity);
+	bind(sql, PUT_INTENT, 8, ticket->last_up);
+	bind_cells(sql, PUT_INTENT, 9, ticket->intended);
+	sqlite3_bind_blob64(sql->statement[PUT_INTENT], 13, ticket->runs, ticket->runs_size,
+			    SQLITE_STATIC);
+	r = step(sql, PUT_INTENT, why);
+	for (size_t n = 0; n < ticket->sources && !r; n++)
+		r = put_source(sql, ticket, n, why);
+	if (!r && (undo || spread)) {
+		bind(sql, PUT_HELD, 1, ticket->file);
+		bind(sql, PUT_HELD, 2, undo);
+		bind(sql, PUT_HELD, 3, spread);
+		r = step(sql, PUT_HELD, why);
+	}
+	return r;
+}
+
+int ledgersql_put_done(struct ledgersql *sql, const struct ticket *ticket, int64_t now_ms,
+		       struct reason *why)
+{
+	const struct ledger_outcome *outcome = &ticket->outcome;
+	int r;
+
+	bind(sql, SET_DONE, 1, ticket->id);
+	bind(sql, SET_DONE, 2, outcome->result == LEDGER_PART ? LEDGER_IS_PART : LEDGER_IS_DONE);
+	bind(sql, SET_DONE, 3, now_ms);
+	bind(sql, SET_DONE, 4, (int64_t)(outcome->took_ns / 1000));
+	bind_text(sql, SET_DONE, 5, ticket->reason);
+	bind_cells(sql, SET_DONE, 6, outcome->cells);
+	r = step(sql, SET_DONE, why);
+	/* What is undone in part is undone again: invariant 9. */
+	for (size_t i = 0; i < ticket->undone && outcome->result == LEDGER_DONE && !r; i++) {
+		bind(sql, SET_UNDONE, 1, ticket->undoes[i]);
+		bind(sql, SET_UNDONE, 2, ticket->id);
+		r = step(sql, SET_UNDONE, why);
+	}
+	return r;
+}
+
+int ledgersql_remove(struct ledgersql *sql, int64_t id, struct reason *why)
+{
+	int r;
+
+	bind(sql, REMOVE_SOURCES, 1, id);
+	r = step(sql, REMOVE_SOURCES, why);
+	bind(sql, REMOVE, 1, id);
+	return r ? r : step(sql, REMOVE, why);
+}
+
+/* ---- questions ---- */
+
+static char *copy_text(sqlite3_stmt *statement, int column, int *r)
+{
+	const char *text = (const char *)sqlite3_column_text(statement, column);
+	char *copy = text ? strdup(text) : NULL;
+
+	if (text && !copy)
+		*r = -ENOMEM;
+	return copy;
+}
+
+static uint64_t number(sqlite3_stmt *statement, int column)
+{
+	return (uint64_t)sqlite3_column_int64(statement, column);
+}
+
+static int read_entry(sqlite3_stmt *statement, struct ledger_entry *entry)
+{
+	int r = 0;
+
+	memset(entry, 0, sizeof(*entry));
+	entry->id = sqlite3_column_int64(statement, 0);
+	entry->what = (enum ledger_what)sqlite3_column_int(statement, 1);
+	entry->stage = (enum ledger_stage)sqlite3_column_int(statement, 2);
+	entry->time_ms = sqlite3_column_int64(statement, 3);
+	entry->done_ms = sqlite3_column_int64(statement, 4);
+	entry->dev = number(statement, 5);
+	entry->ino = number(statement, 6);
+	entry->identity = number(statement, 7);
+	entry->last_up = sqlite3_column_int64(statement, 8);
+	for (int kind = 0; kind < LEDGER_KINDS; kind++)
+		entry->cells[kind] = number(statement, 9 + kind);
+	entry->took_us = number(statement, 13);
+	entry->undone = sqlite3_column_int64(statement, 14);
+	entry->rel = copy_text(statement, 15, &r);
+	entry->reason = copy_text(statement, 16, &r);
+	entry->sources = copy_text(statement, 17, &r);
+	return r;
+}
+
+/* Makes room for one more. */
+static int more(void **array, size_t count, size_t size)
+{
+	void *grown;
+
+	if (count & (count - 1))
+		return 0;
+	grown = reallocarray(*array, count ? count * 2 : 1, size);
+	if (!grown)
+		return -ENOMEM;
+	*array = grown;
+	return 0;
+}
+
+/* The end of a question. */
+static int ended(struct ledgersql *sql, sqlite3_stmt *statement, int code, int r)
+{
+	sqlite3_reset(statement);
+	if (r || code == SQLITE_DONE)
+		return r;
+	r = fail(sql->read, code, NULL);
+	return r == LEDGERSQL_CORRUPT ? -EUCLEAN : r;
+}
+
+int ledgersql_history(struct ledgersql *sql, int64_t file, int64_t id, int64_t before,
+		      size_t limit, struct ledger_entry **ret, size_t *ret_count)
+{
+	sqlite3_stmt *statement = file ? sql->statement[HISTORY] : sql->history_of_all;
+	void *entry = NULL;
+	size_t count = 0;
+	int code, r = 0;
+
+	sqlite3_bind_int64(statement, 1, file);
+	sqlite3_bind_int64(statement, 2, id);
+	sqlite3_bind_int64(statement, 3, id ? id + 1 : before ? before : INT64_MAX);
+	sqlite3_bind_int64(statement, 4, limit > INT32_MAX ? INT32_MAX : (int64_t)limit);
+	while ((code = sqlite3_step(statement)) == SQLITE_ROW && !r) {
+		r = more(&entry, count, sizeof(struct ledger_entry));
+		if (!r)
+			r = read_entry(statement, (struct ledger_entry *)entry + count++);
+	}
+	r = ended(sql, statement, code, r);
+	if (r) {
+		ledger_entries_free(entry, count);
+		return r;
+	}
+	*ret = entry;
+	*ret_count = count;
+	return 0;
+}
+
+static int read_runs(sqlite3_stmt *statement, int column, struct ledger_cells *ret)
+{
+	const uint8_t *bytes = sqlite3_column_blob(statement, column);
+
+	if (!bytes)
+		return -EBADMSG;
+	return ledgercells_unpack(bytes, (size_t)sqlite3_column_bytes(statement, column), ret);
+}
+
+int ledgersql_runs(struct ledgersql *sql, int64_t id, struct ledger_cells *ret)
+{
+	sqlite3_stmt *statement = sql->statement[RUNS];
+	int code, r;
+
+	sqlite3_bind_int64(statement, 1, id);
+	code = sqlite3_step(statement);
+	if (code == SQLITE_ROW) {
+		r = read_runs(statement, 0, ret);
+		sqlite3_reset(statement);
+		return r;
+	}
+	return ended(sql, statement, code, code == SQLITE_DONE ? -ENOENT : 0);
+}
+
+int ledgersql_undoable(struct ledgersql *sql, char ***ret, size_t *ret_count)
+{
+	sqlite3_stmt *statement = sql->statement[UNDOABLE];
+	void *array = NULL;
+	size_t count = 0;
+	int code, r = 0;
+
+	while ((code = sqlite3_step(statement)) == SQLITE_ROW && !r) {
+		r = more(&array, count, sizeof(char *));
+		if (!r)
+			((char **)array)[count++] = copy_text(statement, 0, &r);
+	}
+	r = ended(sql, statement, code, r);
+	if (r) {
+		while (count > 0)
+			free(((char **)array)[--count]);
+		free(array);
+		return r;
+	}
+	*ret = array;
+	*ret_count = count;
+	return 0;
+}
+
+int ledgersql_recorded(struct ledgersql *sql, int64_t file, struct recorded **ret,
+		       size_t *ret_count)
+{
+	sqlite3_stmt *statement = sql->statement[RECORDED];
+	void *array = NULL;
+	size_t count = 0;
+	int code, r = 0;
+
+	sqlite3_bind_int64(statement, 1, file);
+	while ((code = sqlite3_step(statement)) == SQLITE_ROW && !r) {
+		r = more(&array, count, sizeof(struct recorded));
+		if (r)
+			break;
+		struct recorded *merge = (struct recorded *)array + count++;
+
+		memset(merge, 0, sizeof(*merge));
+		merge->id = sqlite3_column_int64(statement, 0);
+		merge->stage = (enum ledger_stage)sqlite3_column_int(statement, 1);
+		merge->ino = number(statement, 2);
+		merge->identity = number(statement, 3);
+		merge->last_up = sqlite3_column_int64(statement, 4);
+		merge->undone = sqlite3_column_int(statement, 5) != 0;
+		r = read_runs(statement, 6, &merge->cells);
+	}
+	r = ended(sql, statement, code, r);
+	if (r) {
+		ledgersql_recorded_free(array, count);
+		return r;
+	}
+	*ret = array;
+	*ret_count = count;
+	return 0;
+}
+
+void ledgersql_recorded_free(struct recorded *merge, size_t count)
+{
+	for (size_t n = 0; n < count; n++)
+		ledger_cells_free(&merge[n].cells);
+	free(merge);
+}

@@ -1,0 +1,310 @@
+#include "config.h"
+#include "ledgerint.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The merges of one file, oldest first, and which of them an undo takes. */
+struct site {
+	const struct recorded *merge;
+	size_t count;
+	const bool *taken;
+	uint64_t ino, identity;
+};
+
+static bool is_same(const struct recorded *merge, uint64_t ino, uint64_t identity)
+{
+	return merge->ino == ino && merge->identity == identity;
+}
+
+/* Not undone, this undo done. */
+static bool is_alive(const struct site *site, size_t n)
+{
+	const struct recorded *merge = &site->merge[n];
+
+	return is_same(merge, site->ino, site->identity) && !merge->undone && !site->taken[n];
+}
+
+static bool is_dead(const struct site *site, size_t n)
+{
+	const struct recorded *merge = &site->merge[n];
+
+	return is_same(merge, site->ino, site->identity) && (merge->undone || site->taken[n]);
+}
+
+static int copy_runs(const struct ledger_cells *from, struct ledger_cells *to)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < from->runs && !r; i++)
+		r = ledgercells_add(to, &from->run[i]);
+	return r;
+}
+
+static bool has_old(const struct ledger_cells *cells)
+{
+	for (size_t i = 0; i < cells->runs; i++)
+		if (cells->run[i].old)
+			return true;
+	return false;
+}
+
+/* Moves the cells that `other` has too from `cells` to `to`. */
+static int move_common(struct ledger_cells *cells, const struct ledger_cells *other,
+		       struct ledger_cells *to)
+{
+	struct ledger_cells common = { NULL, 0, 0, NULL, 0, 0 };
+	int r = copy_runs(cells, &common);
+
+	if (!r)
+		r = ledgercells_subtract(cells, other);
+	if (!r)
+		r = ledgercells_subtract(&common, cells);
+	if (!r)
+		r = copy_runs(&common, to);
+	ledger_cells_free(&common);
+	return r;
+}
+
+static int copy_unknown(const struct ledger_cells *from, struct ledger_cells *to)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < from->runs && !r; i++)
+		if (!from->run[i].old)
+			r = ledgercells_add(to, &from->run[i]);
+	return r;
+}
+
+/* Takes away what belongs to a later merge.  Where that was to overwrite something and is not done,
+ * nobody knows what the cell holds: perhaps what is to be undone now. */
+static int take_owned(struct ledger_cells *cells, const struct recorded *later)
+{
+	struct ledger_cells owned = { NULL, 0, 0, NULL, 0, 0 };
+	int r;
+
+	if (later->stage == LEDGER_IS_DONE)
+		return ledgercells_subtract(cells, &later->cells);
+	r = copy_unknown(&later->cells, &owned);
+	if (!r)
+		r = ledgercells_subtract(cells, &owned);
+	ledger_cells_free(&owned);
+	return r;
+}
+
+/* The cells of merge `n` that it owns, with what stood there before all merges undone by then. */
+static int give_back(const struct site *site, size_t n, struct ledger_cells *to)
+{
+	struct ledger_cells cells = { NULL, 0, 0, NULL, 0, 0 };
+	int r = copy_runs(&site->merge[n].cells, &cells);
+
+	/* Of what this undo takes, the latest gives a cell back. */
+	for (size_t later = n + 1; later < site->count && !r; later++)
+		if (site->taken[later])
+			r = ledgercells_subtract(&cells, &site->merge[later].cells);
+		else if (is_alive(site, later))
+			r = take_owned(&cells, &site->merge[later]);
+	for (size_t below = n; below-- > 0 && !r && has_old(&cells); ) {
+		if (is_dead(site, below))
+			r = ledgercells_sink(&cells, &site->merge[below].cells);
+		else if (is_alive(site, below))
+			r = move_common(&cells, &site->merge[below].cells, to);
+	}
+	if (!r)
+		r = copy_runs(&cells, to);
+	ledger_cells_free(&cells);
+	return r;
+}
+
+static const struct ledger_open_row *find_open(const struct recorded *merge, int64_t last_up,
+					       const struct ledger_open_row *like)
+{
+	if (merge->last_up != last_up)
+		return NULL;
+	for (size_t i = 0; i < merge->cells.opens; i++) {
+		const struct ledger_open_row *row = &merge->cells.open[i];
+
+		if (row->rra == like->rra && row->ds == like->ds)
+			return row;
+	}
+	return NULL;
+}
+
+/* What the open row was before all merges undone by then. */
+static struct ledger_open_row sink_open(const struct site *site, size_t n,
+					struct ledger_open_row row)
+{
+	int64_t last_up = site->merge[n].last_up;
+
+	while (n-- > 0) {
+		const struct ledger_open_row *below = find_open(&site->merge[n], last_up, &row);
+
+		if (!below || below->new_unkn != row.old_unkn
+		    || memcmp(&below->new_val, &row.old_val, sizeof(double)))
+			continue;
+		if (!is_dead(site, n))
+			break;
+		row.old_val = below->old_val;
+		row.old_unkn = below->old_unkn;
+	}
+	return row;
+}
+
+static bool owns_open(const struct site *site, size_t n, const struct ledger_open_row *row)
+{
+	for (size_t later = n + 1; later < site->count; later++)
+		if ((site->taken[later] || (is_alive(site, later)
+					    && site->merge[later].stage == LEDGER_IS_DONE))
+		    && find_open(&site->merge[later], site->merge[n].last_up, row))
+			return false;
+	return true;
+}
+
+static int give_back_open(const struct site *site, struct ledger_undo *undo)
+{
+	for (size_t n = 0; n < site->count; n++)
+		if (site->taken[n] && site->merge[n].cells.opens
+		    && site->merge[n].last_up > undo->last_up)
+			undo->last_up = site->merge[n].last_up;
+	for (size_t n = 0; n < site->count; n++)
+		for (size_t i = 0; site->taken[n] && i < site->merge[n].cells.opens; i++) {
+			const struct recorded *merge = &site->merge[n];
+			struct ledger_open_row row = merge->cells.open[i];
+
+			if (!owns_open(site, n, &row))
+				continue;
+			if (merge->last_up != undo->last_up) {
+				undo->healed++;
+				continue;
+			}
+			row = sink_open(site, n, row);
+			if (ledgercells_add_open(&undo->cells, &row))
+				return -ENOMEM;
+		}
+	return 0;
+}
+
+/* Which merges the undo takes. */
+static int choose(const struct recorded *merge, size_t count, int64_t id, uint64_t ino,
+		  uint64_t identity, bool *taken, struct reason *why)
+{
+	size_t chosen = 0, others = 0, undone = 0;
+
+	for (size_t n = 0; n < count; n++) {
+		if (id && merge[n].id != id)
+			continue;
+		if (merge[n].undone)
+			undone++;
+		else if (!is_same(&merge[n], ino, identity))
+			others++;
+		else
+			taken[n] = true;
+		chosen += taken[n];
+	}
+	if (chosen)
+		return 0;
+	if (others)
+		reason_set(why, "cannot be undone: the file was made anew since");
+	else if (undone)
+		reason_set(why, "was undone already");
+	else if (id)
+		reason_set(why, "has no merge %lld", (long long)id);
+	else
+		reason_set(why, "has nothing that could be undone");
+	return REFUSED;
+}
+
+int ledgerundo_plan(struct recorded *merge, size_t count, int64_t id, uint64_t ino,
+		    uint64_t identity, struct ledger_undo *ret, struct reason *why)
+{
+	struct ledger_undo undo = { .last_up = 0 };
+	bool *taken = calloc(count ? count : 1, sizeof(*taken));
+	struct site site = { merge, count, taken, ino, identity };
+	int r = -ENOMEM;
+
+	undo.id = calloc(count ? count : 1, sizeof(*undo.id));
+	if (!taken || !undo.id)
+		goto out;
+	r = choose(merge, count, id, ino, identity, taken, why);
+	if (r)
+		goto out;
+	for (size_t n = count; n-- > 0 && !r; )
+		if (taken[n]) {
+			undo.id[undo.ids++] = merge[n].id;
+			r = give_back(&site, n, &undo.cells);
+		}
+	if (!r)
+		r = give_back_open(&site, &undo);
+	if (r)
+		goto out;
+	ledgercells_sort(&undo.cells);
+	*ret = undo;
+	memset(&undo, 0, sizeof(undo));
+out:
+	ledger_undo_free(&undo);
+	free(taken);
+	return r;
+}
+
+void ledger_undo_free(struct ledger_undo *undo)
+{
+	ledger_cells_free(&undo->cells);
+	free(undo->id);
+	memset(undo, 0, sizeof(*undo));
+}
+
+/* The spread ones of its runs. */
+static int copy_spread(const struct ledger_cells *from, struct ledger_cells *to)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < from->runs && !r; i++)
+		if (from->run[i].kind == LEDGER_SPREAD)
+			r = ledgercells_add(to, &from->run[i]);
+	return r;
+}
+
+/* Takes away what a later merge has put in its place.  One that may not have come that far leaves
+ * the cell as one that may be spread; where both spread it, it counts once. */
+static int take_replaced(struct ledger_cells *cells, const struct recorded *later)
+{
+	struct ledger_cells spread = { NULL, 0, 0, NULL, 0, 0 };
+	int r;
+
+	if (later->stage == LEDGER_IS_DONE)
+		return ledgercells_subtract(cells, &later->cells);
+	r = copy_spread(&later->cells, &spread);
+	if (!r)
+		r = ledgercells_subtract(cells, &spread);
+	ledger_cells_free(&spread);
+	return r;
+}
+
+int ledgerundo_spread(struct recorded *merge, size_t count, uint64_t ino, uint64_t identity,
+		      struct ledger_cells *ret)
+{
+	struct ledger_cells all = { NULL, 0, 0, NULL, 0, 0 };
+	int r = 0;
+
+	for (size_t n = 0; n < count && !r; n++) {
+		struct ledger_cells cells = { NULL, 0, 0, NULL, 0, 0 };
+
+		if (merge[n].undone || !is_same(&merge[n], ino, identity))
+			continue;
+		r = copy_spread(&merge[n].cells, &cells);
+		for (size_t later = n + 1; later < count && !r; later++)
+			if (!merge[later].undone && is_same(&merge[later], ino, identity))
+				r = take_replaced(&cells, &merge[later]);
+		if (!r)
+			r = copy_runs(&cells, &all);
+		ledger_cells_free(&cells);
+	}
+	if (r) {
+		ledger_cells_free(&all);
+		return r;
+	}
+	ledgercells_sort(&all);
+	*ret = all;
+	return 0;
+}
