@@ -11,8 +11,9 @@
  *     from PDPs      where the backup has rows of one PDP, of whatever CF, for all of it: as the
  *                    truth, if the step is the same; if the backup's is smaller, consolidated by
  *                    time, first to live's PDPs, then to rows; if it is greater, not so
- *     from rows      where a finer RRA of the same CF reaches over all of it: consolidated from the
- *                    finest of these by time, with live's xff
+ *     from rows      where finer RRAs of the same CF, or of one PDP, reach over all of it:
+ *                    consolidated by time, with live's xff, from the finest of those of which no
+ *                    row crosses its ends, or else of all
  *     spread         where it ends before the oldest row of all RRAs that it could have been made
  *                    from (LAST excepted): the value of the finest coarser RRA of the same CF that
  *                    reaches over it, known or not
@@ -150,8 +151,9 @@ static void choose(struct outage *o)
 	choose_archives(&o->new, specimen_chance(70) ? &o->old : NULL);
 	outage_choose_streams(o, true);
 	trial_choose_how(o, OUTAGE_NO_SPREAD, 15);
+	trial_choose_how(o, OUTAGE_REBUILD, 20);
 	trial_choose_how(o, OUTAGE_DAEMON, 5);
-	if (!(o->how & OUTAGE_DAEMON))
+	if (!(o->how & (OUTAGE_DAEMON | OUTAGE_REBUILD)))
 		trial_choose_how(o, OUTAGE_EXACT, 5);
 }
 
@@ -201,55 +203,93 @@ static bool covers(const struct oracle *db, uint64_t rra, time_t start, time_t e
 	return reach(db, rra) <= start && newest_row(db, rra) >= end;
 }
 
-/* At one PDP a row, all four functions store the PDP; of use where it is no longer than live's. */
-static bool is_pdps(const struct outage *o, uint64_t rra)
-{
-	return o->old.rra[rra].pdp_cnt == 1 && o->old.step <= o->new.step;
-}
-
 static bool same_cf(const struct outage *o, uint64_t rra, const struct outage_cell *c)
 {
 	return strcmp(o->old.rra[rra].cf, c->cf) == 0;
 }
 
-/* Consolidates what an RRA of `db` has for a span: by time, unknown where more than xff is. */
-static double consolidate(const struct oracle *db, uint64_t rra, uint64_t ds, time_t start,
-			  time_t end, const char *cf, double xff)
+/* May the cell be made from these rows?  Those of one PDP hold the same under every function. */
+static bool serves(const struct outage *o, uint64_t rra, const struct outage_cell *c)
 {
-	time_t size = oracle_resolution(db, rra), unknown = 0, known = 0;
-	double sum = 0, min = INFINITY, max = -INFINITY, last = NAN;
-
-	for (time_t row = outage_floor(start, size) + size; row - size < end; row += size) {
-		double v = outage_value(db, rra, ds, row);
-		time_t from = row - size > start ? row - size : start, to = row < end ? row : end;
-
-		if (row <= end)
-			last = v;
-		if (isnan(v)) {
-			unknown += to - from;
-			continue;
-		}
-		known += to - from;
-		sum += v * (double)(to - from);
-		min = fmin(min, v);
-		max = fmax(max, v);
-	}
-	if (!known || (double)unknown > (double)(end - start) * xff)
-		return NAN;
-	return strcmp(cf, "AVERAGE") == 0 ? sum / (double)known : strcmp(cf, "MIN") == 0 ? min
-		: strcmp(cf, "MAX") == 0 ? max : last;
+	return (same_cf(o, rra, c) || o->old.rra[rra].pdp_cnt == 1) &&
+		oracle_resolution(&o->backup, rra) <= size_of(c);
 }
 
-/* The values of which a cell must have one.  More than one: RRAs alike that do not agree, or a
- * share of unknown that is xff but for the rounding. */
+/* What the RRAs of its kind know of a row together. */
+static double row_of(const struct outage *o, uint64_t kind, uint64_t ds, time_t end)
+{
+	const struct outage_archive *archive = &o->old.rra[kind];
+	double v = NAN;
+
+	for (uint64_t rra = 0; rra < o->backup.rra_cnt && isnan(v); rra++)
+		if (o->old.rra[rra].pdp_cnt == archive->pdp_cnt &&
+		    (archive->pdp_cnt == 1 || !strcmp(o->old.rra[rra].cf, archive->cf)))
+			v = outage_value(&o->backup, rra, ds, end);
+	return v;
+}
+
+/* A row in the making, of pieces of time. */
+struct sum {
+	time_t known, unknown;
+	double sum, min, max, last;
+};
+
+static struct sum nothing(void)
+{
+	return (struct sum){ 0, 0, 0, INFINITY, -INFINITY, NAN };
+}
+
+static void add_piece(struct sum *s, double v, time_t length)
+{
+	s->last = v;
+	if (isnan(v)) {
+		s->unknown += length;
+		return;
+	}
+	s->known += length;
+	s->sum += v * (double)length;
+	s->min = fmin(s->min, v);
+	s->max = fmax(s->max, v);
+}
+
+/* Unknown where more than xff of it is. */
+static double value_of(const struct sum *s, const char *cf, double xff)
+{
+	if (!s->known || (double)s->unknown > (double)(s->known + s->unknown) * xff)
+		return NAN;
+	return strcmp(cf, "AVERAGE") == 0 ? s->sum / (double)s->known
+		: strcmp(cf, "MIN") == 0 ? s->min : strcmp(cf, "MAX") == 0 ? s->max : s->last;
+}
+
+/* What the rows of an RRA's kind have for a span. */
+static struct sum sum_of(const struct outage *o, uint64_t rra, uint64_t ds, time_t start,
+			 time_t end, const char *cf)
+{
+	time_t size = oracle_resolution(&o->backup, rra);
+	struct sum s = nothing();
+
+	for (time_t row = outage_floor(start, size) + size; row - size < end; row += size) {
+		time_t from = row - size > start ? row - size : start, to = row < end ? row : end;
+
+		/* what is last in a row that ends later was not yet so */
+		if (row <= end || strcmp(cf, "LAST"))
+			add_piece(&s, row_of(o, rra, ds, row), to - from);
+	}
+	return s;
+}
+
+/* The values of which a cell must have one: two where the share of what is unknown is xff but for
+ * the rounding. */
 struct answers {
-	double value[2 * OUTAGE_RRA_MAX];
+	double value[2];
 	unsigned count;
 };
 
-static void add_answer(struct answers *a, double value)
+static void answer(struct answers *a, const struct sum *s, const struct outage_cell *c, double xff)
 {
-	a->value[a->count++] = value;
+	a->value[0] = value_of(s, c->cf, xff * (1 + 1e-12));
+	a->value[1] = value_of(s, c->cf, xff * (1 - 1e-12));
+	a->count = 2;
 }
 
 static bool is_answer(const struct outage *o, const struct outage_cell *c, const struct answers *a)
@@ -296,79 +336,57 @@ static bool judge_copy(const struct outage *o, const struct outage_cell *c, bool
 	return held;
 }
 
-/* Live's PDPs from the backup's smaller ones, then the row. */
-static double from_smaller(const struct outage *o, uint64_t rra, const struct outage_cell *c,
-			   double xff)
-{
-	uint64_t unknown = 0, known = 0;
-	double sum = 0, min = INFINITY, max = -INFINITY, last = NAN;
-
-	for (time_t end = c->start + o->new.step; end <= c->end; end += o->new.step) {
-		last = consolidate(&o->backup, rra, old_ds(o, c), end - o->new.step, end,
-				   "AVERAGE", 0.5);
-		if (isnan(last)) {
-			unknown++;
-			continue;
-		}
-		known++;
-		sum += last;
-		min = fmin(min, last);
-		max = fmax(max, last);
-	}
-	if (!known || (double)unknown > (double)(known + unknown) * xff)
-		return NAN;
-	return strcmp(c->cf, "AVERAGE") == 0 ? sum / (double)known : strcmp(c->cf, "MIN") == 0
-		? min : strcmp(c->cf, "MAX") == 0 ? max : last;
-}
-
-/* Rows of one PDP for all of it: any RRA that has them will do. */
+/* Rows of one PDP for all of it; where they are smaller than live's PDPs, these first. */
 static bool from_pdps(const struct outage *o, const struct outage_cell *c, struct answers *a)
 {
-	double xff = o->new.rra[c->rra].xff;
+	struct sum row = nothing();
 
 	for (uint64_t rra = 0; rra < o->backup.rra_cnt; rra++) {
-		if (!is_pdps(o, rra) || !covers(&o->backup, rra, c->start, c->end))
+		if (o->old.rra[rra].pdp_cnt > 1 || o->old.step > o->new.step ||
+		    !covers(&o->backup, rra, c->start, c->end))
 			continue;
-		if (same_step(o)) {
-			add_answer(a, c->must_be);
-		} else {
-			add_answer(a, from_smaller(o, rra, c, xff * (1 + 1e-12)));
-			add_answer(a, from_smaller(o, rra, c, xff * (1 - 1e-12)));
+		for (time_t end = c->start + o->new.step; end <= c->end; end += o->new.step) {
+			struct sum pdp = sum_of(o, rra, old_ds(o, c), end - o->new.step, end,
+						"AVERAGE");
+
+			add_piece(&row, value_of(&pdp, "AVERAGE", 0.5), 1);
 		}
+		answer(a, &row, c, o->new.rra[c->rra].xff);
+		if (same_step(o))
+			*a = (struct answers){ { c->must_be }, 1 };
 		return true;
 	}
 	return false;
 }
 
+/* The finest of those that do not cross its ends, or else of all. */
 static bool from_rows(const struct outage *o, const struct outage_cell *c, struct answers *a)
 {
-	double xff = o->new.rra[c->rra].xff;
-	time_t finest = 0;
+	a->count = 0;
+	for (int across = 0; across < 2 && !a->count; across++) {
+		time_t finest = size_of(c) + 1;
 
-	for (uint64_t rra = 0; rra < o->backup.rra_cnt; rra++) {
-		time_t size = oracle_resolution(&o->backup, rra);
+		for (uint64_t rra = 0; rra < o->backup.rra_cnt; rra++) {
+			time_t size = oracle_resolution(&o->backup, rra);
+			struct sum s;
 
-		if (!same_cf(o, rra, c) || size >= size_of(c) || (finest && size > finest) ||
-		    !covers(&o->backup, rra, c->start, c->end))
-			continue;
-		if (size != finest)
-			a->count = 0;
-		finest = size;
-		add_answer(a, consolidate(&o->backup, rra, old_ds(o, c), c->start, c->end, c->cf,
-					  xff * (1 + 1e-12)));
-		add_answer(a, consolidate(&o->backup, rra, old_ds(o, c), c->start, c->end, c->cf,
-					  xff * (1 - 1e-12)));
+			if (!serves(o, rra, c) || size >= finest ||
+			    (size_of(c) % size && !across) ||
+			    !covers(&o->backup, rra, c->start, c->end))
+				continue;
+			finest = size;
+			s = sum_of(o, rra, old_ds(o, c), c->start, c->end, c->cf);
+			answer(a, &s, c, o->new.rra[c->rra].xff);
+		}
 	}
-	return finest != 0;
+	return a->count;
 }
 
 /* Does it end before the oldest row of all RRAs that it could have been made from? */
 static bool is_older(const struct outage *o, const struct outage_cell *c)
 {
 	for (uint64_t rra = 0; rra < o->backup.rra_cnt; rra++)
-		if ((is_pdps(o, rra) || (same_cf(o, rra, c) &&
-		     oracle_resolution(&o->backup, rra) <= size_of(c))) &&
-		    c->end > reach(&o->backup, rra))
+		if (serves(o, rra, c) && c->end > reach(&o->backup, rra))
 			return false;
 	return true;
 }
@@ -377,22 +395,22 @@ static bool to_spread(const struct outage *o, const struct outage_cell *c, struc
 {
 	time_t finest = 0;
 
+	a->count = 0;
 	if (o->how & OUTAGE_NO_SPREAD || strcmp(c->cf, "LAST") == 0 || !is_older(o, c))
 		return false;
 	for (uint64_t rra = 0; rra < o->backup.rra_cnt; rra++) {
 		time_t size = oracle_resolution(&o->backup, rra);
+		struct sum s;
 
-		if (!same_cf(o, rra, c) || size <= size_of(c) || (finest && size > finest) ||
+		if (!same_cf(o, rra, c) || size <= size_of(c) || (finest && size >= finest) ||
 		    !covers(&o->backup, rra, c->start, c->end))
 			continue;
-		if (size != finest)
-			a->count = 0;
 		finest = size;
 		/* known where all of the rows are */
-		add_answer(a, consolidate(&o->backup, rra, old_ds(o, c), c->start, c->end, c->cf,
-					  0));
+		s = sum_of(o, rra, old_ds(o, c), c->start, c->end, c->cf);
+		answer(a, &s, c, 0);
 	}
-	return finest != 0;
+	return a->count;
 }
 
 /* ---- seams ---- */
@@ -410,16 +428,14 @@ static bool is_late(const struct outage *o, const struct outage_cell *c)
 	time_t newest = o->t1;
 
 	for (uint64_t rra = 0; rra < o->backup.rra_cnt; rra++)
-		if ((is_pdps(o, rra) || same_cf(o, rra, c)) &&
-		    oracle_resolution(&o->backup, rra) <= size_of(c) &&
-		    newest_row(&o->backup, rra) < newest)
+		if (serves(o, rra, c) && newest_row(&o->backup, rra) < newest)
 			newest = newest_row(&o->backup, rra);
 	return c->end > newest && c->start < o->t1;
 }
 
 /* Must the row that holds T1's PDP be had?  What came before T1 is in the backup's rows of one PDP,
- * or in the prep area of the same RRA; what came after, in live's rows of one PDP.  A COMPUTE's last
- * PDP is nowhere. */
+ * or in the prep area of the same RRA; what came after, in live's rows of one PDP.  The last PDP of
+ * a COMPUTE is nowhere. */
 static bool can_be_had(const struct outage *o, const struct outage_cell *c)
 {
 	time_t last = outage_floor(o->t1, o->new.step);
@@ -427,11 +443,13 @@ static bool can_be_had(const struct outage *o, const struct outage_cell *c)
 	if (!same_step(o) || c->start >= o->t1 || c->end <= last ||
 	    outage_is_compute(o, c) || !outage_live_tells(o, c))
 		return false;
-	for (uint64_t rra = 0; rra < o->backup.rra_cnt; rra++)
-		if ((is_pdps(o, rra) && (covers(&o->backup, rra, c->start, last) ||
-					 c->start == last)) ||
-		    (same_cf(o, rra, c) && oracle_resolution(&o->backup, rra) == size_of(c)))
+	for (uint64_t rra = 0; rra < o->backup.rra_cnt; rra++) {
+		if (o->old.rra[rra].pdp_cnt == 1 &&
+		    (c->start == last || covers(&o->backup, rra, c->start, last)))
 			return true;
+		if (same_cf(o, rra, c) && oracle_resolution(&o->backup, rra) == size_of(c))
+			return true;
+	}
 	return false;
 }
 
@@ -486,8 +504,7 @@ static bool in_range(const struct outage *o, const struct outage_cell *c)
 	double min = INFINITY, max = -INFINITY, slack;
 
 	for (uint64_t rra = 0; rra < o->backup.rra_cnt; rra++)
-		if ((is_pdps(o, rra) || same_cf(o, rra, c)) &&
-		    oracle_resolution(&o->backup, rra) <= size_of(c))
+		if (serves(o, rra, c))
 			widen_by_rows(&o->backup, rra, old_ds(o, c), c, &min, &max);
 	widen_by_preps(o, c, &min, &max);
 	for (uint64_t rra = 0; rra < o->fresh.rra_cnt; rra++)
@@ -513,12 +530,15 @@ static unsigned judge_seam(const struct outage *o, const struct outage_cell *c)
 /* A row that was complete at the merge. */
 static unsigned judge_complete(const struct outage *o, const struct outage_cell *c)
 {
-	struct answers answers = { .count = 0 };
+	struct answers answers;
 	unsigned verdict;
 	bool known, held;
 
+	if (!isnan(c->was) && outage_same(c->is, c->was))
+		return KEPT;
 	if (!isnan(c->was))
-		return outage_same(c->is, c->was) ? KEPT : CHANGED;
+		return o->how & OUTAGE_REBUILD && c->start < o->t1 && c->end > o->t2 &&
+			o->new.rra[c->rra].pdp_cnt > 1 ? judge_seam(o, c) : CHANGED;
 	if (in_hole(o, c) && !isnan(c->is) &&
 	    !(same_step(o) && outage_equal(o, c->ds, c->is, c->must_be)))
 		return IN_HOLE;
@@ -582,7 +602,7 @@ static void explain(const struct outage *o, const struct outage_cell *c)
 	for (uint64_t rra = 0; rra < o->backup.rra_cnt; rra++) {
 		double min = INFINITY, max = -INFINITY;
 
-		if (!is_pdps(o, rra) && !same_cf(o, rra, c))
+		if (!serves(o, rra, c) && !same_cf(o, rra, c))
 			continue;
 		widen_by_rows(&o->backup, rra, old_ds(o, c), c, &min, &max);
 		printf("    backup %s of %jd s, rows (%jd, %jd]: %.17g to %.17g\n",
