@@ -579,10 +579,25 @@ static void test_rights(void **state)
 			    "change is for root, and for the user as whom rrdmergd runs\n");
 }
 
-/* The daemon's own user, who is not root. */
+/* A daemon that is not root, whose group gives no right: it serves its own user, and root. */
+static void serve_as_somebody(int began, int end)
+{
+	char byte = 0;
+
+	if (setgroups(0, NULL) || setresgid(NOBODY, NOBODY, NOBODY) ||
+	    setresuid(12345, 12345, 12345))
+		_exit(2);
+	start();
+	if (write(began, &byte, 1) != 1 || strcmp(ask_for("change\n"), "words: 0\nok\n"))
+		_exit(3);
+	(void)!read(end, &byte, 1);
+	_exit(!control_stop(server, io_now_ns() + LONG_NS));
+}
+
 static void test_rights_of_our_own(void **state)
 {
-	int status = -1;
+	int status = -1, began[2], end[2];
+	char byte;
 
 	(void)state;
 	if (geteuid()) {
@@ -591,18 +606,21 @@ static void test_rights_of_our_own(void **state)
 		return;
 	}
 	assert_int_equal(chmod(scratch_dir, 0777), 0);
+	assert_int_equal(pipe(began), 0);
+	assert_int_equal(pipe(end), 0);
 	pid_t child = fork();
 	assert_true(child >= 0);
 	if (!child) {
-		int ready[2];
-
-		if (setgroups(0, NULL) || setresgid(54321, 54321, 54321) ||
-		    setresuid(12345, 12345, 12345) || pipe(ready))
-			_exit(2);
-		start();
-		_exit(strcmp(ask_for("change\n"), "words: 0\nok\n") != 0 ||
-		      !control_stop(server, io_now_ns() + LONG_NS));
+		close(end[1]);
+		serve_as_somebody(began[1], end[0]);
 	}
+	close(began[1]);
+	assert_int_equal(read(began[0], &byte, 1), 1);
+	assert_string_equal(ask_for("change\n"), "words: 0\nok\n");
+	assert_memory_equal(ask_as(54321, 54321, NULL, 0, "change\n"), "unreached", 9);
+	close(began[0]);
+	close(end[0]);
+	close(end[1]);
 	assert_int_equal(waitpid(child, &status, 0), child);
 	assert_int_equal(status, 0);
 }

@@ -274,6 +274,7 @@ static void test_odd_answers(void **state)
 	/* a line, and a record, without an end */
 	memset(much, 'a', 4 << 20);
 	assert_int_equal(ask_liar(much, 4 << 20), CTLCLIENT_UNREACHED);
+	assert_non_null(strstr(text, "does not speak as rrdmergd does"));
 	for (size_t at = 0; at + 5 <= 4 << 20; at += 5)
 		memcpy(much + at, "a: 1\n", 5);
 	assert_int_equal(ask_liar(much, 4 << 20), CTLCLIENT_UNREACHED);
