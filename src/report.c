@@ -15,28 +15,29 @@ static const char *utc(char *buffer, size_t size, int64_t seconds)
 	return buffer;
 }
 
-/* How the cells came about: " exact=… seam=… …" with `all`, else what is not zero, seam excepted,
- * which is always said. */
+/* How the cells came about where not all are copies: with `all` everything, else what cells= and
+ * seam= leave open. */
 static void add_kinds(char *buffer, size_t size, const struct merge_result *result, bool all)
 {
 	const struct plan_counts *counts = &result->counts;
+	uint64_t exact = counts->of_kind[PLAN_EXACT];
+	bool mixed = exact != counts->cells || counts->opens || result->unhealed;
 	const struct {
 		const char *key;
 		uint64_t count;
 		bool said;
 	} kind[] = {
-		{ "exact", counts->of_kind[PLAN_EXACT], false },
-		{ "seam", counts->of_kind[PLAN_SEAM], true },
-		{ "consolidated", counts->of_kind[PLAN_CONSOLIDATED], counts->of_kind[PLAN_CONSOLIDATED] },
-		{ "spread", counts->of_kind[PLAN_SPREAD], counts->of_kind[PLAN_SPREAD] },
-		{ "open", counts->opens, counts->opens },
-		{ "unhealed", result->unhealed, result->unhealed },
+		{ "exact", exact, all },
+		{ "consolidated", counts->of_kind[PLAN_CONSOLIDATED], true },
+		{ "spread", counts->of_kind[PLAN_SPREAD], true },
+		{ "open", counts->opens, all },
+		{ "unhealed", result->unhealed, all },
 	};
 	size_t used = 0;
 
 	buffer[0] = '\0';
-	for (size_t i = 0; i < sizeof(kind) / sizeof(*kind) && used < size; i++)
-		if (all || kind[i].said)
+	for (size_t i = 0; mixed && i < sizeof(kind) / sizeof(*kind) && used < size; i++)
+		if (kind[i].said && (all || kind[i].count))
 			used += (size_t)snprintf(buffer + used, size - used, " %s=%llu", kind[i].key,
 						 (unsigned long long)kind[i].count);
 }
@@ -52,10 +53,11 @@ char *report_merged(char *buffer, size_t size, const char *rel,
 		snprintf(took + strlen(took), sizeof(took) - strlen(took), " hold_us=%.1f",
 			 (double)result->hold_ns / 1e3);
 	add_kinds(kinds, sizeof(kinds), result, all);
-	snprintf(buffer, size, "%s cells=%llu%s from=%s to=%s%s source=%u file=%s",
-		 dry ? "would merge" : "merged", (unsigned long long)result->counts.cells, kinds,
+	snprintf(buffer, size, "%s cells=%llu seam=%llu from=%s to=%s%s source=%u%s file=%s",
+		 dry ? "would merge" : "merged", (unsigned long long)result->counts.cells,
+		 (unsigned long long)result->counts.of_kind[PLAN_SEAM],
 		 utc(from, sizeof(from), result->from), utc(to, sizeof(to), result->to), took,
-		 result->source, log_escape(path, sizeof(path), rel));
+		 result->source, kinds, log_escape(path, sizeof(path), rel));
 	return buffer;
 }
 

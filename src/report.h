@@ -7,10 +7,10 @@
 
 #define REPORT_SIZE (LOG_PATH_SIZE + 1024)
 
-/* "merged cells=… seam=… from=… to=… ms=… source=… file=…" (`dry`: "would merge cells=…").  Cells
- * that came about otherwise than as copies or seams are told after seam= where there are any:
- * consolidated=, spread=, open= (open rows that were completed), unhealed= (cells of a seam that
- * cannot be had); with `all` each of them, exact= and hold_us= too.  Returns `buffer`. */
+/* "merged cells=… seam=… from=… to=… ms=… source=… file=…" (`dry`: "would merge cells=…").  Before
+ * file= stand consolidated= and spread= where there are such cells.  With `all`, hold_us= is there
+ * too, and where not all cells are copies: exact=, consolidated=, spread=, open= (open rows that
+ * were completed), unhealed= (cells of a seam that cannot be had).  Returns `buffer`. */
 char *report_merged(char *buffer, size_t size, const char *rel,
 		    const struct merge_result *result, bool dry, bool all);
 /* "unchanged unhealed=… file=…" */

@@ -55,23 +55,24 @@ static int by_rank(const void *a, const void *b)
 	return x->source < y->source ? -1 : x->source > y->source;
 }
 
-/* False where it is of no use.  A row of one PDP holds the same under every function. */
+/* False where it is of no use.  A row of one PDP holds the same under every function; but a PDP that
+ * is longer than live's is an average of these. */
 static bool rank_of(const struct work *w, const struct rrd *db, uint64_t rra, enum rank *ret)
 {
 	const struct layout_rra *def = &db->head.rra[rra];
 	int64_t resolution = layout_resolution(&db->head, rra);
-	bool one_pdp = def->pdp_cnt == 1 && consolidate_does(def->cf);
 
 	if (def->cf == w->cf && resolution == w->resolution)
 		*ret = SAME;
-	else if (one_pdp && db->head.step <= w->live->head.step)
+	else if (def->pdp_cnt == 1 && consolidate_does(def->cf) &&
+		 db->head.step <= w->live->head.step)
 		*ret = PDPS;
-	else if ((def->cf == w->cf || one_pdp) && resolution <= w->resolution)
-		*ret = w->resolution % resolution ? ACROSS : WITHIN;
-	else if (def->cf == w->cf)
+	else if (def->cf != w->cf)
+		return false;
+	else if (resolution > w->resolution)
 		*ret = COARSER;
 	else
-		return false;
+		*ret = w->resolution % resolution ? ACROSS : WITHIN;
 	return true;
 }
 

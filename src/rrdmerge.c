@@ -417,7 +417,8 @@ static int prepare(struct run *run)
 
 static void usage(FILE *to)
 {
-	fputs("usage: rrdmerge [-nv] [-j N] [--json] [--no-spread] [--seam HOW] [--exact] OLD NEW\n"
+	fputs("usage: rrdmerge [-nv] [-j N] [--json] [--exact] [--no-spread] [--seam HOW]\n"
+	      "                OLD NEW\n"
 	      "\n"
 	      "Gives NEW, an RRD file or a tree of them that may be in use, the history\n"
 	      "that OLD, the same from a backup, holds.  Known values are never changed;\n"
@@ -426,11 +427,11 @@ static void usage(FILE *to)
 	      "  -n, --dry-run   change nothing, say what would be done\n"
 	      "  -v, --verbose   a line for each file that is merged or skipped\n"
 	      "  -j, --jobs N    threads, 1 to 64 (the number of processors, at most 4)\n"
-	      "      --no-spread spread no coarse row over finer ones that nobody has\n"
-	      "      --seam HOW  \"rebuild\": make coarse rows again that NEW knows from its own\n"
-	      "                  part alone; \"heal\", the default: leave them\n"
-	      "      --exact     copy rows, and make none\n"
 	      "      --json      the sums as one JSON object on standard output\n"
+	      "      --exact     copy rows, and make none\n"
+	      "      --no-spread spread no coarse row over finer ones that nobody has\n"
+	      "      --seam HOW  rebuild: make the coarse rows again that NEW knows from its\n"
+	      "                  own part alone; heal, the default: leave them as they are\n"
 	      "  -h, --help      this text\n"
 	      "  -V, --version   the version\n"
 	      "\n"

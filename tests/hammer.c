@@ -335,7 +335,7 @@ static struct {
 static bool merge(bool all)
 {
 	char backup[PATH_SIZE], live[PATH_SIZE];
-	const char *argv[] = { opt.rrdmerge, "-j2", backup, live, NULL };
+	const char *argv[] = { opt.rrdmerge, "-j2", "--exact", backup, live, NULL };
 	struct oracle_summary s;
 
 	for (unsigned i = 0; i < opt.files; i++) {

@@ -110,8 +110,8 @@ want_rc 0
 want_summary 200 0 0 0
 want_same "200 lines and the summary" "$(wc -l <out)" 201
 want_same "each file once" "$(sed -n 's/^merged .* file=//p' out | sort -u | wc -l)" 200
-line='^merged cells=[0-9]+ seam=0 from=[^ ]+ to=[^ ]+ ms=[^ ]+ hold_us=[^ ]+ source=1 '
-line+='file=[0-9]+\.rrd$'
+line='^merged cells=[0-9]+ seam=[0-9]+ from=[^ ]+ to=[^ ]+ ms=[^ ]+ hold_us=[^ ]+ source=1 '
+line+='([a-z]+=[0-9]+ )*file=[0-9]+\.rrd$'
 want_same "no line is broken" "$(grep -vcE "$line" out)" 1
 
 # ---- the progress bar ----

@@ -136,6 +136,7 @@ want_out 'file=.*odd\\x0Aname$'
 want_merged base-old.rrd base-new.rrd $'odd\nname'
 
 # ---- pairs of every shape: old and new as make_rrd's arguments ----
+# Copies alone, to which the judge of pairs holds them; what is made has judges of its own.
 
 # shape WHAT "FROM TO ARGS" "FROM TO ARGS"
 shape() {
@@ -143,7 +144,7 @@ shape() {
 	make_rrd old.rrd $2 && make_rrd new.rrd $3 && cp new.rrd before.rrd ||
 		{ fail "$1: rrdtool could not make it"; return; }
 	cp old.rrd old-before.rrd
-	run "$rrdmerge" old.rrd new.rrd
+	run "$rrdmerge" --exact old.rrd new.rrd
 	want_rc 0
 	want_silent_err
 	if filled=$(merge_judge old.rrd before.rrd new.rrd) && [ "$filled" -gt 0 ]; then pass "$1"; else
@@ -151,7 +152,7 @@ shape() {
 	want_summary 1 0 0 0 "$filled"
 	want_same "$1: backup" "$(file_sum old-before.rrd)" "$(file_sum old.rrd)"
 	cp new.rrd once.rrd
-	run "$rrdmerge" old.rrd new.rrd
+	run "$rrdmerge" --exact old.rrd new.rrd
 	want_summary 0 1 0 0 0
 	want_same "$1: twice" "$(file_sum once.rrd)" "$(file_sum new.rrd)"
 }
@@ -210,7 +211,7 @@ rrdtool create slow.rrd --start $((T0 + 190 * 60)) --step 300 $a RRA:AVERAGE:0.5
 rrdtool update slow.rrd $(for m in 195 200 205 210 215 220; do echo $((T0 + m * 60)):$m; done) &&
 make_rrd fast.rrd 0 180 $a $r1 $r5 RRA:MAX:0.5:30:100 || exit 99
 cp slow.rrd before.rrd
-run "$rrdmerge" fast.rrd slow.rrd
+run "$rrdmerge" --exact fast.rrd slow.rrd
 want_rc 0
 want_merged fast.rrd before.rrd slow.rrd
 want_same "36 rows of 300 s and 6 of 1800 s" "$filled" 42
@@ -253,7 +254,7 @@ if rrdtool info "$testdata/foreign/0003l648.rrd" >/dev/null 2>&1; then
 		rrdtool update live.rrd 920809500:1:12450 920809800:2:12500 || exit 99
 		cp live.rrd before.rrd
 		cat "$testdata/foreign/$name.rrd" >old.rrd      # the sources may be read-only
-		run "$rrdmerge" old.rrd live.rrd
+		run "$rrdmerge" --exact old.rrd live.rrd
 		want_rc 0
 		want_merged old.rrd before.rrd live.rrd
 		# The other way round: the old version is the live file.

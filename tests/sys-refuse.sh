@@ -362,10 +362,10 @@ pair "$g2 $r1" "$c2 $r1"
 pair_in_tree_refused "another type" 'type|GAUGE.*COUNTER|COUNTER.*GAUGE'
 pair "$g2 $r1" "$g1 $r1"
 pair_in_tree_refused "no data source in common" 'data source|DS'
-pair "$g1 $r1" "$g1 RRA:AVERAGE:0.5:5:300 RRA:MAX:0.5:1:300"
+pair "$g1 RRA:MAX:0.5:5:300" "$g1 RRA:AVERAGE:0.5:5:300 RRA:MIN:0.5:1:300"
 pair_in_tree_refused "no archive in common" 'RRA|archive|resolution'
-pair "$g1 RRA:AVERAGE:0.5:1:300" "$g1 RRA:LAST:0.5:1:300"
-pair_in_tree_refused "no consolidation function in common" 'RRA|archive|resolution'
+pair "$g1 RRA:LAST:0.5:5:300" "$g1 RRA:LAST:0.5:1:300"
+pair_in_tree_refused "only a coarser LAST, which is not spread" 'RRA|archive|resolution'
 
 # One of two differs: the other is filled, the file counts as merged, is named, the exit code is 1.
 pair "$g1 $g2 $r1" "$c2 $g1 $r1"
