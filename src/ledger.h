@@ -9,8 +9,8 @@
  *  1. What `durable` told is on disk: after any crash it is found again, runs and all.
  *  2. Whatever was written to a live file is within the runs of a merge on record: the intention is
  *     durable first, and ledger_covers() says whether it allows what is to be written now.
- *  3. A merge is "done" on record only after `sync` has said that its data is on disk; so is a file's
- *     state (struct ledger_state), which lets it be passed by after a restart.
+ *  3. A merge is "done" on record only after `sync` has said that its data is on disk; likewise a
+ *     file's state (struct ledger_state), which lets it be passed by after a restart.
  *  4. One that is "intended" while nobody has the ledger open may be in part on disk.  It is opened
  *     as "interrupted", and is never called done.
  *  5. A cell of a run without old values was unknown when it was recorded, and lies in a past that
@@ -88,7 +88,7 @@ struct ledger_intent {
 	int64_t last_up;        /* live's, at planning */
 	const struct ledger_source *source;
 	size_t sources;
-	const struct ledger_run *run;   /* no cell twice; in any order, by (rra, ds, first) is best */
+	const struct ledger_run *run;   /* no cell twice; in any order, (rra, ds, first) is best */
 	size_t runs;
 	const struct ledger_open_row *open;
 	size_t opens;
@@ -126,8 +126,8 @@ struct ledger_synced {
 
 struct ledger_options {
 	const char *path;       /* PATH-wal, PATH-shm and PATH.lock stand beside it */
-	/* What is damaged beyond being recognised as a ledger may be moved away.  Else only what was
-	 * one for certain: anybody may have written any path on a command line. */
+	/* What is damaged beyond being recognised as a ledger may be moved away.  Else only what
+	 * was one for certain: anybody may have written any path on a command line. */
 	bool own_path;
 	unsigned group_ms;      /* between two commits; 0: 250 */
 	unsigned sync_ms;       /* how long data written waits for its sync; 0: 1000 */
@@ -160,7 +160,8 @@ bool ledger_ok(struct ledger *ledger, struct reason *why);
 /* Hands out, once, what happened to the ledger and is to be said: it was set aside, begun anew. */
 bool ledger_notice(struct ledger *ledger, struct reason *ret);
 
-/* Waits until all that was handed in is on record, `until_ns` at most; hurries it.
+/* Waits until all that was handed in is on record and told, `until_ns` at most; hurries it.
+ * Not from a callback.
  * 0, -EIO (it does not work), -ETIMEDOUT. */
 int ledger_flush(struct ledger *ledger, uint64_t until_ns);
 

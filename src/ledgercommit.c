@@ -124,7 +124,7 @@ static void record_anew(struct ledger *ledger)
 static int set_aside(struct ledger *ledger, const struct reason *damage, struct reason *why)
 {
 	struct reason name = { "" }, notice;
-	int r = ledgersql_set_aside(ledger->path, &name);
+	int r = ledgerschema_set_aside(ledger->path, &name);
 
 	if (r) {
 		reason_set(why, "is damaged (%.120s) and %s", damage->text, name.text);
@@ -458,7 +458,6 @@ static void commit(struct ledger *ledger)
 			r = after_failure(ledger, r, &why);
 	}
 	pthread_mutex_lock(&ledger->mutex);
-	ledger->committing = false;
 	ledger->ok = written;
 	if (written) {
 		news = settle(ledger, &batch, &told);
@@ -468,10 +467,14 @@ static void commit(struct ledger *ledger)
 		/* Where it was set aside (r is 0): at once with a new one. */
 		ledger->retry_ns = io_now_ns() + (r ? ledger->options.retry_ms * MS : 0);
 	}
-	pthread_cond_broadcast(&ledger->moved);
 	pthread_mutex_unlock(&ledger->mutex);
 	tell(ledger, news, told);
 	free(news);
+	/* Who has waited for it finds that all is told. */
+	pthread_mutex_lock(&ledger->mutex);
+	ledger->committing = false;
+	pthread_cond_broadcast(&ledger->moved);
+	pthread_mutex_unlock(&ledger->mutex);
 	if (written)
 		ledgersql_checkpoint(ledger->sql);
 }

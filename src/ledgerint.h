@@ -84,8 +84,6 @@ struct file_row {
 int ledgersql_open(const char *path, struct ledgersql **ret, bool *ret_created, bool *ret_ours,
 		   struct reason *why);
 void ledgersql_close(struct ledgersql *sql);
-/* Moves a damaged one away; `ret` has the new name. */
-int ledgersql_set_aside(const char *path, struct reason *ret);
 /* Is another file, or none, at the path by now? */
 bool ledgersql_moved(struct ledgersql *sql);
 
@@ -205,6 +203,23 @@ void ledgertable_ticket_free(struct ledger *ledger, struct ticket *ticket);
 void ledgertable_drop(struct ledger *ledger, struct ticket *ticket);
 /* It waits for its sync. */
 void ledgertable_applied(struct ledger *ledger, struct ticket *ticket);
+
+/* ---- ledgerschema.c: is it a ledger, and a sound one? ---- */
+
+struct sqlite3;
+
+/* What SQLite's error means: LEDGERSQL_CORRUPT or -errno, said as far as it knows. */
+int ledgerschema_fail(struct sqlite3 *db, int code, struct reason *why);
+int ledgerschema_run(struct sqlite3 *db, const char *text, struct reason *why);
+/* The first column of the first row. */
+int ledgerschema_ask(struct sqlite3 *db, const char *text, int64_t *ret, struct reason *why);
+int ledgerschema_connect(const char *path, int flags, struct sqlite3 **ret, struct reason *why);
+/* Is it ours, and of a version that we know?  Makes what is missing in a new one. */
+int ledgerschema_check(struct sqlite3 *db, bool *ret_created, bool *ret_ours, struct reason *why);
+/* The first bytes say whether it was a ledger, whatever is wrong with the rest. */
+bool ledgerschema_is_ours(const char *path);
+/* Moves a damaged one away; `ret` has the new name. */
+int ledgerschema_set_aside(const char *path, struct reason *ret);
 
 /* ---- ledgercommit.c: the two threads ---- */
 

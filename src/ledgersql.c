@@ -2,58 +2,12 @@
 #include "ledgerint.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <sqlite3.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
-#define SCHEMA_VERSION 1
-#define APPLICATION_ID 0x7272646d       /* "rrdm" */
-#define BUSY_MS 2000
 #define CHECKPOINT_PAGES 1000
-/* A larger one would take seconds to check; what is wrong with it shows when it is used. */
-#define CHECK_BYTES (256 << 20)
-
-/* docs/ledger.md describes it.  Numbers of what, state, verdict are those of ledger.h. */
-static const char schema[] =
-	"CREATE TABLE file(id INTEGER PRIMARY KEY, path TEXT NOT NULL,"
-	" verdict INTEGER NOT NULL DEFAULT 0, settled INTEGER NOT NULL DEFAULT 0,"
-	" held INTEGER NOT NULL DEFAULT 0, spread INTEGER NOT NULL DEFAULT 0,"
-	" dev INTEGER, ino INTEGER, identity INTEGER, size INTEGER, mtime_ns INTEGER,"
-	" ctime_ns INTEGER, sources INTEGER, cells INTEGER, why INTEGER);"
-	"CREATE TABLE merge(id INTEGER PRIMARY KEY, file INTEGER NOT NULL REFERENCES file,"
-	" what INTEGER NOT NULL, state INTEGER NOT NULL, time_ms INTEGER NOT NULL,"
-	" done_ms INTEGER, dev INTEGER, ino INTEGER, identity INTEGER, last_up INTEGER,"
-	" exact INTEGER, seam INTEGER, consolidated INTEGER, spread INTEGER,"
-	" took_us INTEGER, undone INTEGER, reason TEXT, runs BLOB);"
-	"CREATE INDEX merge_file ON merge(file);"
-	"CREATE INDEX merge_intended ON merge(id) WHERE state = 0;"
-	"CREATE TABLE root(id INTEGER PRIMARY KEY, path TEXT NOT NULL);"
-	"CREATE TABLE source(merge INTEGER NOT NULL REFERENCES merge, n INTEGER NOT NULL,"
-	" root INTEGER NOT NULL REFERENCES root, path TEXT, size INTEGER, mtime_ns INTEGER,"
-	" ctime_ns INTEGER, exact INTEGER, seam INTEGER, consolidated INTEGER, spread INTEGER,"
-	" PRIMARY KEY(merge, n)) WITHOUT ROWID;"
-	"CREATE VIEW merges AS SELECT m.id AS id,"
-	" datetime(time_ms / 1000, 'unixepoch', 'localtime') AS time, f.path AS file,"
-	" CASE what WHEN 0 THEN 'merge' WHEN 1 THEN 'undo' ELSE 'refusal' END AS what,"
-	" CASE WHEN undone IS NOT NULL THEN 'undone' WHEN state = 0 THEN 'intended'"
-	"  WHEN state = 1 THEN 'done' WHEN state = 2 THEN 'part' ELSE 'interrupted' END AS state,"
-	" exact, seam, consolidated, m.spread AS spread,"
-	" exact + seam + consolidated + m.spread AS cells, took_us / 1000.0 AS ms,"
-	" undone AS undone_by, reason FROM merge m JOIN file f ON f.id = m.file;"
-	"CREATE VIEW sources AS SELECT s.merge AS merge, m.time AS time, m.file AS file,"
-	" r.path || '/' || coalesce(s.path, m.file) AS backup, s.size AS size,"
-	" datetime(s.mtime_ns / 1000000000, 'unixepoch', 'localtime') AS changed,"
-	" s.exact AS exact, s.seam AS seam, s.consolidated AS consolidated, s.spread AS spread,"
-	" m.state AS state FROM source s JOIN merges m ON m.id = s.merge"
-	" JOIN root r ON r.id = s.root;"
-	"CREATE VIEW refusals AS SELECT max(m.id) AS id,"
-	" datetime(time_ms / 1000, 'unixepoch', 'localtime') AS time, f.path AS file, reason"
-	" FROM merge m JOIN file f ON f.id = m.file WHERE what = 2 AND f.verdict = 4"
-	" GROUP BY m.file;";
 
 enum statement {
 	BEGIN, COMMIT, ROLLBACK, PUT_BASE, PUT_FILE, PUT_INTENT, PUT_HELD, PUT_ROOT, PUT_SOURCE,
@@ -113,42 +67,14 @@ struct ledgersql {
 	int log_pages;          /* frames in the WAL after the last commit */
 };
 
-/* ---- errors ---- */
-
-static int error_of(int code)
-{
-	switch (code & 0xff) {
-	case SQLITE_FULL: return -ENOSPC;
-	case SQLITE_NOMEM: return -ENOMEM;
-	case SQLITE_READONLY: return -EROFS;
-	case SQLITE_PERM: case SQLITE_AUTH: return -EACCES;
-	case SQLITE_BUSY: case SQLITE_LOCKED: return -EBUSY;
-	case SQLITE_CORRUPT: case SQLITE_NOTADB: return LEDGERSQL_CORRUPT;
-	default: return -EIO;
-	}
-}
-
-/* An error of SQLite's, said as far as it knows; for a system call that failed, with its reason. */
-static int fail(sqlite3 *db, int code, struct reason *why)
-{
-	int error = db ? sqlite3_system_errno(db) : 0, kind = code & 0xff;
-
-	if (error && (kind == SQLITE_IOERR || kind == SQLITE_CANTOPEN || kind == SQLITE_READONLY))
-		reason_errno(why, error, "%s", sqlite3_errstr(code));
-	else if (kind == SQLITE_BUSY)
-		reason_set(why, "another program (sqlite3?) keeps it locked");
-	else
-		reason_set(why, "%s", db && sqlite3_errcode(db) ? sqlite3_errmsg(db)
-			   : sqlite3_errstr(code));
-	return error_of(code);
-}
+/* ---- steps ---- */
 
 static int step(struct ledgersql *sql, enum statement which, struct reason *why)
 {
 	int code = sqlite3_step(sql->statement[which]);
 
 	if (code != SQLITE_DONE && code != SQLITE_ROW) {
-		int r = fail(sql->write, code, why);
+		int r = ledgerschema_fail(sql->write, code, why);
 
 		sqlite3_reset(sql->statement[which]);
 		return r;
@@ -176,132 +102,6 @@ static void bind_text(struct ledgersql *sql, enum statement which, int n, const 
 
 /* ---- opening ---- */
 
-static int run(sqlite3 *db, const char *text, struct reason *why)
-{
-	int code = sqlite3_exec(db, text, NULL, NULL, NULL);
-
-	return code ? fail(db, code, why) : 0;
-}
-
-/* The first column of the first row. */
-static int ask(sqlite3 *db, const char *text, int64_t *ret, struct reason *why)
-{
-	sqlite3_stmt *statement = NULL;
-	int code = sqlite3_prepare_v2(db, text, -1, &statement, NULL);
-
-	if (!code) {
-		code = sqlite3_step(statement);
-		if (code == SQLITE_ROW)
-			*ret = sqlite3_column_int64(statement, 0);
-	}
-	if (code != SQLITE_ROW) {
-		int r = fail(db, code == SQLITE_DONE ? SQLITE_ERROR : code, why);
-
-		sqlite3_finalize(statement);
-		return r;
-	}
-	sqlite3_finalize(statement);
-	return 0;
-}
-
-static int connect(const char *path, int flags, sqlite3 **ret, struct reason *why)
-{
-	sqlite3 *db = NULL;
-	int code = sqlite3_open_v2(path, &db, flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE,
-				   NULL);
-
-	if (code) {
-		int r = fail(db, code, why);
-
-		if (db && sqlite3_system_errno(db))
-			r = -sqlite3_system_errno(db);
-		sqlite3_close(db);
-		return r;
-	}
-	sqlite3_busy_timeout(db, BUSY_MS);
-	*ret = db;
-	return 0;
-}
-
-static int quick_check(sqlite3 *db, struct reason *why)
-{
-	sqlite3_stmt *statement = NULL;
-	int code = sqlite3_prepare_v2(db, "PRAGMA quick_check(1)", -1, &statement, NULL), r = 0;
-
-	if (!code)
-		code = sqlite3_step(statement);
-	if (code == SQLITE_ROW) {
-		const char *text = (const char *)sqlite3_column_text(statement, 0);
-
-		if (!text || strcmp(text, "ok")) {
-			for (const char *at = text; at && (at = strchr(at, '\n')); )
-				text = ++at;    /* the first line only says where */
-			reason_set(why, "%s", text ? text : "it is damaged");
-			r = LEDGERSQL_CORRUPT;
-		}
-	} else {
-		r = fail(db, code, why);
-	}
-	sqlite3_finalize(statement);
-	return r;
-}
-
-/* Is it ours, and of a version that we know?  Makes what is missing in a new one. */
-static int check_schema(sqlite3 *db, bool *ret_created, bool *ret_ours, struct reason *why)
-{
-	int64_t id = 0, version = 0, objects = 0, pages = 0, page_size = 0;
-	char text[128];
-	int r = ask(db, "PRAGMA application_id", &id, why);
-
-	if (!r)
-		r = ask(db, "PRAGMA user_version", &version, why);
-	*ret_ours = !r && id == APPLICATION_ID;
-	if (!r)
-		r = ask(db, "SELECT count(*) FROM sqlite_schema", &objects, why);
-	if (r)
-		return r;
-	if (!*ret_ours && (objects || id || version)) {
-		reason_set(why, "is a database, but no ledger");
-		return REFUSED;
-	}
-	if (version > SCHEMA_VERSION) {
-		reason_set(why, "was written by a newer version of this program (its schema is %lld, "
-			   "this one knows %d): use that one, or another file", (long long)version,
-			   SCHEMA_VERSION);
-		return REFUSED;
-	}
-	*ret_created = version == 0;
-	if (version) {
-		r = ask(db, "PRAGMA page_count", &pages, why);
-		if (!r)
-			r = ask(db, "PRAGMA page_size", &page_size, why);
-		return r || pages * page_size > CHECK_BYTES ? r : quick_check(db, why);
-	}
-	snprintf(text, sizeof(text), "PRAGMA application_id = %d; PRAGMA user_version = %d",
-		 APPLICATION_ID, SCHEMA_VERSION);
-	r = run(db, "BEGIN IMMEDIATE", why);
-	if (!r)
-		r = run(db, schema, why);
-	if (!r)
-		r = run(db, text, why);
-	return r ? r : run(db, "COMMIT", why);
-}
-
-/* The first bytes say whether it was a ledger, whatever is wrong with the rest. */
-static bool looks_ours(const char *path)
-{
-	uint8_t head[72];
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-	ssize_t got;
-
-	if (fd < 0)
-		return false;
-	got = pread(fd, head, sizeof(head), 0);
-	close(fd);
-	return got == (ssize_t)sizeof(head) && !memcmp(head, "SQLite format 3", 16)
-		&& !memcmp(head + 68, "rrdm", 4);
-}
-
 static int prepare(struct ledgersql *sql, struct reason *why)
 {
 	for (int i = 0; i <= STATEMENTS; i++) {
@@ -312,7 +112,7 @@ static int prepare(struct ledgersql *sql, struct reason *why)
 					      : &sql->history_of_all, NULL);
 
 		if (code)
-			return fail(db, code, why);
+			return ledgerschema_fail(db, code, why);
 	}
 	return 0;
 }
@@ -330,7 +130,8 @@ static int count_log(void *arg, sqlite3 *db, const char *name, int pages)
 static int open_both(const char *path, struct ledgersql *sql, bool *ret_created, bool *ret_ours,
 		     struct reason *why)
 {
-	int r = connect(path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, &sql->write, why);
+	int r = ledgerschema_connect(path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE,
+				     &sql->write, why);
 
 	if (r)
 		return r;
@@ -338,14 +139,15 @@ static int open_both(const char *path, struct ledgersql *sql, bool *ret_created,
 		reason_set(why, "may not be written to");
 		return -EROFS;
 	}
-	r = check_schema(sql->write, ret_created, ret_ours, why);
+	r = ledgerschema_check(sql->write, ret_created, ret_ours, why);
 	if (!r)
-		r = run(sql->write, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;"
-			"PRAGMA journal_size_limit = 16777216; PRAGMA cache_size = -2000", why);
+		r = ledgerschema_run(sql->write, "PRAGMA journal_mode = WAL;"
+				     "PRAGMA synchronous = FULL; PRAGMA cache_size = -2000;"
+				     "PRAGMA journal_size_limit = 16777216", why);
 	if (!r)
-		r = connect(path, SQLITE_OPEN_READONLY, &sql->read, why);
+		r = ledgerschema_connect(path, SQLITE_OPEN_READONLY, &sql->read, why);
 	if (!r)
-		r = run(sql->read, "PRAGMA cache_size = -500", why);
+		r = ledgerschema_run(sql->read, "PRAGMA cache_size = -500", why);
 	if (!r)
 		r = prepare(sql, why);
 	if (!r)
@@ -365,7 +167,7 @@ int ledgersql_open(const char *path, struct ledgersql **ret, bool *ret_created, 
 	r = open_both(path, sql, &created, &ours, why);
 	if (r) {
 		ledgersql_close(sql);
-		*ret_ours = ours || looks_ours(path);
+		*ret_ours = ours || ledgerschema_is_ours(path);
 		return r;
 	}
 	*ret_created = created;
@@ -385,29 +187,6 @@ void ledgersql_close(struct ledgersql *sql)
 	free(sql);
 }
 
-int ledgersql_set_aside(const char *path, struct reason *ret)
-{
-	char from[4200], to[4200], stamp[32];
-	time_t now = time(NULL);
-	struct tm tm;
-
-	gmtime_r(&now, &tm);
-	strftime(stamp, sizeof(stamp), "%Y%m%dT%H%M%SZ", &tm);
-	/* The log first: beside a new database it would be taken for that one's. */
-	for (int log = 1; log >= 0; log--) {
-		const char *ending = log ? "-wal" : "";
-
-		snprintf(from, sizeof(from), "%s%s", path, ending);
-		snprintf(to, sizeof(to), "%s.corrupt-%s%s", path, stamp, ending);
-		if (rename(from, to) && errno != ENOENT)
-			return reason_errno(ret, errno, "cannot be set aside");
-	}
-	snprintf(from, sizeof(from), "%s-shm", path);
-	unlink(from);
-	reason_set(ret, "%s", to);
-	return 0;
-}
-
 bool ledgersql_moved(struct ledgersql *sql)
 {
 	int moved = 0;
@@ -422,12 +201,15 @@ int ledgersql_load(struct ledgersql *sql, ledgersql_file_fn *file, void *arg,
 	sqlite3_stmt *statement = NULL;
 	int64_t last_file = 0, last_merge = 0;
 	/* What nobody finished may be in part on disk: invariant 4. */
-	int r = run(sql->write, "UPDATE merge SET state = 3 WHERE state = 0", why), code;
+	int r = ledgerschema_run(sql->write, "UPDATE merge SET state = 3 WHERE state = 0", why);
+	int code;
 
 	if (!r)
-		r = ask(sql->write, "SELECT coalesce(max(id), 0) FROM file", &last_file, why);
+		r = ledgerschema_ask(sql->write, "SELECT coalesce(max(id), 0) FROM file",
+				     &last_file, why);
 	if (!r)
-		r = ask(sql->write, "SELECT coalesce(max(id), 0) FROM merge", &last_merge, why);
+		r = ledgerschema_ask(sql->write, "SELECT coalesce(max(id), 0) FROM merge",
+				     &last_merge, why);
 	if (r)
 		return r;
 	code = sqlite3_prepare_v2(sql->write, "SELECT * FROM file", -1, &statement, NULL);
@@ -457,7 +239,7 @@ int ledgersql_load(struct ledgersql *sql, ledgersql_file_fn *file, void *arg,
 		r = row.rel ? file(&row, arg) : LEDGERSQL_CORRUPT;
 	}
 	if (!r && code && code != SQLITE_DONE)
-		r = fail(sql->write, code, why);
+		r = ledgerschema_fail(sql->write, code, why);
 	sqlite3_finalize(statement);
 	if (r)
 		return r;
@@ -489,7 +271,7 @@ void ledgersql_checkpoint(struct ledgersql *sql)
 {
 	if (sql->log_pages < CHECKPOINT_PAGES)
 		return;
-	/* Fails where the disk is full: the log only grows then, and the next commit will say so. */
+	/* Fails where the disk is full: the log grows then, and the next commit will say so. */
 	sqlite3_wal_checkpoint_v2(sql->write, "main", SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
 	sql->log_pages = 0;
 }
@@ -675,7 +457,7 @@ static int ended(struct ledgersql *sql, sqlite3_stmt *statement, int code, int r
 	sqlite3_reset(statement);
 	if (r || code == SQLITE_DONE)
 		return r;
-	r = fail(sql->read, code, NULL);
+	r = ledgerschema_fail(sql->read, code, NULL);
 	return r == LEDGERSQL_CORRUPT ? -EUCLEAN : r;
 }
 

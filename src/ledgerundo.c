@@ -93,6 +93,61 @@ static int take_owned(struct ledger_cells *cells, const struct recorded *later)
 	return r;
 }
 
+/* The old value that `cells` have for a cell; NULL: none. */
+static const double *find_old(const struct ledger_cells *cells, const struct ledger_run *like,
+			      int64_t time)
+{
+	for (size_t i = 0; i < cells->runs; i++) {
+		const struct ledger_run *run = &cells->run[i];
+
+		if (run->rra == like->rra && run->ds == like->ds && run->step == like->step
+		    && time >= run->first
+		    && time < run->first + (int64_t)(run->count * run->step))
+			return run->old ? run->old + (time - run->first) / run->step : NULL;
+	}
+	return NULL;
+}
+
+/* What of a merge below, which is not undone, stands under `cells`, so that their old values are
+ * its own.  Where it is not done and was to overwrite the same value, it has not come there. */
+static int find_standing(const struct recorded *below, const struct ledger_cells *cells,
+			 struct ledger_cells *to)
+{
+	int r = below->stage == LEDGER_IS_DONE ? copy_runs(&below->cells, to)
+		: copy_unknown(&below->cells, to);
+
+	if (below->stage == LEDGER_IS_DONE)
+		return r;
+	for (size_t i = 0; i < below->cells.runs && !r; i++) {
+		struct ledger_run cell = below->cells.run[i];
+		const double *was = cell.old;
+
+		cell.count = 1;
+		for (uint64_t k = 0; was && k < below->cells.run[i].count && !r; k++) {
+			const double *old = find_old(cells, &cell, cell.first);
+
+			cell.old = &was[k];
+			if (old && memcmp(old, cell.old, sizeof(*old)))
+				r = ledgercells_add(to, &cell);
+			cell.first += cell.step;
+		}
+	}
+	ledgercells_sort(to);
+	return r;
+}
+
+static int stop_at(struct ledger_cells *cells, const struct recorded *below,
+		   struct ledger_cells *to)
+{
+	struct ledger_cells standing = { NULL, 0, 0, NULL, 0, 0 };
+	int r = find_standing(below, cells, &standing);
+
+	if (!r)
+		r = move_common(cells, &standing, to);
+	ledger_cells_free(&standing);
+	return r;
+}
+
 /* The cells of merge `n` that it owns, with what stood there before all merges undone by then. */
 static int give_back(const struct site *site, size_t n, struct ledger_cells *to)
 {
@@ -109,7 +164,7 @@ static int give_back(const struct site *site, size_t n, struct ledger_cells *to)
 		if (is_dead(site, below))
 			r = ledgercells_sink(&cells, &site->merge[below].cells);
 		else if (is_alive(site, below))
-			r = move_common(&cells, &site->merge[below].cells, to);
+			r = stop_at(&cells, &site->merge[below], to);
 	}
 	if (!r)
 		r = copy_runs(&cells, to);

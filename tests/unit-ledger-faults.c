@@ -1,0 +1,657 @@
+/* unit-ledger-faults: a ledger that is damaged, newer, foreign, in use, unwritable, on a full disk
+ * or taken away. */
+#include "config.h"
+#include "ledgering.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <sqlite3.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+/* SQLite's syncs come here. */
+static atomic_size_t syncs;
+static atomic_int sync_error;
+
+static int count_sync(long call, int fd)
+{
+	int error = atomic_load(&sync_error);
+
+	atomic_fetch_add(&syncs, 1);
+	if (!error)
+		return (int)syscall(call, fd);
+	errno = error;
+	return -1;
+}
+
+int fdatasync(int fd)
+{
+	return count_sync(SYS_fdatasync, fd);
+}
+
+int fsync(int fd)
+{
+	return count_sync(SYS_fsync, fd);
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	return scratch_make();
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	return scratch_remove();
+}
+
+static const char *ledger_path(void)
+{
+	return scratch("ledger.db");
+}
+
+static void overwrite(const char *path, off_t at, size_t size)
+{
+	int fd = open(path, O_RDWR);
+	uint8_t *bytes = malloc(size);
+
+	memset(bytes, 0xa5, size);
+	assert_true(fd >= 0);
+	assert_int_equal(pwrite(fd, bytes, size, at), size);
+	free(bytes);
+	close(fd);
+}
+
+static int try_open(const char *path, bool own_path, struct ledger **ret, struct reason *why)
+{
+	struct ledger_options options = options_for(path);
+
+	options.own_path = own_path;
+	why->text[0] = '\0';
+	return ledger_open(&options, ret, why);
+}
+
+/* How many files of the directory have this in their name. */
+static int count_named(const char *part)
+{
+	DIR *dir = opendir(scratch_dir);
+	struct dirent *entry;
+	int count = 0;
+
+	while ((entry = readdir(dir)))
+		count += strstr(entry->d_name, part) != NULL;
+	closedir(dir);
+	return count;
+}
+
+/* Some hundred merges, closed again. */
+static void fill(const char *path)
+{
+	struct ledger *ledger = open_at(path);
+
+	for (int i = 0; i < 500; i++) {
+		char rel[64] = "";
+		struct ledger_intent intent = intent_for(rel);
+		struct ledger_outcome outcome = outcome_for(rel);
+		int64_t id;
+
+		snprintf(rel, sizeof(rel), "host/%d.rrd", i);
+		assert_int_equal(ledger_intend(ledger, &intent, &id), 0);
+		ledger_applied(ledger, rel, id, &outcome);
+	}
+	flush(ledger);
+	close_it(ledger);
+}
+
+static void assert_works(struct ledger *ledger)
+{
+	struct ledger_intent intent = intent_for("works.rrd");
+	struct reason why;
+
+	if (!ledger_ok(ledger, &why))
+		fail_msg("does not work: %s", why.text);
+	assert_int_equal(stage_of(ledger, merge(ledger, &intent)), LEDGER_IS_DONE);
+}
+
+/* Opened, it says that it was damaged, has kept the old one, and works. */
+static void assert_begun_anew(const char *path)
+{
+	struct ledger *ledger = NULL;
+	struct ledger_state known;
+	struct reason why;
+
+	tell_nothing();
+	assert_int_equal(try_open(path, true, &ledger, &why), 0);
+	assert_true(ledger_notice(ledger, &why));
+	assert_non_null(strstr(why.text, "begun anew"));
+	assert_non_null(strstr(why.text, ".corrupt-"));
+	assert_false(ledger_notice(ledger, &why));
+	assert_false(ledger_known(ledger, "host/1.rrd", &known));
+	assert_works(ledger);
+	close_it(ledger);
+	assert_true(count_named(".corrupt-") >= 1);
+	ledger = open_at(path);
+	assert_false(ledger_notice(ledger, &why));
+	assert_true(ledger_known(ledger, "works.rrd", &known));
+	close_it(ledger);
+}
+
+static void test_garbage_header(void **state)
+{
+	(void)state;
+	fill(ledger_path());
+	overwrite(ledger_path(), 0, 100);
+	assert_begun_anew(ledger_path());
+}
+
+static void test_garbage_schema(void **state)
+{
+	(void)state;
+	fill(ledger_path());
+	overwrite(ledger_path(), 100, 3000);
+	assert_begun_anew(ledger_path());
+}
+
+static void test_garbage_middle(void **state)
+{
+	struct stat st;
+
+	(void)state;
+	fill(ledger_path());
+	assert_int_equal(stat(ledger_path(), &st), 0);
+	overwrite(ledger_path(), st.st_size / 8192 * 4096, 4096);
+	assert_begun_anew(ledger_path());
+}
+
+static void test_truncated(void **state)
+{
+	struct stat st;
+
+	(void)state;
+	fill(ledger_path());
+	assert_int_equal(stat(ledger_path(), &st), 0);
+	assert_int_equal(truncate(ledger_path(), st.st_size / 8192 * 4096), 0);
+	assert_begun_anew(ledger_path());
+}
+
+static void test_empty(void **state)
+{
+	int fd = open(ledger_path(), O_WRONLY | O_CREAT, 0644);
+	struct ledger *ledger = open_at(ledger_path());
+
+	(void)state;
+	close(fd);
+	assert_works(ledger);
+	close_it(ledger);
+}
+
+/* The damage comes while it is open: what is in memory goes into the new one. */
+static void test_damage_while_open(void **state)
+{
+	struct ledger *ledger;
+	struct ledger_state known;
+	struct ledger_intent intent = intent_for("held.rrd"), undo = intent,
+		under_way = intent_for("way.rrd");
+	struct ledger_outcome outcome = outcome_for("held.rrd");
+	struct reason why;
+	struct stat st;
+	int64_t id, number;
+
+	(void)state;
+	fill(ledger_path());
+	ledger = open_at(ledger_path());
+	id = merge(ledger, &intent);
+	undo.undoes = &id;
+	undo.undone = 1;
+	number = intend(ledger, &undo);
+	ledger_applied(ledger, "held.rrd", number, &outcome);
+	flush(ledger);
+	close_it(ledger);               /* so that there is no log any more */
+
+	ledger = open_at(ledger_path());
+	number = intend(ledger, &under_way);
+	assert_int_equal(stat(ledger_path(), &st), 0);
+	overwrite(ledger_path(), 0, (size_t)st.st_size);
+	overwrite(scratch("ledger.db-wal"), 0, 200);
+	/* Its header in memory is good as long as nobody else has written.  So: somebody has. */
+	overwrite(scratch("ledger.db-shm"), 0, 32768);
+	tell_nothing();
+	assert_int_equal(ledger_intend(ledger, &intent, &id), -EPERM);
+	intent = intent_for("new.rrd");
+	ledger_intend(ledger, &intent, &id);
+	wait_for(&told.durable, 2);     /* the one under way is told anew */
+	assert_true(ledger_notice(ledger, &why));
+	assert_non_null(strstr(why.text, "begun anew"));
+	assert_true(ledger_ok(ledger, NULL));
+	assert_true(ledger_covers(ledger, number, &under_way));
+	close_it(ledger);
+	ledger = open_at(ledger_path());
+	assert_true(ledger_known(ledger, "held.rrd", &known));
+	assert_true(known.held);
+	assert_true(ledger_known(ledger, "host/7.rrd", &known));
+	assert_int_equal(stage_of(ledger, number), LEDGER_INTERRUPTED);
+	assert_int_equal(stage_of(ledger, id), LEDGER_INTERRUPTED);
+	close_it(ledger);
+}
+
+/* Removed, or its whole directory, while it is open. */
+static void test_removed(void **state)
+{
+	struct ledger *ledger;
+	struct ledger_state known;
+	struct reason why;
+
+	(void)state;
+	assert_int_equal(mkdir(scratch("state"), 0755), 0);
+	fill(scratch("state/ledger.db"));
+	ledger = open_at(scratch("state/ledger.db"));
+	assert_works(ledger);
+	assert_int_equal(rename(scratch("state"), scratch("gone")), 0);
+	struct ledger_intent intent = intent_for("a.rrd");
+	int64_t id;
+	tell_nothing();
+	assert_int_equal(ledger_intend(ledger, &intent, &id), 0);
+	assert_int_equal(ledger_flush(ledger, now_ns() + 60 * SECOND), -EIO);
+	assert_false(ledger_ok(ledger, &why));
+	assert_int_equal(told.durable, 0);
+	assert_int_equal(ledger_intend(ledger, &intent, &id), -EIO);
+	assert_int_equal(mkdir(scratch("state"), 0755), 0);
+	wait_for(&told.durable, 1);
+	assert_true(ledger_notice(ledger, &why));
+	assert_works(ledger);
+	close_it(ledger);
+	ledger = open_at(scratch("state/ledger.db"));
+	assert_true(ledger_known(ledger, "host/7.rrd", &known));
+	close_it(ledger);
+}
+
+static void exec_on(const char *path, const char *text)
+{
+	sqlite3 *db;
+
+	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(db, text, NULL, NULL, NULL), SQLITE_OK);
+	sqlite3_close(db);
+}
+
+static void test_newer(void **state)
+{
+	struct ledger *ledger;
+	struct reason why;
+
+	(void)state;
+	fill(ledger_path());
+	exec_on(ledger_path(), "PRAGMA user_version = 2");
+	assert_int_equal(try_open(ledger_path(), true, &ledger, &why), REFUSED);
+	assert_non_null(strstr(why.text, "newer version"));
+	assert_int_equal(count_named(".corrupt-"), 0);
+	exec_on(ledger_path(), "PRAGMA user_version = 1");
+	close_it(open_at(ledger_path()));
+}
+
+/* What is not ours stays where it is. */
+static void test_foreign(void **state)
+{
+	struct ledger *ledger;
+	struct reason why;
+	struct stat before, after;
+
+	(void)state;
+	exec_on(scratch("theirs.db"), "CREATE TABLE t(a); INSERT INTO t VALUES(5)");
+	assert_int_equal(try_open(scratch("theirs.db"), true, &ledger, &why), REFUSED);
+	assert_non_null(strstr(why.text, "no ledger"));
+	int fd = open(scratch("some.rrd"), O_WRONLY | O_CREAT, 0644);
+	assert_int_equal(write(fd, "RRD\0000003 is what it is, and long enough for a header.....",
+			       58), 58);
+	assert_int_equal(ftruncate(fd, 20000), 0);
+	close(fd);
+	assert_int_equal(stat(scratch("some.rrd"), &before), 0);
+	assert_int_equal(try_open(scratch("some.rrd"), false, &ledger, &why), REFUSED);
+	assert_non_null(strstr(why.text, "no ledger"));
+	assert_int_equal(stat(scratch("some.rrd"), &after), 0);
+	assert_int_equal(before.st_ino, after.st_ino);
+	assert_int_equal(before.st_mtim.tv_nsec, after.st_mtim.tv_nsec);
+	assert_int_equal(count_named(".corrupt-"), 0);
+	/* But a damaged ledger is one on any path. */
+	fill(scratch("mine.db"));
+	overwrite(scratch("mine.db"), 100, 3000);
+	assert_int_equal(try_open(scratch("mine.db"), false, &ledger, &why), 0);
+	assert_true(ledger_notice(ledger, &why));
+	close_it(ledger);
+}
+
+/* Runs `body` in a process of its own; its exit status. */
+static int in_child(int (*body)(void))
+{
+	int status;
+	pid_t child = fork();
+
+	if (child == 0)
+		_exit(body());
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_true(WIFEXITED(status));
+	return WEXITSTATUS(status);
+}
+
+static int open_second(void)
+{
+	struct ledger *ledger;
+	struct reason why;
+	char pid[32];
+
+	snprintf(pid, sizeof(pid), "process: %ld", (long)getppid());
+	return try_open(ledger_path(), true, &ledger, &why) == REFUSED
+		&& strstr(why.text, pid) ? 0 : 1;
+}
+
+static void test_in_use(void **state)
+{
+	struct ledger *ledger = open_at(ledger_path());
+
+	(void)state;
+	assert_int_equal(in_child(open_second), 0);
+	assert_works(ledger);
+	close_it(ledger);
+}
+
+/* Somebody writes to it with sqlite3, and takes his time. */
+static void test_locked(void **state)
+{
+	struct ledger *ledger = open_at(ledger_path());
+	struct ledger_intent intent = intent_for("a.rrd");
+	struct ledger_entry *entry;
+	struct reason why;
+	size_t count;
+	sqlite3 *db;
+	int64_t id;
+
+	(void)state;
+	assert_works(ledger);
+	assert_int_equal(sqlite3_open(ledger_path(), &db), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
+	tell_nothing();
+	assert_int_equal(ledger_intend(ledger, &intent, &id), 0);
+	assert_int_equal(ledger_flush(ledger, now_ns() + 60 * SECOND), -EIO);
+	assert_false(ledger_ok(ledger, &why));
+	assert_non_null(strstr(why.text, "locked"));
+	assert_int_equal(ledger_history(ledger, NULL, 0, 5, &entry, &count), 0);
+	ledger_entries_free(entry, count);
+	assert_int_equal(told.durable, 0);
+	assert_int_equal(sqlite3_exec(db, "ROLLBACK", NULL, NULL, NULL), SQLITE_OK);
+	sqlite3_close(db);
+	wait_for(&told.durable, 1);
+	assert_works(ledger);
+	close_it(ledger);
+}
+
+/* ---- a disk that does not take it: in a process of its own ---- */
+
+#define CHECK(what) do { if (!(what)) { \
+	fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #what); return 1; } } while (0)
+
+static int on_read_only(void)
+{
+	struct ledger *ledger;
+	struct ledger_intent intent = intent_for("a.rrd");
+	struct reason why;
+	int64_t id;
+	size_t waits = 0;
+
+	if (geteuid() == 0 && setresuid(65534, 65534, 65534))
+		return 77;
+	CHECK(try_open(scratch("state/ledger.db"), true, &ledger, &why) == 0);
+	CHECK(!ledger_ok(ledger, &why));
+	CHECK(strstr(why.text, "Permission denied"));
+	CHECK(ledger_intend(ledger, &intent, &id) == -EIO);
+	/* Our parent lets us, when it sees this. */
+	int fd = open(scratch("tell"), O_WRONLY);
+	CHECK(fd >= 0 && write(fd, "x", 1) == 1);
+	while (!ledger_ok(ledger, &why) && waits++ < 6000)
+		usleep(10000);
+	CHECK(ledger_intend(ledger, &intent, &id) == 0);
+	CHECK(ledger_flush(ledger, now_ns() + 60 * SECOND) == 0);
+	CHECK(ledger_close(ledger, now_ns() + 60 * SECOND));
+	return 0;
+}
+
+static void test_read_only(void **state)
+{
+	int status, fd;
+	char byte;
+	pid_t child;
+
+	(void)state;
+	assert_int_equal(mkdir(scratch("state"), 0555), 0);
+	assert_int_equal(mkfifo(scratch("tell"), 0666), 0);
+	assert_int_equal(chmod(scratch("tell"), 0666), 0);
+	assert_int_equal(chmod(scratch_dir, 0755), 0);
+	child = fork();
+	if (child == 0)
+		_exit(on_read_only());
+	/* For reading and writing: it opens whether the child comes that far or not. */
+	fd = open(scratch("tell"), O_RDWR | O_NONBLOCK);
+	while (waitpid(child, &status, WNOHANG) == 0 && read(fd, &byte, 1) != 1)
+		usleep(10000);
+	chmod(scratch("state"), 0777);
+	close(fd);
+	if (waitpid(child, &status, 0) != child)
+		fail_msg("ended before it had seen anything");
+	assert_true(WIFEXITED(status));
+	if (WEXITSTATUS(status) == 77)
+		skip();
+	assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+static int on_full_disk(void)
+{
+	struct ledger *ledger;
+	struct ledger_state known;
+	struct reason why;
+	char rel[64] = "";
+	struct ledger_intent intent = intent_for(rel);
+	struct ledger_outcome outcome = outcome_for(rel);
+	size_t durable, handed = 0;
+	uint8_t block[4096] = { 0 };
+	int64_t id, last = 0;
+
+	if ((unshare(CLONE_NEWNS) && unshare(CLONE_NEWUSER | CLONE_NEWNS))
+	    || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL)
+	    || mount("none", scratch("state"), "tmpfs", 0, "size=1m"))
+		return 77;
+	CHECK(try_open(scratch("state/ledger.db"), true, &ledger, &why) == 0);
+	snprintf(rel, sizeof(rel), "first.rrd");
+	CHECK(ledger_intend(ledger, &intent, &id) == 0);
+	CHECK(ledger_flush(ledger, now_ns() + 60 * SECOND) == 0);
+	int fd = open(scratch("state/ballast"), O_WRONLY | O_CREAT, 0644);
+	while (write(fd, block, sizeof(block)) == sizeof(block))
+		;
+	while (ledger_ok(ledger, &why) && handed < 100000) {
+		snprintf(rel, sizeof(rel), "host/%zu.rrd", handed);
+		if (ledger_intend(ledger, &intent, &id) == 0) {
+			handed++;
+			last = id;
+		}
+		usleep(100);
+	}
+	CHECK(!ledger_ok(ledger, &why));
+	if (!strstr(why.text, "full"))
+		fprintf(stderr, "says: %s\n", why.text);
+	CHECK(strstr(why.text, "full"));
+	durable = told.durable;
+	usleep(300000);                         /* some more tries */
+	CHECK(told.durable == durable);
+	CHECK(!ledger_covers(ledger, last, &intent));
+	CHECK(durable < handed + 1);
+	CHECK(ledger_known(ledger, "none", &known) == false);
+	close(fd);
+	unlink(scratch("state/ballast"));
+	for (int i = 0; i < 6000 && !ledger_ok(ledger, &why); i++)
+		usleep(10000);
+	CHECK(ledger_flush(ledger, now_ns() + 60 * SECOND) == 0);
+	CHECK(told.durable == handed + 1);
+	snprintf(rel, sizeof(rel), "host/%zu.rrd", handed - 1);
+	CHECK(ledger_covers(ledger, last, &intent));
+	ledger_applied(ledger, rel, last, &outcome);
+	CHECK(ledger_flush(ledger, now_ns() + 60 * SECOND) == 0);
+	CHECK(told.last_done == last);
+	CHECK(ledger_close(ledger, now_ns() + 60 * SECOND));
+	CHECK(try_open(scratch("state/ledger.db"), true, &ledger, &why) == 0);
+	CHECK(!ledger_notice(ledger, &why));    /* nothing was damaged by it */
+	CHECK(ledger_close(ledger, now_ns() + 60 * SECOND));
+	umount(scratch("state"));
+	return 0;
+}
+
+static void test_full(void **state)
+{
+	int status;
+
+	(void)state;
+	assert_int_equal(mkdir(scratch("state"), 0755), 0);
+	tell_nothing();
+	status = in_child(on_full_disk);
+	if (status == 77) {
+		print_message("           SKIP: no file system of our own may be mounted here\n");
+		skip();
+	}
+	assert_int_equal(status, 0);
+}
+
+/* What is told to be durable was synced: one sync for each that comes alone, and none told while
+ * syncs fail. */
+static void test_syncs(void **state)
+{
+	struct ledger *ledger = open_at(ledger_path());
+	struct ledger_intent intent = intent_for("a.rrd");
+	struct reason why;
+	int64_t id;
+
+	(void)state;
+	intend(ledger, &intent);
+	for (int i = 0; i < 5; i++) {
+		size_t before = atomic_load(&syncs);
+
+		intend(ledger, &intent);
+		assert_true(atomic_load(&syncs) > before);
+	}
+	atomic_store(&sync_error, EIO);
+	tell_nothing();
+	assert_int_equal(ledger_intend(ledger, &intent, &id), 0);
+	assert_int_equal(ledger_flush(ledger, now_ns() + 60 * SECOND), -EIO);
+	usleep(200000);
+	assert_int_equal(told.durable, 0);
+	assert_false(ledger_covers(ledger, id, &intent));
+	assert_false(ledger_ok(ledger, &why));
+	assert_non_null(strstr(why.text, "I/O error"));
+	atomic_store(&sync_error, 0);
+	wait_for(&told.durable, 1);
+	assert_true(ledger_covers(ledger, id, &intent));
+	assert_works(ledger);
+	close_it(ledger);
+	ledger = open_at(ledger_path());
+	assert_false(ledger_notice(ledger, &why));
+	assert_int_equal(stage_of(ledger, id), LEDGER_INTERRUPTED);
+	close_it(ledger);
+}
+
+/* On its way out with a disk that takes nothing: in time. */
+static void test_close_broken(void **state)
+{
+	struct ledger *ledger = open_at(ledger_path());
+	struct ledger_state seen = { .verdict = LEDGER_SKIPPED };
+	sqlite3 *db;
+
+	(void)state;
+	assert_works(ledger);
+	assert_int_equal(sqlite3_open(ledger_path(), &db), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
+	assert_int_equal(ledger_note(ledger, "a.rrd", &seen, NULL), 0);
+	close_it(ledger);
+	sqlite3_close(db);
+	ledger = open_at(ledger_path());
+	assert_false(ledger_known(ledger, "a.rrd", &seen));
+	close_it(ledger);
+}
+
+/* The questions that docs/ledger.md shows are answered. */
+static int count_row(void *arg, int columns, char **value, char **name)
+{
+	(void)columns;
+	(void)value;
+	(void)name;
+	++*(int *)arg;
+	return 0;
+}
+
+static void test_documented(void **state)
+{
+	const char *top = getenv("top_srcdir");
+	char path[4200], line[512], text[2048] = "";
+	struct ledger *ledger = open_at(ledger_path());
+	struct ledger_intent intent = intent_for("web01/PING.rrd");
+	struct ledger_state refused = { .verdict = LEDGER_REFUSED };
+	int asked = 0;
+	sqlite3 *db;
+
+	(void)state;
+	merge(ledger, &intent);
+	assert_int_equal(ledger_note(ledger, "b.rrd", &refused, "is a FIFO"), 0);
+	flush(ledger);
+	snprintf(path, sizeof(path), "%s/docs/ledger.md", top ? top : "..");
+	FILE *file = fopen(path, "r");
+	if (!file) {
+		close_it(ledger);
+		print_message("           SKIP: %s is not there (top_srcdir says where)\n", path);
+		skip();
+	}
+	assert_int_equal(sqlite3_open_v2(ledger_path(), &db, SQLITE_OPEN_READONLY, NULL), 0);
+	while (fgets(line, sizeof(line), file)) {
+		int rows = 0;
+
+		if (strncmp(line, "    SELECT", 10) && !*text)
+			continue;
+		assert_true(strlen(text) + strlen(line) < sizeof(text));
+		strcat(text, line);
+		if (!strchr(line, ';'))
+			continue;
+		if (sqlite3_exec(db, text, count_row, &rows, NULL) || rows != 1)
+			fail_msg("%d rows, %s: %s", rows, sqlite3_errmsg(db), text);
+		asked++;
+		*text = '\0';
+	}
+	fclose(file);
+	assert_int_equal(asked, 3);
+	sqlite3_close(db);
+	close_it(ledger);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_garbage_header, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_garbage_schema, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_garbage_middle, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_truncated, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_empty, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_damage_while_open, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_removed, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_newer, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_foreign, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_in_use, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_locked, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_read_only, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_full, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_syncs, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_close_broken, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_documented, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
