@@ -11,9 +11,9 @@
  *     from PDPs      where the backup has rows of one PDP, of whatever CF, for all of it: as the
  *                    truth, if the step is the same; if the backup's is smaller, consolidated by
  *                    time, first to live's PDPs, then to rows; if it is greater, not so
- *     from rows      where finer RRAs of the same CF, or of one PDP, reach over all of it:
- *                    consolidated by time, with live's xff, from the finest of those of which no
- *                    row crosses its ends, or else of all
+ *     from rows      where finer RRAs of the same CF reach over all of it: consolidated by time,
+ *                    with live's xff, from the finest of those of which no row crosses its ends,
+ *                    or else of all
  *     spread         where it ends before the oldest row of all RRAs that it could have been made
  *                    from (LAST excepted): the value of the finest coarser RRA of the same CF that
  *                    reaches over it, known or not
@@ -208,11 +208,18 @@ static bool same_cf(const struct outage *o, uint64_t rra, const struct outage_ce
 	return strcmp(o->old.rra[rra].cf, c->cf) == 0;
 }
 
-/* May the cell be made from these rows?  Those of one PDP hold the same under every function. */
+/* Rows of one PDP hold the same under every function; but one that is longer than live's is an
+ * average of these. */
+static bool is_pdps(const struct outage *o, uint64_t rra)
+{
+	return o->old.rra[rra].pdp_cnt == 1 && o->old.step <= o->new.step;
+}
+
+/* May the cell be made from these rows? */
 static bool serves(const struct outage *o, uint64_t rra, const struct outage_cell *c)
 {
-	return (same_cf(o, rra, c) || o->old.rra[rra].pdp_cnt == 1) &&
-		oracle_resolution(&o->backup, rra) <= size_of(c);
+	return is_pdps(o, rra) || (same_cf(o, rra, c) &&
+				   oracle_resolution(&o->backup, rra) <= size_of(c));
 }
 
 /* What the RRAs of its kind know of a row together. */
@@ -223,7 +230,7 @@ static double row_of(const struct outage *o, uint64_t kind, uint64_t ds, time_t 
 
 	for (uint64_t rra = 0; rra < o->backup.rra_cnt && isnan(v); rra++)
 		if (o->old.rra[rra].pdp_cnt == archive->pdp_cnt &&
-		    (archive->pdp_cnt == 1 || !strcmp(o->old.rra[rra].cf, archive->cf)))
+		    (is_pdps(o, kind) || !strcmp(o->old.rra[rra].cf, archive->cf)))
 			v = outage_value(&o->backup, rra, ds, end);
 	return v;
 }
@@ -342,8 +349,7 @@ static bool from_pdps(const struct outage *o, const struct outage_cell *c, struc
 	struct sum row = nothing();
 
 	for (uint64_t rra = 0; rra < o->backup.rra_cnt; rra++) {
-		if (o->old.rra[rra].pdp_cnt > 1 || o->old.step > o->new.step ||
-		    !covers(&o->backup, rra, c->start, c->end))
+		if (!is_pdps(o, rra) || !covers(&o->backup, rra, c->start, c->end))
 			continue;
 		for (time_t end = c->start + o->new.step; end <= c->end; end += o->new.step) {
 			struct sum pdp = sum_of(o, rra, old_ds(o, c), end - o->new.step, end,
@@ -444,7 +450,7 @@ static bool can_be_had(const struct outage *o, const struct outage_cell *c)
 	    outage_is_compute(o, c) || !outage_live_tells(o, c))
 		return false;
 	for (uint64_t rra = 0; rra < o->backup.rra_cnt; rra++) {
-		if (o->old.rra[rra].pdp_cnt == 1 &&
+		if (is_pdps(o, rra) &&
 		    (c->start == last || covers(&o->backup, rra, c->start, last)))
 			return true;
 		if (same_cf(o, rra, c) && oracle_resolution(&o->backup, rra) == size_of(c))
