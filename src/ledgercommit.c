@@ -276,7 +276,7 @@ static void gather(struct ledger *ledger, struct batch *batch)
 	TAILQ_CONCAT(&batch->finished, &ledger->finished, link);
 	TAILQ_CONCAT(&batch->dropped, &ledger->dropped, link);
 	TAILQ_FOREACH(ticket, &batch->fresh, link)
-		ticket->committing = true;
+		ticket->committing = ticket->tried = true;
 	gather_rows(ledger, batch);
 	ledger->began_ns = io_now_ns();
 	ledger->work_since_ns = ledger->dirty ? ledger->began_ns : 0;
@@ -315,10 +315,8 @@ static int write_batch(struct ledger *ledger, const struct batch *batch, struct 
 static bool hand_back(struct ledger *ledger, struct ticket *ticket)
 {
 	ticket->committing = false;
-	if (ticket->dropped && ticket->durable)
+	if (ticket->dropped)
 		TAILQ_INSERT_TAIL(&ledger->dropped, ticket, link);
-	else if (ticket->dropped)
-		ledgertable_ticket_free(ledger, ticket);
 	else if (ticket->applied)
 		ledgertable_applied(ledger, ticket);
 	else

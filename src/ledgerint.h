@@ -61,6 +61,7 @@ struct ticket {
 	char *reason;
 	unsigned epoch;         /* the database that has its row; 0: none */
 	bool durable;           /* it has, and that is on disk */
+	bool tried;             /* it may have, even if a commit has failed */
 	bool committing;        /* in the hands of the committer; meanwhile: */
 	bool dropped;           /*  … superseded or void */
 	bool applied;           /*  … applied (it was durable in a database that is gone) */
@@ -207,6 +208,8 @@ void ledgertable_applied(struct ledger *ledger, struct ticket *ticket);
 /* ---- ledgerschema.c: is it a ledger, and a sound one? ---- */
 
 struct sqlite3;
+
+#define LEDGERSCHEMA_BUSY_MS 2000       /* how long somebody else is waited for */
 
 /* What SQLite's error means: LEDGERSQL_CORRUPT or -errno, said as far as it knows. */
 int ledgerschema_fail(struct sqlite3 *db, int code, struct reason *why);

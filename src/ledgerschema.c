@@ -11,7 +11,6 @@
 
 #define SCHEMA_VERSION 1
 #define APPLICATION_ID 0x7272646d       /* "rrdm" */
-#define BUSY_MS 2000
 /* A larger one would take seconds to check; what is wrong with it shows when it is used. */
 #define CHECK_BYTES (256 << 20)
 
@@ -128,7 +127,7 @@ int ledgerschema_connect(const char *path, int flags, sqlite3 **ret, struct reas
 		return r;
 	}
 	sqlite3_extended_result_codes(db, 1);
-	sqlite3_busy_timeout(db, BUSY_MS);
+	sqlite3_busy_timeout(db, LEDGERSCHEMA_BUSY_MS);
 	*ret = db;
 	return 0;
 }

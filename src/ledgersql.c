@@ -22,6 +22,8 @@ enum statement {
 	" m.reason, (SELECT group_concat(r.path || '/' || coalesce(s.path, f.path), char(10))" \
 	" FROM source s JOIN root r ON r.id = s.root WHERE s.merge = m.id)"
 
+/* A commit whose sync has failed may have come through all the same: what puts something in has to
+ * be good for a second time. */
 static const char *const statement_text[STATEMENTS] = {
 	[BEGIN] = "BEGIN IMMEDIATE",
 	[COMMIT] = "COMMIT",
@@ -32,15 +34,15 @@ static const char *const statement_text[STATEMENTS] = {
 		" ON CONFLICT(id) DO UPDATE SET verdict = ?3, settled = ?4, held = ?5, spread = ?6,"
 		" dev = ?7, ino = ?8, identity = ?9, size = ?10, mtime_ns = ?11, ctime_ns = ?12,"
 		" sources = ?13, cells = ?14, why = ?15",
-	[PUT_INTENT] = "INSERT INTO merge(id, file, what, state, time_ms, dev, ino, identity,"
+	[PUT_INTENT] = "INSERT OR REPLACE INTO merge(id, file, what, state, time_ms, dev, ino, identity,"
 		" last_up, exact, seam, consolidated, spread, runs) VALUES"
 		"(?1, ?2, ?3, 0, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
 	[PUT_HELD] = "UPDATE file SET held = held OR ?2, spread = spread OR ?3 WHERE id = ?1",
 	[PUT_ROOT] = "INSERT INTO root(path) SELECT ?1 WHERE NOT EXISTS"
 		" (SELECT 1 FROM root WHERE path = ?1)",
-	[PUT_SOURCE] = "INSERT INTO source VALUES(?1, ?2, (SELECT id FROM root WHERE path = ?3),"
+	[PUT_SOURCE] = "INSERT OR REPLACE INTO source VALUES(?1, ?2, (SELECT id FROM root WHERE path = ?3),"
 		" ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
-	[PUT_REFUSAL] = "INSERT INTO merge(id, file, what, state, time_ms, dev, ino, identity,"
+	[PUT_REFUSAL] = "INSERT OR REPLACE INTO merge(id, file, what, state, time_ms, dev, ino, identity,"
 		" reason) VALUES(?1, ?2, 2, 1, ?3, ?4, ?5, ?6, ?7)",
 	[SET_DONE] = "UPDATE merge SET state = ?2, done_ms = ?3, took_us = ?4, reason = ?5,"
 		" exact = ?6, seam = ?7, consolidated = ?8, spread = ?9 WHERE id = ?1",
@@ -127,6 +129,21 @@ static int count_log(void *arg, sqlite3 *db, const char *name, int pages)
 	return SQLITE_OK;
 }
 
+/* What is in the log from before may have failed to reach the disk, and the kernel does not try
+ * twice: a commit behind it would be lost with it.  In the database it is written, and synced, anew.
+ * Somebody who is reading may hinder that, and is not waited for. */
+static int settle_log(sqlite3 *db, struct reason *why)
+{
+	int code;
+
+	sqlite3_busy_timeout(db, 100);
+	code = sqlite3_wal_checkpoint_v2(db, "main", SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+	sqlite3_busy_timeout(db, LEDGERSCHEMA_BUSY_MS);
+	if (code == SQLITE_OK || (code & 0xff) == SQLITE_BUSY)
+		return 0;
+	return ledgerschema_fail(db, code, why);
+}
+
 static int open_both(const char *path, struct ledgersql *sql, bool *ret_created, bool *ret_ours,
 		     struct reason *why)
 {
@@ -144,6 +161,8 @@ static int open_both(const char *path, struct ledgersql *sql, bool *ret_created,
 		r = ledgerschema_run(sql->write, "PRAGMA journal_mode = WAL;"
 				     "PRAGMA synchronous = FULL; PRAGMA cache_size = -2000;"
 				     "PRAGMA journal_size_limit = 16777216", why);
+	if (!r)
+		r = settle_log(sql->write, why);
 	if (!r)
 		r = ledgerschema_connect(path, SQLITE_OPEN_READONLY, &sql->read, why);
 	if (!r)

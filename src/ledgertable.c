@@ -238,13 +238,16 @@ void ledgertable_drop(struct ledger *ledger, struct ticket *ticket)
 	ticket->entry->ticket = NULL;
 	if (ticket->committing) {
 		ticket->dropped = true;
-	} else if (ticket->durable) {
-		TAILQ_INSERT_TAIL(&ledger->dropped, ticket, link);
-		ledgertable_wake_committer(ledger);
-	} else {
-		TAILQ_REMOVE(&ledger->fresh, ticket, link);
-		ledgertable_ticket_free(ledger, ticket);
+		return;
 	}
+	if (!ticket->durable)
+		TAILQ_REMOVE(&ledger->fresh, ticket, link);
+	if (!ticket->durable && !ticket->tried) {
+		ledgertable_ticket_free(ledger, ticket);
+		return;
+	}
+	TAILQ_INSERT_TAIL(&ledger->dropped, ticket, link);
+	ledgertable_wake_committer(ledger);
 }
 
 void ledgertable_applied(struct ledger *ledger, struct ticket *ticket)
