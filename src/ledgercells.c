@@ -15,7 +15,7 @@
  *
  * Numbers are varints (seven bits a byte, the low ones first), the difference zigzag;
  * values are eight bytes, little endian.  Most runs need 3 to 12 bytes. */
-#define VERSION 1
+#define PACKED_VERSION 1
 #define HEAD_KIND 7u
 #define HEAD_OLD 8u
 #define HEAD_SAME_RRA 16u
@@ -212,7 +212,7 @@ static void put_open(struct writer *to, const struct ledger_open_row *row)
 
 static int put_runs(struct writer *to, const struct ledger_run *run, size_t runs)
 {
-	put_number(to, VERSION);
+	put_number(to, PACKED_VERSION);
 	put_number(to, runs);
 	for (size_t i = 0; i < runs; i++) {
 		const struct ledger_run *last = i ? &run[i - 1] : NULL;
@@ -379,7 +379,7 @@ int ledgercells_unpack(const uint8_t *bytes, size_t size, struct ledger_cells *r
 	struct ledger_run last = { .step = 1 };
 	int r = -ENOMEM;
 
-	if (get_number(&from) != VERSION)
+	if (get_number(&from) != PACKED_VERSION)
 		return -EBADMSG;
 	uint64_t runs = get_count(&from, 2);
 	cells.run = calloc(runs ? runs : 1, sizeof(*cells.run));

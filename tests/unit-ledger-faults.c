@@ -161,11 +161,27 @@ static void test_garbage_schema(void **state)
 
 static void test_garbage_middle(void **state)
 {
+	struct ledger *ledger;
+	struct reason why;
 	struct stat st;
 
 	(void)state;
 	fill(ledger_path());
 	assert_int_equal(stat(ledger_path(), &st), 0);
+	/* Whichever page it is, of tables that are read at once or much later. */
+	for (off_t page = 1; page < st.st_size / 4096; page += 4) {
+		if (page > 1) {
+			unlink(ledger_path());
+			fill(ledger_path());
+		}
+		overwrite(ledger_path(), page * 4096, 4096);
+		ledger = open_at(ledger_path());
+		if (!ledger_notice(ledger, &why))
+			fail_msg("page %ld: not noticed", (long)page);
+		close_it(ledger);
+	}
+	unlink(ledger_path());
+	fill(ledger_path());
 	overwrite(ledger_path(), st.st_size / 8192 * 4096, 4096);
 	assert_begun_anew(ledger_path());
 }
@@ -253,10 +269,14 @@ static void test_removed(void **state)
 	fill(scratch("state/ledger.db"));
 	ledger = open_at(scratch("state/ledger.db"));
 	assert_works(ledger);
+	/* One is applied and not synced yet when it happens. */
+	struct ledger_intent intent = intent_for("a.rrd"), written = intent_for("written.rrd");
+	struct ledger_outcome outcome = outcome_for("written.rrd");
+	int64_t id, unsynced = intend(ledger, &written);
+	told.sync_hangs = true;
+	ledger_applied(ledger, "written.rrd", unsynced, &outcome);
 	assert_int_equal(rename(scratch("state"), scratch("gone")), 0);
-	struct ledger_intent intent = intent_for("a.rrd");
-	int64_t id;
-	tell_nothing();
+	told.durable = 0;
 	assert_int_equal(ledger_intend(ledger, &intent, &id), 0);
 	assert_int_equal(ledger_flush(ledger, now_ns() + 60 * SECOND), -EIO);
 	assert_false(ledger_ok(ledger, &why));
@@ -265,7 +285,12 @@ static void test_removed(void **state)
 	assert_int_equal(mkdir(scratch("state"), 0755), 0);
 	wait_for(&told.durable, 1);
 	assert_true(ledger_notice(ledger, &why));
+	pthread_mutex_lock(&told.mutex);
+	told.sync_hangs = false;
+	pthread_cond_broadcast(&told.some);
+	pthread_mutex_unlock(&told.mutex);
 	assert_works(ledger);
+	assert_int_equal(stage_of(ledger, unsynced), LEDGER_IS_DONE);
 	close_it(ledger);
 	ledger = open_at(scratch("state/ledger.db"));
 	assert_true(ledger_known(ledger, "host/7.rrd", &known));
