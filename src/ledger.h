@@ -35,7 +35,7 @@
  * callbacks without any mutex held.  Two mutexes: `mutex` for all that is in memory, never held
  * during I/O; `reading` for the connection on which questions are asked.  Never both at once.
  *
- * Memory: some 150 bytes a file beside its path; what is handed in and not yet done, 32 MB at most;
+ * Memory: some 180 bytes a file beside its path; what is handed in and not yet done, 32 MB at most;
  * SQLite's caches, 3 MB. */
 #ifndef LEDGER_H
 #define LEDGER_H
