@@ -38,13 +38,17 @@ static uint64_t find_fine(const struct rrd *db)
 static double build_pdp(struct series *from, int64_t time, int64_t step)
 {
 	struct consolidate_row pdp = consolidate_begin(CF_AVERAGE);
-	int64_t at = time - step;
+	int64_t at = time - step, begin = from->oldest - from->resolution;
 
+	if (at < begin) {
+		consolidate_add(&pdp, NAN, (uint64_t)((begin < time ? begin : time) - at));
+		at = begin;
+	}
 	while (at < time) {
 		int64_t end = series_start_of(at, from->resolution) + from->resolution;
-		int64_t until = end < time ? end : time;
+		int64_t until = end < time && end <= from->newest ? end : time;
 
-		consolidate_add(&pdp, series_reaches(from, end) ? series_at(from, end) : NAN,
+		consolidate_add(&pdp, end <= from->newest ? series_at(from, end) : NAN,
 				(uint64_t)(until - at));
 		at = until;
 	}
@@ -269,7 +273,7 @@ static bool pdp_at(struct pdps *pdps, int64_t time, double *ret)
 
 	*ret = reached ? series_at(&pdps->fine, time) : NAN;
 	if (time > pdps->cut)
-		return reached || time <= empty_to(pdps);
+		return reached;
 	/* Of other steps, a row that was copied there may be a MIN of many PDPs. */
 	if (pdps->approximate)
 		*ret = NAN;
@@ -289,14 +293,34 @@ static bool pdp_at(struct pdps *pdps, int64_t time, double *ret)
 	return reached;
 }
 
+/* How many PDPs from `time` to `last`, all of them later than the cut, no ring reaches, though they
+ * are known to be unknown.  In one go: a file may say that they are millions. */
+static uint64_t empty_from(struct pdps *pdps, int64_t time, int64_t last)
+{
+	if (time <= pdps->cut || series_reaches(&pdps->fine, time))
+		return 0;
+	if (last > empty_to(pdps))
+		last = empty_to(pdps);
+	if (pdps->fine.resolution && time < pdps->fine.oldest && last >= pdps->fine.oldest)
+		last = pdps->fine.oldest - pdps->step;
+	return last < time ? 0 : (uint64_t)((last - time) / pdps->step) + 1;
+}
+
 bool pdps_add(struct pdps *pdps, int64_t first, int64_t last, struct consolidate_row *row)
 {
 	double value;
 
 	for (int64_t time = first; time <= last; time += pdps->step) {
-		if (!pdp_at(pdps, time, &value))
+		uint64_t empty = empty_from(pdps, time, last);
+
+		if (empty) {
+			consolidate_add(row, NAN, empty);
+			time += (int64_t)(empty - 1) * pdps->step;
+		} else if (pdp_at(pdps, time, &value)) {
+			consolidate_add(row, value, 1);
+		} else {
 			return false;
-		consolidate_add(row, value, 1);
+		}
 	}
 	return true;
 }

@@ -68,6 +68,14 @@ static bool differs(double known, double made)
 	       !(fabs(known - made) <= ROUNDING * fmax(fabs(known), fabs(made)));
 }
 
+/* May a known row be made again?  Not one that a source of another step may have given: that is
+ * exact, and what we make an approximation. */
+static bool may_rebuild(const struct heal *h, int64_t time)
+{
+	return h->rebuild && h->live->head.rra[h->rra].pdp_cnt > 1 &&
+	       (time >= h->pdps->cut || !h->pdps->approximate);
+}
+
 static int heal_row(struct heal *h, int64_t time, double known)
 {
 	const struct layout_rra *def = &h->live->head.rra[h->rra];
@@ -75,7 +83,7 @@ static int heal_row(struct heal *h, int64_t time, double known)
 	struct consolidate_row row;
 	double value;
 
-	if (!isnan(known) && !(h->rebuild && def->pdp_cnt > 1))
+	if (!isnan(known) && !may_rebuild(h, time))
 		return 0;
 	if (!make_row(h, first, time, &row)) {
 		h->plan->unhealed += isnan(known) && time >= h->pdps->cut;
