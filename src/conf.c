@@ -21,9 +21,9 @@
 #include "io.h"
 #include "log.h"
 #include "place.h"
+#include "wire.h"
 
 #define STATE_DIR "/var/lib/rrdmergd"
-#define SOCKET "/run/rrdmergd/control.sock"
 #define WORKERS_MAX 64
 #define WORKERS_DEFAULT_MAX 4
 #define RESCAN_DEFAULT_S 900
@@ -350,15 +350,45 @@ static void take_state_dir(struct reading *r, const config_setting_t *s, const s
 	r->conf.state_dir = take_path(r, s, key);
 }
 
-static void take_socket(struct reading *r, const config_setting_t *s, const struct key *key)
+static void check_socket_size(struct reading *r, const config_setting_t *s, const struct key *key,
+			      const char *path)
 {
 	struct sockaddr_un address;
 
-	r->conf.socket = take_path(r, s, key);
-	if (r->conf.socket && strlen(r->conf.socket) >= sizeof(address.sun_path))
-		report(r, LOG_ERR, origin_of(s), "\"socket\" is longer than the %zu "
+	if (path && strlen(path) >= sizeof(address.sun_path))
+		report(r, LOG_ERR, origin_of(s), "\"%s\" is longer than the %zu "
 		       "bytes that a socket's path may have; use a shorter path",
-		       sizeof(address.sun_path) - 1);
+		       key->name, sizeof(address.sun_path) - 1);
+}
+
+static void take_socket(struct reading *r, const config_setting_t *s, const struct key *key)
+{
+	r->conf.socket = take_path(r, s, key);
+	check_socket_size(r, s, key, r->conf.socket);
+}
+
+/* As rrdtool writes an address, but of this machine alone: it must write the very files beneath
+ * live, and a hostname would be asked for where nobody may wait. */
+static void take_rrdcached(struct reading *r, const config_setting_t *s, const struct key *key)
+{
+	const char *text, *path;
+
+	if (!is_type(r, s, key, CONFIG_TYPE_STRING))
+		return;
+	text = config_setting_get_string(s);
+	path = strncmp(text, "unix:", 5) == 0 ? text + 5 : text;
+	if (!*path) {
+		report_empty(r, s, key);
+	} else if (*path != '/') {
+		report(r, LOG_ERR, origin_of(s), "\"rrdcached\" is not the path of a socket: %s; "
+		       "one that listens on the network alone cannot be asked: write it like "
+		       "rrdcached = %s;", text, key->example);
+	} else {
+		check_socket_size(r, s, key, path);
+		r->conf.rrdcached = strdup(path);
+		if (!r->conf.rrdcached)
+			r->no_memory = true;
+	}
 }
 
 static void take_facility(struct reading *r, const config_setting_t *s, const struct key *key)
@@ -412,6 +442,12 @@ static void take_spread(struct reading *r, const config_setting_t *s, const stru
 		r->conf.no_spread = !config_setting_get_bool(s);
 }
 
+static void take_ledger(struct reading *r, const config_setting_t *s, const struct key *key)
+{
+	if (is_type(r, s, key, CONFIG_TYPE_BOOL))
+		r->conf.ledger = config_setting_get_bool(s);
+}
+
 static void take_seam(struct reading *r, const config_setting_t *s, const struct key *key)
 {
 	const char *how;
@@ -430,11 +466,13 @@ static const struct key keys[] = {
 	{ "backup", take_backup, PATH, "\"/srv/restore/perfdata\"", " of the restored RRD files" },
 	{ "workers", take_workers, "a whole number", "2", "" },
 	{ "state_dir", take_state_dir, PATH, "\"" STATE_DIR "\"", "" },
-	{ "socket", take_socket, PATH, "\"" SOCKET "\"", "" },
+	{ "socket", take_socket, PATH, "\"" WIRE_SOCKET "\"", "" },
+	{ "rrdcached", take_rrdcached, PATH, "\"unix:/run/rrdcached.sock\"", " of its socket" },
 	{ "facility", take_facility, "a name in quotes", "\"daemon\"", "" },
 	{ "user", take_user, "a name in quotes", "\"nagios\"", "" },
 	{ "rescan_interval", take_rescan, "a whole number of seconds", "900", "" },
 	{ "spread", take_spread, "true or false", "true", "" },
+	{ "ledger", take_ledger, "true or false", "true", "" },
 	{ "seam", take_seam, "a name in quotes", "\"heal\"", "" },
 };
 #define KEYS (sizeof(keys) / sizeof(keys[0]))
@@ -609,6 +647,7 @@ int conf_read(const char *path, struct conf *ret, conf_report_fn *report_fn, voi
 	r.conf.workers = default_workers();
 	r.conf.facility = LOG_DAEMON;
 	r.conf.rescan_s = RESCAN_DEFAULT_S;
+	r.conf.ledger = true;
 	config_init(&parsed);
 	rc = slurp(&r, &text);
 	if (!rc)
@@ -624,7 +663,7 @@ int conf_read(const char *path, struct conf *ret, conf_report_fn *report_fn, voi
 	if (!r.conf.state_dir)
 		r.conf.state_dir = strdup(STATE_DIR);
 	if (!r.conf.socket)
-		r.conf.socket = strdup(SOCKET);
+		r.conf.socket = strdup(WIRE_SOCKET);
 	if (!r.conf.state_dir || !r.conf.socket)
 		r.no_memory = true;
 	rc = r.no_memory ? -ENOMEM : r.failed ? -EINVAL : 0;
@@ -650,6 +689,7 @@ void conf_free(struct conf *conf)
 	free(conf->live);
 	free(conf->state_dir);
 	free(conf->socket);
+	free(conf->rrdcached);
 	free(conf->user);
 	memset(conf, 0, sizeof(*conf));
 }

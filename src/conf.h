@@ -12,10 +12,12 @@ struct conf {
 	unsigned workers;
 	char *state_dir;
 	char *socket;
+	char *rrdcached;        /* the path of its socket; NULL: none */
 	int facility;           /* syslog's */
 	char *user;             /* as whom to run when started as root; NULL: live's owner */
 	unsigned rescan_s;      /* how often everything is looked at by stat alone; 0: never */
 	bool no_spread;         /* rows without a counterpart are not made from coarser ones */
+	bool ledger;            /* a record is kept of every merge */
 	bool rebuild;           /* known coarse rows are made again from the merged finer ones */
 };
 

@@ -12,6 +12,7 @@
 
 #include "backups.h"
 #include "bulletin.h"
+#include "commands.h"
 #include "identity.h"
 #include "live.h"
 #include "log.h"
@@ -27,6 +28,7 @@
 #define REST_SAID_NS (600 * SECOND)
 #define TICK_NS (100 * MS)
 #define END_NS (800 * MS)       /* for the files in hand when a signal ends us */
+#define CLOSE_NS (100 * MS)     /* for the ledger, when all is to end */
 #define STALLED_NS (30 * SECOND)
 #define ONCE_TORN_TRIES 5
 #define BUSY_SAID 6             /* the try at which a busy file is worth a line */
@@ -44,6 +46,9 @@ struct daemon {
 	struct live *live;
 	struct backups *backups;
 	struct worker_pool *pool;
+	struct books *books;    /* NULL: ledger = false */
+	struct control *control;
+	struct commands commands;
 
 	/* Said once, by workers. */
 	atomic_bool lease_said, future_said;
@@ -116,7 +121,8 @@ static bool on_glance(const char *rel, unsigned flags, void *arg)
 {
 	struct daemon *d = arg;
 
-	return live_glance(d->live, rel, flags);
+	return live_glance(d->live, rel, flags) ||
+	       (!(flags & QUEUE_REWRITTEN) && books_recall(d->books, rel));
 }
 
 /* ---- how things stand ---- */
@@ -173,6 +179,7 @@ static bool tick(struct daemon *d)
 	};
 
 	live_tick(d->live, queued.scans);
+	books_tick(d->books);
 	news.busy = queued.due || queued.in_flight || news.sums.pending || live.scanning;
 	if (queued.due + queued.in_flight > queued.scans || news.sums.pending)
 		d->busy_until_ns = now;
@@ -229,6 +236,73 @@ static int set_sources(struct daemon *d)
 	return backups_new(&d->site.sources, d->queue, d->tally, &d->backups);
 }
 
+/* 0, -errno, or REFUSED where we may not start, and said. */
+static int open_books(struct daemon *d)
+{
+	const struct books_options options = {
+		.state_dir = d->conf->state_dir,
+		.site = &d->site,
+		.queue = d->queue,
+		.tally = d->tally,
+	};
+	struct reason why = { "" };
+	char shown[LOG_PATH_SIZE];
+
+	if (!d->conf->ledger)
+		return 0;
+	int r = books_open(&options, &d->books, &why);
+	if (r)
+		log_message(LOG_ERR, "ledger %s state_dir=%s", why.text,
+			    log_escape(shown, sizeof(shown), d->conf->state_dir));
+	d->site.ledger = books_ledger(d->books);
+	d->site.record_now = d->options->once;
+	return r;
+}
+
+static bool backup_is_needed(void *arg)
+{
+	struct daemon *d = arg;
+	struct tally_sums sums = tally_sums(d->tally);
+
+	return backup_needed(d, &sums);
+}
+
+/* Who asks finds what there is now.  Nobody may be asking. */
+static void set_commands(struct daemon *d)
+{
+	struct commands *commands = &d->commands;
+
+	commands->site = &d->site;
+	commands->queue = d->queue;
+	commands->tally = d->tally;
+	commands->live = d->live;
+	commands->backups = d->backups;
+	commands->books = d->books;
+	commands->backup_needed = backup_is_needed;
+	commands->arg = d;
+}
+
+/* 0, or REFUSED where another daemon answers there; what is otherwise wrong is said, and the daemon
+ * goes on unasked. */
+static int start_control(struct daemon *d)
+{
+	const struct control_options options = {
+		.path = d->conf->socket,
+		.commands = commands_table,
+		.count = commands_count,
+		.arg = &d->commands,
+	};
+	struct reason why = { "" };
+
+	if (d->options->once)
+		return 0;
+	int r = control_start(&options, &d->control, &why);
+	if (r)
+		log_message(r == -EADDRINUSE ? LOG_ERR : LOG_WARNING, "control socket %s%s", why.text,
+			    r == -EADDRINUSE ? "" : "; rrdmergctl will not reach this daemon");
+	return r == -EADDRINUSE ? REFUSED : 0;
+}
+
 static int start(struct daemon *d)
 {
 	const struct live_options live = {
@@ -249,7 +323,9 @@ static int start(struct daemon *d)
 	d->tally = tally_new();
 	if (!d->queue || !d->tally)
 		return -ENOMEM;
-	int r = set_sources(d);
+	int r = open_books(d);
+	if (!r)
+		r = set_sources(d);
 	if (!r)
 		r = live_new(&live, d->queue, d->tally, &d->live);
 	if (!r)
@@ -269,6 +345,11 @@ static void drop_sources(struct daemon *d)
 
 static void drop_all(struct daemon *d)
 {
+	/* Where a disk hangs, what it uses must stay: all ends with the process then. */
+	if (!books_close(d->books, io_now_ns() + CLOSE_NS))
+		return;
+	d->books = NULL;
+	d->site.ledger = NULL;
 	live_free(d->live);
 	drop_sources(d);
 	tally_free(d->tally);
@@ -454,9 +535,12 @@ static int loop(struct daemon *d)
 			if (!once)
 				begin_reload(d);
 		}
-		if (d->reloading && worker_join_until(d->pool, io_now_ns())) {
+		if (d->reloading && d->pool && worker_join_until(d->pool, io_now_ns()))
 			d->pool = NULL;
+		if (d->reloading && !d->pool && !pthread_rwlock_trywrlock(&d->commands.lock)) {
 			int r = finish_reload(d);
+			set_commands(d);
+			pthread_rwlock_unlock(&d->commands.lock);
 			if (r) {
 				log_message(LOG_CRIT, "cannot go on after the reload: %s",
 					    strerror(-r));
@@ -475,6 +559,7 @@ int daemon_run(const struct daemon_options *options, struct conf *conf)
 		.conf = conf,
 		.signals = signals_open(),
 		.was_root = geteuid() == 0,
+		.commands = { .lock = PTHREAD_RWLOCK_INITIALIZER },
 	};
 	int status = STATUS_FINE;
 
@@ -495,8 +580,13 @@ int daemon_run(const struct daemon_options *options, struct conf *conf)
 			reopen_log(&d);
 		if (!r)
 			r = start(&d);
-
-		if (r) {
+		if (!r) {
+			set_commands(&d);
+			r = start_control(&d);
+		}
+		if (r == REFUSED) {
+			status = STATUS_CONFIG;
+		} else if (r) {
 			log_message(LOG_ERR, "cannot start: %s%s", strerror(-r), r == -EAGAIN
 				    ? ": may the user have more processes (ulimit -u)?" : "");
 			status = STATUS_FAILED;
@@ -507,7 +597,8 @@ int daemon_run(const struct daemon_options *options, struct conf *conf)
 	if (d.queue)
 		end(&d, status);
 	conf_free(&d.next);
-	drop_all(&d);
+	if (control_stop(d.control, io_now_ns() + CLOSE_NS))
+		drop_all(&d);
 	notify_close();
 	return status;
 }

@@ -16,12 +16,11 @@
 
 enum { GO_ON = -1, STATUS_FINE, STATUS_FAILED, STATUS_CONFIG };
 
-/* Gives the user the directories that systemd has made for us, in which nothing of others' is.
- * (It gives them back to root at the next start, and so do we again to the user.) */
-static void own_directory(const char *variable, const struct privilege_user *user)
+/* Gives the user a directory in which nothing of others' is.  (systemd gives those that it makes
+ * back to root at the next start, and so do we again to the user.) */
+static void own_directory(const char *path, const struct privilege_user *user)
 {
 	static const char *const ours[] = { "ledger", "control", NULL };
-	const char *path = getenv(variable);
 	struct reason why;
 	char shown[LOG_PATH_SIZE];
 
@@ -31,13 +30,28 @@ static void own_directory(const char *variable, const struct privilege_user *use
 			    log_escape(shown, sizeof(shown), path));
 }
 
-static int become(const struct privilege_user *user)
+/* The one in which the control socket is to be, where there is none yet. */
+static void own_socket_directory(const struct conf *conf, const struct privilege_user *user)
+{
+	char *path = strdup(conf->socket), *slash = path ? strrchr(path, '/') : NULL;
+
+	if (slash && slash != path) {
+		*slash = '\0';
+		if (access(path, F_OK))
+			own_directory(path, user);
+	}
+	free(path);
+}
+
+static int become(const struct conf *conf, const struct privilege_user *user)
 {
 	struct reason why;
 	bool lacks = false;
 
-	own_directory("STATE_DIRECTORY", user);
-	own_directory("RUNTIME_DIRECTORY", user);
+	own_directory(getenv("STATE_DIRECTORY"), user);
+	own_directory(getenv("RUNTIME_DIRECTORY"), user);
+	own_directory(conf->state_dir, user);
+	own_socket_directory(conf, user);
 	if (privilege_become(user, &lacks, &why)) {
 		log_message(LOG_ERR, "cannot become user %s: %s", user->name, why.text);
 		return STATUS_FAILED;
@@ -128,7 +142,7 @@ static int await(const char *file, struct conf *conf, bool once, int signals)
 		log_message(LOG_NOTICE, "live tree is there live=%s",
 			    log_escape(shown, sizeof(shown), conf->live));
 	}
-	return become(&user);
+	return become(conf, &user);
 }
 
 bool identity_take(const char *file, struct conf *conf, bool once, int signals, int *ret_status)

@@ -268,6 +268,15 @@ static struct ticket *find_ticket(struct ledger *ledger, const char *rel, int64_
 	return entry && entry->ticket && entry->ticket->id == id ? entry->ticket : NULL;
 }
 
+int64_t ledger_intended(struct ledger *ledger, const char *rel)
+{
+	pthread_mutex_lock(&ledger->mutex);
+	const struct entry *entry = ledgertable_find(ledger, rel);
+	int64_t id = entry && entry->ticket && entry->ticket->durable ? entry->ticket->id : 0;
+	pthread_mutex_unlock(&ledger->mutex);
+	return id;
+}
+
 bool ledger_covers(struct ledger *ledger, int64_t id, const struct ledger_intent *now)
 {
 	struct ledger_cells recorded = { NULL, 0, 0, NULL, 0, 0 }, wanted = recorded;

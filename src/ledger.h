@@ -176,6 +176,9 @@ int ledger_flush(struct ledger *ledger, uint64_t until_ns);
  *    -ENOMEM */
 int ledger_intend(struct ledger *ledger, const struct ledger_intent *intent, int64_t *ret_id);
 
+/* The intention of this file that is durable and was not applied yet; 0: none. */
+int64_t ledger_intended(struct ledger *ledger, const char *rel);
+
 /* Is all of `now` within the durable intention `id`: the same database, the same sources, each cell
  * in a run of the same kind and with the same old value; each open row with the same values at the
  * same last_update? */

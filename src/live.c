@@ -132,9 +132,9 @@ static void on_scanned(struct live *live, const char *rel)
 	worker_beat();                  /* a large directory takes long, and does not hang */
 	if (tally_live(live->tally, rel, true, &settled))
 		lose(live);
-	else if (!settled || atomic_load(&live->by_content))
+	else if (atomic_load(&live->by_content))
 		look(live, rel, io_now_ns(), 0);
-	else if (unseen)
+	else if (unseen && settled)
 		rewritten(live, rel, false);
 	else if (queue_put(live->queue, QUEUE_FILE, rel, io_now_ns(), QUEUE_GLANCE))
 		lose(live);

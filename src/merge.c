@@ -9,39 +9,10 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "gather.h"
-#include "hold.h"
-#include "reshape.h"
-#include "seam.h"
+#include "mergeint.h"
 
-#define HOLD_BYTES (UINT64_C(1) << 20)  /* written under one lease at most */
-#define LOCK_BYTES (UINT64_C(64) << 10) /* under a lock alone, which costs updates */
-#define FREE_PLANS 3            /* plans made without the lease before one is made under it */
-#define LEASE_TRIES 24          /* in one go, a few milliseconds altogether */
 #define ROOT_RETRY_MS 500       /* another live root: until it was found good, or gone */
 #define FUTURE_S 60             /* a clock may be off by so much without a word */
-#define QUIET_RETRY_MS 60000    /* a file that is not updated, where leases are refused */
-
-struct merge_scratch {
-	struct rrd live;
-	struct gather gather;
-	uint64_t *map;          /* of all sources, one after the other */
-	size_t map_capacity;
-	struct plan_source *source;     /* those that can be taken from */
-	unsigned source_capacity;
-	struct plan plan;
-	struct pdps pdps;
-	struct reshape reshape;
-};
-
-/* One file under way. */
-struct job {
-	struct merge_scratch *scratch;
-	const struct merge_site *site;
-	const struct merge_request *request;
-	struct merge_result *result;
-	int root;
-};
 
 struct merge_scratch *merge_scratch_new(void)
 {
@@ -59,6 +30,8 @@ void merge_scratch_free(struct merge_scratch *scratch)
 	plan_free(&scratch->plan);
 	pdps_free(&scratch->pdps);
 	reshape_free(&scratch->reshape);
+	record_free(&scratch->record);
+	ledger_undo_free(&scratch->undo);
 	free(scratch);
 }
 
@@ -88,53 +61,61 @@ static int reserve(struct merge_scratch *scratch, unsigned sources, uint64_t ds_
 
 /* ---- the end of a job ---- */
 
-static void finish(struct job *job, enum merge_outcome outcome)
+void merge_finish(struct merge_job *job, enum merge_outcome outcome)
 {
 	job->result->outcome = outcome;
 }
 
-/* What could not be read or written may be tomorrow: it is not done. */
-static void fail(struct job *job, const char *side, const struct reason *why)
+void merge_fail(struct merge_job *job, const char *side, const struct reason *why)
 {
-	finish(job, MERGE_FAILED);
+	merge_finish(job, MERGE_FAILED);
 	job->result->settled = false;
 	reason_set(&job->result->why, "%s %s", side, why->text);
 }
 
-/* Whoever runs this may not do it: told apart, for there will be many of them. */
-static void note_denied(struct job *job, int error, enum merge_denied what)
+void merge_note_denied(struct merge_job *job, int error, enum merge_denied what)
 {
 	if (error == -EACCES || error == -EPERM || error == -EROFS)
 		job->result->denied = what;
 }
 
-static void again(struct job *job, enum merge_outcome outcome, unsigned in_ms, const char *side,
+void merge_again(struct merge_job *job, enum merge_outcome outcome, unsigned in_ms, const char *side,
 		  const struct reason *why)
 {
-	finish(job, outcome);
+	merge_finish(job, outcome);
 	job->result->partial = false;   /* what was refused is said when the job has ended */
 	job->result->settled = false;
 	job->result->retry_ms = in_ms;
 	reason_set(&job->result->why, "%s %s", side, why->text);
 }
 
+void merge_advise(struct reason *why, int error)
+{
+	if (error == -EACCES || error == -EPERM)
+		reason_add(why, "give it to the user as whom this runs, or run this as its owner, or "
+			   "as root");
+	else if (error == -EROFS)
+		reason_add(why, "mount it for writing; where systemd started this, its "
+			   "ReadWritePaths= must name the live tree");
+}
+
 /* ---- sources ---- */
 
 /* No source has the file.  What is no file in the first place is said all the same. */
-static void skip(struct job *job)
+static void skip(struct merge_job *job)
 {
 	struct stat st;
 
-	finish(job, MERGE_SKIPPED);
+	merge_finish(job, MERGE_SKIPPED);
 	if (fstatat(job->root, job->request->rel, &st, AT_SYMLINK_NOFOLLOW)) {
 		if (errno == ENOENT || errno == ENOTDIR)
-			finish(job, MERGE_GONE);
+			merge_finish(job, MERGE_GONE);
 	} else if (!S_ISREG(st.st_mode)) {
 		struct reason why;
 
 		reason_set(&why, S_ISLNK(st.st_mode) ? "is a symbolic link, which is not followed"
 						     : "is not a regular file");
-		fail(job, "live", &why);
+		merge_fail(job, "live", &why);
 		job->result->settled = true;    /* no backup will change that */
 	} else {
 		job->result->stamp = io_stamp_of(&st);
@@ -142,7 +123,7 @@ static void skip(struct job *job)
 }
 
 /* False where the job has ended. */
-static bool read_sources(struct job *job)
+static bool read_sources(struct merge_job *job)
 {
 	struct gather *gather = &job->scratch->gather;
 	struct merge_result *result = job->result;
@@ -169,32 +150,22 @@ static bool read_sources(struct job *job)
 		skip(job);
 		return false;
 	case GATHER_REFUSED:
-		finish(job, MERGE_FAILED);
+		merge_finish(job, MERGE_FAILED);
 		break;
 	case GATHER_RESTING:
-		finish(job, MERGE_RESTING);
+		merge_finish(job, MERGE_RESTING);
 		break;
 	case GATHER_TORN:
-		finish(job, MERGE_TORN);
+		merge_finish(job, MERGE_TORN);
 		break;
 	}
 	result->why = gather->why;
 	return false;
 }
 
-static void advise(struct reason *why, int error)
-{
-	if (error == -EACCES || error == -EPERM)
-		reason_add(why, "give it to the user as whom this runs, or run this as its owner, or "
-			   "as root");
-	else if (error == -EROFS)
-		reason_add(why, "mount it for writing; where systemd started this, its "
-			   "ReadWritePaths= must name the live tree");
-}
-
 /* ---- planning ---- */
 
-static int check_live(struct job *job, struct reason *why)
+static int check_live(struct merge_job *job, struct reason *why)
 {
 	const struct rrd *live = &job->scratch->live;
 
@@ -213,8 +184,7 @@ static int check_live(struct job *job, struct reason *why)
 	return 0;
 }
 
-/* Reads live from `fd`, or opens it for the time of reading when that is -1. */
-static int read_live(struct job *job, int fd, struct reason *why)
+static int read_live(struct merge_job *job, int fd, struct reason *why)
 {
 	struct merge_scratch *scratch = job->scratch;
 	int r = 0, own = -1;
@@ -232,8 +202,28 @@ static int read_live(struct job *job, int fd, struct reason *why)
 	return r;
 }
 
+int merge_read_live(struct merge_job *job, int fd)
+{
+	struct reason why = { "" };
+	int r = read_live(job, fd, &why);
+
+	if (r == -ESTALE || r == -EAGAIN)
+		return -ESTALE;
+	if (r == -ENOENT) {
+		merge_finish(job, MERGE_GONE);
+	} else if (r) {
+		merge_advise(&why, r);
+		merge_note_denied(job, r, MERGE_DENIED_READ);
+		merge_fail(job, "live", &why);
+	} else {
+		job->result->bytes += job->scratch->live.size;
+		job->result->stamp = job->scratch->live.stamp;
+	}
+	return r ? 1 : 0;
+}
+
 /* Fills live's image from all sources.  0, or REFUSED where nothing can be taken from any. */
-static int plan_sources(struct job *job, struct reason *refusals)
+static int plan_sources(struct merge_job *job, struct reason *refusals)
 {
 	struct merge_scratch *scratch = job->scratch;
 	const struct plan_options *options = &job->site->options;
@@ -283,7 +273,7 @@ static int plan_sources(struct job *job, struct reason *refusals)
 	return r ? reason_errno(refusals, -r, "cannot plan") : 0;
 }
 
-static void note_times(struct job *job)
+static void note_times(struct merge_job *job)
 {
 	const struct rrd *live = &job->scratch->live;
 	const struct gather *gather = &job->scratch->gather;
@@ -294,242 +284,106 @@ static void note_times(struct job *job)
 	job->result->future = newest > (int64_t)time(NULL) + FUTURE_S;
 }
 
-/* Reads and plans.  1 where there is something to write; 0 where the job has ended;
- * -ESTALE where live changed under the reading. */
-static int plan(struct job *job, int fd)
+/* See merge_job.plan. */
+static int plan(struct merge_job *job, int fd)
 {
 	struct merge_scratch *scratch = job->scratch;
 	struct merge_result *result = job->result;
-	struct reason why = { "" }, refusals;
-	int r = read_live(job, fd, &why);
+	struct reason refusals;
+	int r = merge_read_live(job, fd);
 
-	if (r == -ESTALE || r == -EAGAIN)
-		return -ESTALE;
-	if (r == -ENOENT) {
-		finish(job, MERGE_GONE);
-		return 0;
-	}
-	if (r) {
-		advise(&why, r);
-		note_denied(job, r, MERGE_DENIED_READ);
-		fail(job, "live", &why);
-		return 0;
-	}
-	result->bytes += scratch->live.size;
-	result->stamp = scratch->live.stamp;
+	if (r)
+		return r < 0 ? r : 0;
 	note_times(job);
 	r = plan_sources(job, &refusals);
 	result->why = refusals;
 	result->partial = refusals.text[0] != '\0';
 	if (r) {
-		finish(job, MERGE_FAILED);
+		merge_finish(job, MERGE_FAILED);
 		return 0;
 	}
 	result->unhealed = scratch->plan.unhealed;
 	if (plan_is_empty(&scratch->plan)) {
-		finish(job, merge_wrote(result) ? MERGE_MERGED : MERGE_UNCHANGED);
+		merge_finish(job, merge_wrote(result) ? MERGE_MERGED : MERGE_UNCHANGED);
 		return 0;
 	}
 	return 1;
 }
 
-/* ---- applying ---- */
+/* ---- the record ---- */
 
-static void nap(unsigned try)
+/* The sources that can be used, whether live takes from them or not: where one changes, the file is
+ * to be looked at again. */
+static int record_sources(struct merge_job *job)
 {
-	struct timespec t = { 0, 20000L << (try < 5 ? try : 5) };
-
-	nanosleep(&t, NULL);
-}
-
-static int take_once(struct job *job, bool unleased, struct hold *hold, struct reason *why)
-{
-	if (job->site->opening)
-		job->site->opening(job->request->rel, job->site->opening_arg);
-	return hold_take(job->root, job->request->rel, unleased, hold, why);
-}
-
-static int take(struct job *job, struct hold *hold, struct reason *why)
-{
-	int r = -EAGAIN;
-
-	for (unsigned try = 0; try < LEASE_TRIES; try++) {
-		r = take_once(job, false, hold, why);
-		if (r != -EAGAIN)
-			return r;
-		nap(try);
-	}
-	return r;
-}
-
-static void busy(struct job *job)
-{
-	struct reason why;
-
-	reason_set(&why, "is open in another process: trying again until it is closed");
-	again(job, MERGE_BUSY, 50, "live", &why);
-}
-
-static void add_counts(struct plan_counts *sum, const struct plan_counts *now,
-		       const struct plan_counts *before)
-{
-	sum->cells += now->cells - before->cells;
-	for (int kind = 0; kind < PLAN_KINDS; kind++)
-		sum->of_kind[kind] += now->of_kind[kind] - before->of_kind[kind];
-	sum->opens += now->opens - before->opens;
-}
-
-/* What is written is counted when it is written: a plan may not come to its end. */
-static void count_written(struct job *job, size_t next, struct plan_counts *counted)
-{
-	const struct plan *plan = &job->scratch->plan;
-	struct merge_result *result = job->result;
-	struct plan_counts now = next < plan->extents
-		? plan_before(plan, &job->scratch->live, plan->extent[next].offset)
-		: plan->counts;
-	bool first = !merge_wrote(result);
-
-	if (first || plan->from < result->from)
-		result->from = plan->from;
-	if (first || plan->to > result->to)
-		result->to = plan->to;
-	if (!result->source && plan->runs)
-		result->source = plan->run[0].source + 1;
-	add_counts(&result->counts, &now, counted);
-	*counted = now;
-}
-
-/* Has the lease or, where there is none, may do without?  Otherwise the job has ended. */
-static bool may_write(struct job *job, int taken, struct hold *hold, bool planned_often,
-		      struct reason *why)
-{
-	if (taken == 0) {
-		job->result->no_lease = !hold->leased;
-		return true;
-	}
-	if (taken == -EAGAIN) {
-		busy(job);
-	} else if (taken == -ENOENT) {
-		finish(job, MERGE_GONE);
-	} else if (taken == -ENOLCK) {
-		struct reason quiet;
-
-		job->result->lease_why = *why;
-		reason_set(&quiet, "must wait for its next update: %s", why->text);
-		if (planned_often)
-			busy(job);      /* it is being updated all the time: a lock would hurt */
-		else if (job->site->wait_quiet && !job->request->just_written)
-			again(job, MERGE_QUIET, QUIET_RETRY_MS, "live", &quiet);
-		else
-			return may_write(job, take_once(job, true, hold, why), hold, planned_often,
-					 why);
-	} else {
-		advise(why, taken);
-		note_denied(job, taken, MERGE_DENIED_WRITE);
-		fail(job, "live", why);
-	}
-	return false;
-}
-
-/* A dry run promises nothing that the same user could not do. */
-static void promise(struct job *job)
-{
-	struct reason why;
-	struct plan_counts counted = { 0 };
-
-	if (faccessat(job->root, job->request->rel, W_OK, AT_EACCESS)) {
-		int error = -errno;
-
-		reason_errno(&why, -error, "cannot be opened for writing");
-		advise(&why, error);
-		note_denied(job, error, MERGE_DENIED_WRITE);
-		fail(job, "live", &why);
-		return;
-	}
-	count_written(job, job->scratch->plan.extents, &counted);
-	finish(job, MERGE_MERGED);
-}
-
-static void note_hold(struct job *job, struct hold *hold)
-{
-	uint64_t held = hold_release(hold);
-
-	job->result->holds++;
-	if (held > job->result->hold_ns)
-		job->result->hold_ns = held;
-}
-
-/* One hold: verify, write a part.  0 or -errno: -ESTALE plan again, -EAGAIN locked. */
-static int write_part(struct job *job, struct hold *hold, size_t *next)
-{
+	const struct source_set *sources = &job->site->sources;
 	struct merge_scratch *scratch = job->scratch;
-	int r = hold_verify(hold, job->root, job->request->rel, &scratch->live);
 
-	if (!r)
-		r = hold_write(hold, &scratch->live, &scratch->plan, next,
-			       hold->leased ? HOLD_BYTES : LOCK_BYTES);
-	note_hold(job, hold);
-	return r;
+	if (record_begin(&scratch->record, sources->count))
+		return -ENOMEM;
+	for (unsigned n = 0; n < scratch->gather.inputs && n < sources->count; n++)
+		if (scratch->gather.input[n].usable)
+			record_source(&scratch->record, &sources->source[n], n, job->request->rel,
+				      &scratch->gather.input[n].db.stamp);
+	return 0;
 }
 
-/* Plans and writes until nothing is left.  Each turn of the outer loop is one plan. */
-static void apply(struct job *job)
+static enum ledger_verdict verdict_of(enum merge_outcome outcome)
 {
-	struct plan *planned = &job->scratch->plan;
-	struct hold hold = { .fd = -1 };
-	unsigned stale = 0;             /* plans in a row that came to nothing */
-
-	for (;;) {
-		struct reason why = { "" };
-		bool under_lease = stale >= FREE_PLANS && !job->site->dry_run;
-		struct plan_counts counted = { 0 };
-		size_t next = 0;
-		int r = 0;
-
-		if (under_lease && !may_write(job, take(job, &hold, &why), &hold, true, &why))
-			return;
-		int todo = plan(job, hold.fd);
-		if (todo == -ESTALE) {
-			hold_release(&hold);
-			if (++stale > 10 * FREE_PLANS) {
-				busy(job);
-				return;
-			}
-			nap(stale);
-			continue;
-		}
-		if (todo == 0 || job->site->dry_run) {
-			hold_release(&hold);
-			if (todo)
-				promise(job);
-			return;
-		}
-		while (!r && next < planned->extents) {
-			if (hold.fd < 0 &&
-			    !may_write(job, take(job, &hold, &why), &hold, false, &why))
-				return;
-			r = write_part(job, &hold, &next);
-			count_written(job, next, &counted);
-			if (!r)
-				stale = 0;
-			job->result->stamp = job->scratch->live.stamp;
-		}
-		if (!r) {
-			finish(job, MERGE_MERGED);
-			return;
-		}
-		if (r == -EAGAIN) {
-			busy(job);
-			return;
-		}
-		if (r != -ESTALE) {
-			reason_errno(&why, -r, "cannot be written");
-			fail(job, "live", &why);
-			return;
-		}
-		stale++;
+	switch (outcome) {
+	case MERGE_MERGED:
+		return LEDGER_MERGED;
+	case MERGE_UNCHANGED:
+		return LEDGER_UNCHANGED;
+	case MERGE_SKIPPED:
+		return LEDGER_SKIPPED;
+	case MERGE_FAILED:
+		return LEDGER_REFUSED;
+	default:
+		return LEDGER_NOTHING;
 	}
 }
+
+static struct ledger_outcome outcome_of(const struct merge_job *job, bool wrote)
+{
+	const struct merge_result *result = job->result;
+	const uint64_t *kind = result->counts.of_kind;
+	bool complete = result->outcome <= MERGE_UNCHANGED;
+
+	return (struct ledger_outcome){
+		.result = !wrote ? LEDGER_VOID : complete ? LEDGER_DONE : LEDGER_PART,
+		.cells = { kind[PLAN_EXACT] + kind[PLAN_UNDONE], kind[PLAN_SEAM],
+			   kind[PLAN_CONSOLIDATED], kind[PLAN_SPREAD] },
+		.took_ns = io_now_ns() - job->started_ns,
+		.reason = result->why.text[0] ? result->why.text : NULL,
+		.state = record_state(verdict_of(result->outcome),
+				      result->settled && !result->partial, &result->stamp,
+				      record_identity(&job->scratch->live.head),
+				      record_digest(&job->scratch->record, job->request->rel),
+				      result->counts.cells),
+	};
+}
+
+void merge_end(struct merge_job *job)
+{
+	struct ledger *ledger = job->site->ledger;
+	const char *key = job->scratch->key;
+
+	if (!ledger || job->site->dry_run || job->result->outcome >= MERGE_BUSY ||
+	    job->result->outcome == MERGE_HELD)
+		return;
+	int64_t id = ledger_intended(ledger, key);
+	struct ledger_outcome outcome =
+		outcome_of(job, merge_wrote(job->result) || job->request->wrote);
+
+	if (id)
+		ledger_applied(ledger, key, id, &outcome);
+	if ((!id || outcome.result == LEDGER_VOID) && !job->undo &&
+	    job->result->outcome != MERGE_GONE)
+		ledger_note(ledger, key, &outcome.state, outcome.reason);
+}
+
+/* ---- one file ---- */
 
 uint64_t merge_root_id(const struct stat *st)
 {
@@ -543,7 +397,7 @@ uint64_t merge_root_id(const struct stat *st)
 }
 
 /* The path of the live root may lead elsewhere by now: into a backup, say. */
-static bool is_good_root(struct job *job)
+static bool is_good_root(struct merge_job *job)
 {
 	struct reason why;
 	struct stat st;
@@ -552,32 +406,74 @@ static bool is_good_root(struct job *job)
 				 merge_root_id(&st) == atomic_load(job->site->root)))
 		return true;
 	reason_set(&why, "tree is another directory than it was");
-	again(job, MERGE_BUSY, ROOT_RETRY_MS, "live", &why);
+	merge_again(job, MERGE_BUSY, ROOT_RETRY_MS, "live", &why);
 	return false;
+}
+
+bool merge_begin(struct merge_job *job)
+{
+	const struct merge_site *site = job->site;
+
+	memset(job->result, 0, sizeof(*job->result));
+	job->started_ns = io_now_ns();
+	merge_key(site, job->request->rel, job->scratch->key);
+	job->root = io_open_root(site->live);
+	if (job->root < 0) {
+		struct reason why;
+
+		reason_errno(&why, -job->root, "tree cannot be opened");
+		merge_fail(job, "live", &why);
+		return false;
+	}
+	return is_good_root(job);
+}
+
+/* Somebody has undone it, and nobody has asked since that it be merged. */
+static bool is_held(struct merge_job *job)
+{
+	struct ledger_state state;
+	struct stat st;
+
+	if (!job->site->ledger || !ledger_known(job->site->ledger, job->scratch->key, &state) ||
+	    !state.held || fstatat(job->root, job->request->rel, &st, AT_SYMLINK_NOFOLLOW))
+		return false;
+	job->result->stamp = io_stamp_of(&st);
+	job->result->settled = true;
+	merge_finish(job, MERGE_HELD);
+	return true;
+}
+
+char *merge_key(const struct merge_site *site, const char *rel, char *buffer)
+{
+	snprintf(buffer, MERGE_KEY_SIZE, "%s/%s", site->live, rel);
+	return buffer;
 }
 
 void merge_file(struct merge_scratch *scratch, const struct merge_site *site,
 		const struct merge_request *request, struct merge_result *ret)
 {
-	uint64_t started = io_now_ns();
-	struct job job = {
+	struct merge_job job = {
 		.scratch = scratch,
 		.site = site,
 		.request = request,
 		.result = ret,
+		.plan = plan,
 	};
 
-	memset(ret, 0, sizeof(*ret));
-	job.root = io_open_root(site->live);
-	if (job.root < 0) {
+	if (merge_begin(&job) && !is_held(&job)) {
 		struct reason why;
+		bool ready = read_sources(&job);
 
-		reason_errno(&why, -job.root, "tree cannot be opened");
-		fail(&job, "live", &why);
-		return;
+		if (site->ledger && record_sources(&job)) {
+			reason_errno(&why, ENOMEM, "cannot be recorded");
+			merge_fail(&job, "it", &why);
+			ready = false;
+		}
+		if (ready)
+			merge_apply(&job);
+		merge_end(&job);
 	}
-	if (is_good_root(&job) && read_sources(&job))
-		apply(&job);
-	close(job.root);
-	ret->took_ns = io_now_ns() - started;
+	if (job.root >= 0)
+		close(job.root);
+	ret->took_ns = io_now_ns() - job.started_ns;
 }

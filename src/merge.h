@@ -4,6 +4,7 @@
 
 #include <stdatomic.h>
 
+#include "ledger.h"
 #include "plan.h"
 #include "source.h"
 
@@ -11,13 +12,16 @@ enum merge_outcome {
 	MERGE_MERGED,           /* written to (with dry_run: would be) */
 	MERGE_UNCHANGED,        /* nothing to fill */
 	MERGE_SKIPPED,          /* no counterpart in any source */
+	MERGE_HELD,             /* undone, and not to be merged until somebody asks */
 	MERGE_FAILED,           /* refused, or an error: result.why */
 	MERGE_GONE,             /* the live file is not there any more */
 	/* to be tried again, in result.retry_ms at the earliest: */
 	MERGE_BUSY,             /* another process has the live file open */
 	MERGE_RESTING,          /* a source changed only just now */
 	MERGE_TORN,             /* a source is torn, or changed while it was read */
-	MERGE_QUIET             /* no lease to be had: wait for the file's next CLOSE_WRITE */
+	MERGE_QUIET,            /* no lease to be had: wait for the file's next CLOSE_WRITE */
+	MERGE_RECORDING,        /* its intention is on the way to the ledger's disk */
+	MERGE_UNRECORDED        /* the ledger does not work */
 };
 
 /* A refusal that a right would have prevented: who runs this may not … */
@@ -37,6 +41,8 @@ struct merge_site {
 	 * found good.  NULL: any. */
 	const atomic_uint_fast64_t *root;
 	struct plan_options options;
+	struct ledger *ledger;  /* NULL: no record is kept */
+	bool record_now;        /* a ledger that does not work is an error, not a wait */
 	bool dry_run;
 	unsigned rest_s;        /* a source must have rested so long, seconds; 0: need not */
 	bool strict_roots;      /* a source's root that is not there is an error, not a wait */
@@ -51,6 +57,7 @@ struct merge_request {
 	const char *rel;        /* beneath the live root */
 	bool just_written;      /* its CLOSE_WRITE came a moment ago */
 	bool last_try;          /* a source that keeps changing is done without */
+	bool wrote;             /* a try before this one has written, and not come to its end */
 	uint64_t memo;          /* result.memo of the try before, or 0 */
 };
 
@@ -71,6 +78,7 @@ struct merge_result {
 	uint64_t memo;          /* for the next try: which state of the sources this one saw */
 	struct plan_counts counts;      /* what was written */
 	uint64_t unhealed;      /* cells of a seam that cannot be had */
+	uint64_t healed;        /* undo: open rows that stay completed, as updates have come since */
 	int64_t from, to;       /* of it, seconds since the epoch */
 	unsigned source;        /* 1 = the first that gave something */
 	uint64_t bytes;         /* read and written */
@@ -87,6 +95,10 @@ static inline bool merge_wrote(const struct merge_result *result)
 /* Never 0. */
 uint64_t merge_root_id(const struct stat *st);
 
+/* The file in the ledger's terms: its whole path.  Returns `buffer`. */
+#define MERGE_KEY_SIZE (2 * 4096)
+char *merge_key(const struct merge_site *site, const char *rel, char *buffer);
+
 /* Buffers that one thread keeps from file to file. */
 struct merge_scratch;
 struct merge_scratch *merge_scratch_new(void);
@@ -94,5 +106,11 @@ void merge_scratch_free(struct merge_scratch *scratch);
 
 void merge_file(struct merge_scratch *scratch, const struct merge_site *site,
 		const struct merge_request *request, struct merge_result *ret);
+
+/* Takes back what merge `id` (0: every merge) wrote to the file.  With a ledger only; like merge_file()
+ * it may end as MERGE_RECORDING, to be called again when that is on record.  MERGE_MERGED: it is
+ * undone; counts.cells are those taken back. */
+void merge_undo(struct merge_scratch *scratch, const struct merge_site *site, const char *rel,
+		int64_t id, struct merge_result *ret);
 
 #endif

@@ -18,6 +18,7 @@ void plan_clear(struct plan *plan)
 	plan->runs = plan->extents = 0;
 	plan->counts = (struct plan_counts){ 0 };
 	plan->unhealed = 0;
+	plan->dropped = false;
 	plan->from = plan->to = 0;
 }
 
@@ -74,7 +75,7 @@ int plan_put(struct plan *plan, struct rrd *live, const struct plan_run *at, dou
 	struct plan_run run = *at;
 
 	run.count = 1;
-	run.old = *cell;
+	run.old = at->kind == PLAN_UNDONE ? NAN : *cell;
 	if (last && continues(last, &run, resolution)) {
 		last->count++;
 		note_time(plan, run.first, run.first);
@@ -358,6 +359,13 @@ int plan_finish(struct plan *plan, const struct rrd *live)
 			return r;
 	}
 	return 0;
+}
+
+int plan_drop_opens(struct plan *plan, const struct rrd *live)
+{
+	plan->counts.opens = 0;
+	plan->dropped = true;
+	return plan_finish(plan, live);
 }
 
 void plan_open_rows(const struct plan *plan, struct rrd *live)

@@ -23,6 +23,7 @@ enum plan_kind {
 	PLAN_SEAM,              /* no file has it whole: from rows of one PDP and prep areas */
 	PLAN_CONSOLIDATED,      /* from finer rows */
 	PLAN_SPREAD,            /* from a coarser row */
+	PLAN_UNDONE,            /* what a merge filled, taken back */
 	PLAN_KINDS
 };
 
@@ -79,6 +80,7 @@ struct plan {
 	size_t extents, extent_capacity;
 	struct plan_counts counts;
 	uint64_t unhealed;      /* cells of seams that cannot be had, open rows included */
+	bool dropped;           /* open rows were left out */
 	int64_t from, to;       /* end times of the oldest and newest row filled, or open row */
 };
 
@@ -105,6 +107,9 @@ int plan_put_open(struct plan *plan, const struct rrd *live, const struct plan_o
 /* Turns the runs into extents in file order.  Neighbours closer than a few hundred bytes
  * become one, known cells between them written as they are.  0 or -ENOMEM. */
 int plan_finish(struct plan *plan, const struct rrd *live);
+
+/* Leaves the open rows out, for another plan.  0 or -ENOMEM. */
+int plan_drop_opens(struct plan *plan, const struct rrd *live);
 
 /* Puts the completed open rows into live's image: when it is certain that its header is the file's,
  * and before the extents are written. */

@@ -140,6 +140,18 @@ static struct item *remove_first(struct queue *queue)
 	return first;
 }
 
+static void remove_item(struct queue *queue, struct item *item)
+{
+	struct item *last = queue->heap[--queue->queued];
+
+	if (last != item) {
+		set_place(queue, item->place, last);
+		sift_up(queue, last);
+		sift_down(queue, last);
+	}
+	item->place = NOT_QUEUED;
+}
+
 /* Who is to wake.  Callers hold the mutex. */
 
 /* One waiting taker is enough: it wakes the next where more is left when it goes. */
@@ -311,6 +323,32 @@ bool queue_take(struct queue *queue, struct queue_job *ret)
 	}
 	pthread_mutex_unlock(&queue->mutex);
 	return item != NULL;
+}
+
+int queue_claim(struct queue *queue, enum queue_kind kind, const char *path,
+		struct queue_job *ret)
+{
+	const struct key key = { kind, path };
+	struct item *item;
+	int r = 0;
+
+	pthread_mutex_lock(&queue->mutex);
+	void *found = tfind(&key, &queue->index, compare_keys);
+	item = found ? *(struct item **)found : add(queue, kind, path);
+	if (!item) {
+		r = -ENOMEM;
+	} else if (found && item->place == NOT_QUEUED) {
+		r = -EBUSY;
+	} else {
+		item->put_meanwhile = found != NULL;
+		if (found)
+			remove_item(queue, item);
+		if (kind != QUEUE_FILE)
+			queue->scans_in_flight++;
+		*ret = (struct queue_job){ .kind = kind, .path = item->path, .item = item };
+	}
+	pthread_mutex_unlock(&queue->mutex);
+	return r;
 }
 
 void queue_done(struct queue *queue, struct queue_job *job, bool again, uint64_t due_ns)

@@ -50,6 +50,11 @@ int queue_put(struct queue *queue, enum queue_kind kind, const char *path, uint6
 /* Waits for a path that is due.  False when the queue was stopped, or was ended and is empty. */
 bool queue_take(struct queue *queue, struct queue_job *ret);
 
+/* Takes this path, due or not, out of turn: it is the caller's until queue_done(), and its turn, if it
+ * had one, comes after that.  0, -EBUSY where it is in another hand, -ENOMEM. */
+int queue_claim(struct queue *queue, enum queue_kind kind, const char *path,
+		struct queue_job *ret);
+
 /* The job is finished; with `again`, it comes back at `due_ns` (and tries goes up), bearing
  * what job->flags holds now: a flag that will not be true any more is the caller's to clear.
  * Where the path was put meanwhile, the earlier of both due times counts.  Never fails. */

@@ -16,7 +16,9 @@
 #include "log.h"
 #include "place.h"
 #include "progress.h"
+#include "record.h"
 #include "report.h"
+#include "undo.h"
 #include "worker.h"
 
 enum { EXIT_MERGED = 0, EXIT_REFUSED = 1, EXIT_USAGE = 2 };
@@ -24,6 +26,7 @@ enum { EXIT_MERGED = 0, EXIT_REFUSED = 1, EXIT_USAGE = 2 };
 #define JOBS_MAX 64
 #define DRAW_MS 100
 #define SAMPLES_MAX 256         /* live files to look for where nothing matches */
+#define LEDGER_NS UINT64_C(600000000000)  /* for the disk, at the end */
 #define TORN_TRIES 5            /* some four seconds for a source that is being written */
 #define BUSY_SAID 6             /* the try at which a busy file is worth a line */
 
@@ -31,6 +34,10 @@ struct options {
 	bool dry_run, verbose, json;
 	struct plan_options plan;
 	unsigned jobs;
+	const char *ledger;     /* NULL: no record is kept */
+	bool undo;              /* of the ledger, what `id` names */
+	char **id;
+	size_t ids;
 	const char *old, *new;
 };
 
@@ -42,6 +49,7 @@ struct run {
 	atomic_bool interrupted;
 	const char *pair;               /* two files: what NEW was called, else NULL */
 	char *live_dir, *live_name;     /* two files: NEW's directory and name; else NULL */
+	char *live_real;                /* with a ledger: the live root's own path */
 
 	pthread_mutex_t lock;           /* for all below, and for writing a line */
 	struct report_sums sums;
@@ -106,6 +114,17 @@ static void say_skipped(struct run *run, const char *rel)
 }
 
 /* Caller holds run->lock. */
+static void say_held(struct run *run, const char *rel)
+{
+	char line[REPORT_SIZE];
+
+	progress_clear(&run->progress);
+	log_message(LOG_NOTICE, "%s", report_refused(line, sizeof(line), "held", rel, "was undone, and "
+						    "is not merged again with the tree; name the "
+						    "two files to have it merged"));
+}
+
+/* Caller holds run->lock. */
 static void say_once(struct run *run, const char *rel, const struct merge_result *result)
 {
 	if (result->no_lease && !run->lease_said) {
@@ -136,6 +155,10 @@ static void count_final(struct run *run, const char *rel, const struct merge_res
 	case MERGE_UNCHANGED:
 		sums->unchanged++;
 		say_unchanged(run, rel, result);
+		break;
+	case MERGE_HELD:
+		sums->unchanged++;
+		say_held(run, rel);
 		break;
 	case MERGE_SKIPPED:
 	case MERGE_GONE:
@@ -293,6 +316,73 @@ static int feed(struct run *run)
 	return r < 0 ? r : 0;
 }
 
+/* ---- the ledger ---- */
+
+static void on_durable(const char *key, int64_t id, void *arg)
+{
+	struct run *run = arg;
+	size_t len = strlen(run->site.live);
+
+	(void)id;
+	if (!strncmp(key, run->site.live, len) && key[len] == '/')
+		queue_put(run->queue, QUEUE_FILE, key + len + 1, QUEUE_NOW, 0);
+}
+
+/* The record names files by their whole path: it may serve many trees, and be asked from anywhere. */
+static int open_ledger(struct run *run)
+{
+	const struct ledger_options options = {
+		.path = run->options->ledger,
+		.durable = on_durable,
+		.sync = record_sync,
+		.arg = run,
+	};
+	struct reason why = { "" };
+	char shown[LOG_PATH_SIZE];
+
+	if (!options.path || run->options->dry_run)
+		return 0;
+	run->live_real = realpath(run->site.live, NULL);
+	if (!run->live_real) {
+		log_message(LOG_ERR, "%s: %s; nothing was changed",
+			    log_escape(shown, sizeof(shown), run->site.live), strerror(errno));
+		return -EINVAL;
+	}
+	run->site.live = run->live_real;
+	run->site.record_now = true;
+	int r = ledger_open(&options, &run->site.ledger, &why);
+	if (r || !ledger_ok(run->site.ledger, &why)) {
+		log_message(LOG_ERR, "ledger %s; nothing was changed path=%s", why.text,
+			    log_escape(shown, sizeof(shown), options.path));
+		return -EINVAL;
+	}
+	if (run->pair) {
+		char key[MERGE_KEY_SIZE];
+
+		ledger_release(run->site.ledger, merge_key(&run->site, run->live_name, key));
+	}
+	if (ledger_notice(run->site.ledger, &why))
+		log_message(LOG_WARNING, "ledger %s path=%s", why.text,
+			    log_escape(shown, sizeof(shown), options.path));
+	return 0;
+}
+
+/* What was merged is on disk and on record when this returns true. */
+static bool close_ledger(struct run *run)
+{
+	struct ledger *ledger = run->site.ledger;
+	struct reason why = { "is not done in time" };
+
+	if (!ledger)
+		return true;
+	bool done = !ledger_flush(ledger, io_now_ns() + LEDGER_NS);
+	if (!done) {
+		ledger_ok(ledger, &why);
+		log_message(LOG_ERR, "the ledger does not know all that was merged: %s", why.text);
+	}
+	return ledger_close(ledger, io_now_ns() + LEDGER_NS) && done;
+}
+
 static int work_all(struct run *run)
 {
 	const struct worker_calls calls = { .file = on_file };
@@ -418,7 +508,8 @@ static int prepare(struct run *run)
 static void usage(FILE *to)
 {
 	fputs("usage: rrdmerge [-nv] [-j N] [--json] [--exact] [--no-spread] [--seam HOW]\n"
-	      "                OLD NEW\n"
+	      "                [--ledger FILE] OLD NEW\n"
+	      "       rrdmerge --undo FILE ID...\n"
 	      "\n"
 	      "Gives NEW, an RRD file or a tree of them that may be in use, the history\n"
 	      "that OLD, the same from a backup, holds.  Known values are never changed;\n"
@@ -432,6 +523,9 @@ static void usage(FILE *to)
 	      "      --no-spread spread no coarse row over finer ones that nobody has\n"
 	      "      --seam HOW  rebuild: make the coarse rows again that NEW knows from its\n"
 	      "                  own part alone; heal, the default: leave them as they are\n"
+	      "      --ledger FILE\n"
+	      "                  keep a record of the merges, by which they can be undone\n"
+	      "      --undo FILE undo the merges of that record with these numbers\n"
 	      "  -h, --help      this text\n"
 	      "  -V, --version   the version\n"
 	      "\n"
@@ -477,6 +571,8 @@ static int parse(int argc, char **argv, struct options *o)
 		{ "jobs", required_argument, NULL, 'j' },
 		{ "json", no_argument, NULL, 'J' },
 		{ "exact", no_argument, NULL, 'E' },
+		{ "ledger", required_argument, NULL, 'L' },
+		{ "undo", required_argument, NULL, 'U' },
 		{ "no-spread", no_argument, NULL, 'P' },
 		{ "seam", required_argument, NULL, 'S' },
 		{ "help", no_argument, NULL, 'h' },
@@ -498,6 +594,11 @@ static int parse(int argc, char **argv, struct options *o)
 			break;
 		case 'E':
 			o->plan.exact = true;
+			break;
+		case 'L':
+		case 'U':
+			o->ledger = optarg;
+			o->undo = c == 'U';
 			break;
 		case 'P':
 			o->plan.no_spread = true;
@@ -524,6 +625,14 @@ static int parse(int argc, char **argv, struct options *o)
 			usage(stderr);
 			return EXIT_USAGE;
 		}
+	}
+	if (o->undo) {
+		o->id = argv + optind;
+		o->ids = (size_t)(argc - optind);
+		if (o->ids)
+			return -1;
+		log_message(LOG_ERR, "--undo: name the merges to undo by their numbers");
+		return EXIT_USAGE;
 	}
 	if (argc - optind != 2 || !*argv[optind] || !*argv[optind + 1]) {
 		log_message(LOG_ERR, "give two files or two directories: OLD, the backup, and NEW");
@@ -604,6 +713,12 @@ int main(int argc, char **argv)
 	int status = parse(argc, argv, &options);
 	if (status >= 0)
 		return status;
+	if (options.undo) {
+		hold_prepare();
+		status = undo_merges(options.ledger, options.id, options.ids) && !fflush(stdout)
+			? EXIT_MERGED : EXIT_REFUSED;
+		goto out;
+	}
 	status = EXIT_USAGE;
 	run.site.dry_run = options.dry_run;
 	run.site.options = options.plan;
@@ -613,6 +728,8 @@ int main(int argc, char **argv)
 	if (prepare(&run))
 		goto out;
 	run.queue = queue_new();
+	if (run.queue && open_ledger(&run))
+		goto out;
 	int r = run.queue ? work_all(&run) : -ENOMEM;
 	if (r) {
 		log_message(LOG_ERR, "cannot go on: %s; what was merged stays, run again for the rest",
@@ -620,8 +737,14 @@ int main(int argc, char **argv)
 		status = EXIT_REFUSED;
 		goto out;
 	}
+	bool recorded = close_ledger(&run);
+	run.site.ledger = NULL;
 	status = conclude(&run, (double)(io_now_ns() - started) / 1e9);
+	if (!recorded && status == EXIT_MERGED)
+		status = EXIT_REFUSED;
 out:
+	close_ledger(&run);
+	free(run.live_real);
 	queue_free(run.queue);
 	source_set_free(&run.site.sources);
 	for (size_t i = 0; i < run.samples; i++)

@@ -32,6 +32,25 @@ int source_open(const struct source_set *set, unsigned n, const char *rel, int *
 	return r;
 }
 
+int source_stat(const struct source_set *set, unsigned n, const char *rel,
+		struct io_stamp *ret_stamp)
+{
+	const struct source *source = &set->source[n];
+	int root = io_open_root(source->path);
+	struct stat st;
+
+	if (root < 0)
+		return -ENXIO;
+	int r = fstatat(root, source->file ? source->file : rel, &st, AT_SYMLINK_NOFOLLOW)
+		? -errno : 0;
+	close(root);
+	if (!r && !S_ISREG(st.st_mode))
+		return REFUSED;
+	if (!r)
+		*ret_stamp = io_stamp_of(&st);
+	return r;
+}
+
 int source_walk(const struct source_set *set, unsigned n, io_entry_fn *entry,
 		io_error_fn *error, void *arg)
 {

@@ -27,6 +27,11 @@ void source_set_free(struct source_set *set);
 int source_open(const struct source_set *set, unsigned n, const char *rel, int *ret_fd,
 		struct reason *why);
 
+/* What it is now, not opened.  -ENOENT where there is none; -ENXIO, REFUSED (no regular file) or
+ * another -errno where that cannot be told. */
+int source_stat(const struct source_set *set, unsigned n, const char *rel,
+		struct io_stamp *ret_stamp);
+
 /* Walks source `n`, a tree: see io_walk().  -errno where its root cannot be opened. */
 int source_walk(const struct source_set *set, unsigned n, io_entry_fn *entry,
 		io_error_fn *error, void *arg);

@@ -492,6 +492,8 @@ static enum state state_after(const struct file *file, const struct merge_result
 		return MERGED;
 	case MERGE_UNCHANGED:
 		return file->merged ? MERGED : UNCHANGED;
+	case MERGE_HELD:
+		return UNCHANGED;
 	case MERGE_SKIPPED:
 		if (file->merged)
 			return MERGED;

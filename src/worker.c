@@ -57,6 +57,8 @@ static uint64_t retry_in_ms(const struct worker_pool *pool, const struct merge_r
 		return back_off_ms(result->retry_ms, tries, TORN_MAX_MS);
 	case MERGE_RESTING:
 	case MERGE_QUIET:
+	case MERGE_RECORDING:
+	case MERGE_UNRECORDED:
 		return result->retry_ms;
 	case MERGE_FAILED:
 	case MERGE_MERGED:
@@ -65,6 +67,7 @@ static uint64_t retry_in_ms(const struct worker_pool *pool, const struct merge_r
 			return 0;
 		return back_off_ms(result->retry_ms, tries, REFUSED_MAX_MS);
 	case MERGE_SKIPPED:
+	case MERGE_HELD:
 	case MERGE_GONE:
 		break;
 	}
@@ -79,6 +82,7 @@ static void do_file(struct worker_pool *pool, struct merge_scratch *scratch,
 		.rel = job->path,
 		.just_written = job->flags & QUEUE_JUST_WRITTEN || job->tries >= QUIET_TRIES,
 		.last_try = torn_tries && job->tries + 1 >= torn_tries,
+		.wrote = job->flags & QUEUE_WROTE,
 		.memo = job->memo,
 	};
 	struct merge_result result;

@@ -1,0 +1,184 @@
+#include "config.h"
+#include "books.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "log.h"
+#include "privilege.h"
+#include "record.h"
+
+#define SECOND UINT64_C(1000000000)
+
+struct books {
+	struct books_options options;
+	struct ledger *ledger;
+	char *path;
+	bool broken_said;
+};
+
+/* ---- what the ledger's threads call ---- */
+
+/* The path beneath the live tree; NULL: it is of another one. */
+static const char *rel_of(const struct books *books, const char *key)
+{
+	const char *live = books->options.site->live;
+	size_t len = strlen(live);
+
+	return !strncmp(key, live, len) && key[len] == '/' ? key + len + 1 : NULL;
+}
+
+static void on_durable(const char *key, int64_t id, void *arg)
+{
+	struct books *books = arg;
+	const char *rel = rel_of(books, key);
+
+	(void)id;
+	if (rel)
+		queue_put(books->options.queue, QUEUE_FILE, rel, QUEUE_NOW, QUEUE_LOOK);
+}
+
+static void on_done(const char *key, int64_t id, int error, void *arg)
+{
+	struct books *books = arg;
+	const char *rel = rel_of(books, key);
+
+	(void)id;
+	if (error && rel)
+		queue_put(books->options.queue, QUEUE_FILE, rel, io_now_ns() + SECOND, QUEUE_LOOK);
+}
+
+/* ---- opening ---- */
+
+int books_open(const struct books_options *options, struct books **ret, struct reason *why)
+{
+	static const char *const ours[] = { "ledger", "control", NULL };
+	struct books *books = calloc(1, sizeof(*books));
+	struct privilege_user self;
+	struct reason ignored;
+	int r = -ENOMEM;
+
+	if (!books)
+		return r;
+	books->options = *options;
+	if (asprintf(&books->path, "%s/ledger.db", options->state_dir) < 0) {
+		books->path = NULL;
+		goto out;
+	}
+	/* Where it cannot be made, the ledger says so. */
+	privilege_current(&self);
+	privilege_own_directory(options->state_dir, &self, ours, &ignored);
+	const struct ledger_options ledger = {
+		.path = books->path,
+		.own_path = true,
+		.durable = on_durable,
+		.sync = record_sync,
+		.done = on_done,
+		.arg = books,
+	};
+	r = ledger_open(&ledger, &books->ledger, why);
+out:
+	if (r) {
+		free(books->path);
+		free(books);
+		return r;
+	}
+	*ret = books;
+	return 0;
+}
+
+bool books_close(struct books *books, uint64_t until_ns)
+{
+	if (!books)
+		return true;
+	if (!ledger_close(books->ledger, until_ns))
+		return false;
+	free(books->path);
+	free(books);
+	return true;
+}
+
+struct ledger *books_ledger(struct books *books)
+{
+	return books ? books->ledger : NULL;
+}
+
+/* ---- what is done is not done again ---- */
+
+/* What the sources have for the file now, as record_digest() has it; 0: one cannot be looked at. */
+static uint64_t digest_now(const struct books *books, const char *rel, unsigned *ret_sources)
+{
+	const struct source_set *sources = &books->options.site->sources;
+	struct record record = { 0 };
+	uint64_t digest = 0;
+
+	if (record_begin(&record, sources->count))
+		goto out;
+	for (unsigned n = 0; n < sources->count; n++) {
+		struct io_stamp stamp;
+		int r = source_stat(sources, n, rel, &stamp);
+
+		if (r && r != -ENOENT && r != -ENOTDIR)
+			goto out;
+		if (!r)
+			record_source(&record, &sources->source[n], n, rel, &stamp);
+	}
+	*ret_sources = record.sources;
+	digest = record_digest(&record, rel);
+out:
+	record_free(&record);
+	return digest;
+}
+
+bool books_recall(struct books *books, const char *rel)
+{
+	struct merge_result result = { .settled = true };
+	struct ledger_state state;
+	char key[MERGE_KEY_SIZE];
+	struct stat st;
+
+	if (!books || !ledger_known(books->ledger, merge_key(books->options.site, rel, key), &state) ||
+	    !state.settled || state.held ||
+	    (state.verdict != LEDGER_MERGED && state.verdict != LEDGER_UNCHANGED))
+		return false;
+	int root = io_open_root(books->options.site->live);
+	if (root < 0)
+		return false;
+	int r = fstatat(root, rel, &st, AT_SYMLINK_NOFOLLOW);
+	close(root);
+	if (r || !S_ISREG(st.st_mode) || st.st_ino != state.ino || (uint64_t)st.st_size != state.size ||
+	    digest_now(books, rel, &result.sources) != state.sources)
+		return false;
+	result.outcome = state.verdict == LEDGER_MERGED ? MERGE_MERGED : MERGE_UNCHANGED;
+	result.stamp = io_stamp_of(&st);
+	tally_result(books->options.tally, rel, &result, false);
+	return true;
+}
+
+/* ---- what is said ---- */
+
+void books_tick(struct books *books)
+{
+	char shown[LOG_PATH_SIZE];
+	struct reason why;
+
+	if (!books)
+		return;
+	if (ledger_notice(books->ledger, &why))
+		log_message(LOG_WARNING, "ledger %s path=%s", why.text,
+			    log_escape(shown, sizeof(shown), books->path));
+	bool works = ledger_ok(books->ledger, &why);
+	if (!works && !books->broken_said)
+		log_message(LOG_ERR, "the ledger does not work: %s; nothing is merged until it does "
+			    "(or with ledger = false) path=%s", why.text,
+			    log_escape(shown, sizeof(shown), books->path));
+	else if (works && books->broken_said)
+		log_message(LOG_NOTICE, "the ledger works again path=%s",
+			    log_escape(shown, sizeof(shown), books->path));
+	books->broken_said = !works;
+}

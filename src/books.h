@@ -1,0 +1,34 @@
+/* books: the daemon's side of the ledger: opens it, brings back the files whose intention is on
+ * record, and passes by what is done. */
+#ifndef BOOKS_H
+#define BOOKS_H
+
+#include "merge.h"
+#include "queue.h"
+#include "tally.h"
+
+struct books;
+
+struct books_options {
+	const char *state_dir;          /* the ledger is STATE_DIR/ledger.db */
+	const struct merge_site *site;  /* its live tree and sources; must outlive the books */
+	struct queue *queue;
+	struct tally *tally;
+};
+
+/* 0; REFUSED where another process has the ledger, or it is of a newer version; -errno.  One that
+ * cannot be written is opened all the same, and said by books_tick(). */
+int books_open(const struct books_options *options, struct books **ret, struct reason *why);
+/* False where a disk hangs: the books stay, and so must all that they use.  NULL is fine. */
+bool books_close(struct books *books, uint64_t until_ns);
+
+struct ledger *books_ledger(struct books *books);
+
+/* For workers: is the file, never looked at since the start, done by the record?  It is the database
+ * that was merged, and its sources are as they were then.  Opens no RRD; the tally is told. */
+bool books_recall(struct books *books, const char *rel);
+
+/* For the ticking thread: says what happened to the ledger, and whether it works. */
+void books_tick(struct books *books);
+
+#endif

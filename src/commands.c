@@ -1,0 +1,317 @@
+#include "config.h"
+#include "commands.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "log.h"
+
+#define SECOND UINT64_C(1000000000)
+#define UNDO_NS (60 * SECOND)           /* for one file that others keep open */
+#define RECORD_NS (20 * SECOND)         /* for the ledger to write what it was given */
+#define RETRY_MS 20
+#define HISTORY_LIMIT 1000              /* at once */
+
+static int no_ledger(struct control_call *call)
+{
+	return control_fail(call, "no record is kept: the configuration has ledger = false");
+}
+
+/* The path beneath the live tree, whole or relative as it was given. */
+static const char *rel_of(const struct commands *c, const char *path)
+{
+	size_t len = strlen(c->site->live);
+
+	if (!strncmp(path, c->site->live, len) && path[len] == '/')
+		path += len + 1;
+	return path;
+}
+
+static void text_of_time(int64_t ms, char *buffer, size_t size)
+{
+	time_t seconds = (time_t)(ms / 1000);
+	struct tm tm;
+
+	if (!gmtime_r(&seconds, &tm) || !strftime(buffer, size, "%Y-%m-%dT%H:%M:%SZ", &tm))
+		snprintf(buffer, size, "%lld", (long long)seconds);
+}
+
+/* ---- status ---- */
+
+static int do_status(struct control_call *call, int argc, char **argv, void *arg)
+{
+	struct commands *c = arg;
+
+	(void)argc;
+	(void)argv;
+	pthread_rwlock_rdlock(&c->lock);
+	struct tally_sums sums = tally_sums(c->tally);
+	struct live_state live = live_state(c->live);
+	struct reason why = { "" };
+	bool works = !c->books || ledger_ok(books_ledger(c->books), &why);
+	bool needed = c->backup_needed(c->arg);
+	char *path = strdup(c->site->live);
+	pthread_rwlock_unlock(&c->lock);
+
+	control_put(call, "state", live.missing ? "waiting for the live tree"
+		    : !works ? "waiting for the ledger"
+		    : sums.pending || live.scanning || !live.scanned ? "merging" : "idle");
+	control_put(call, "live", path ? path : "");
+	free(path);
+	control_number(call, "files", (long long)sums.live);
+	control_number(call, "merged", (long long)sums.merged);
+	control_number(call, "unchanged", (long long)sums.unchanged);
+	control_number(call, "skipped", (long long)sums.skipped);
+	control_number(call, "failed", (long long)sums.failed);
+	control_number(call, "refused", (long long)sums.refused);
+	control_number(call, "pending", (long long)sums.pending);
+	control_number(call, "waiting", (long long)sums.waiting);
+	control_number(call, "cells", (long long)sums.cells);
+	control_put(call, "backup_needed", needed ? "yes" : "no");
+	if (!works)
+		control_put(call, "ledger", why.text);
+	else
+		control_put(call, "ledger", c->books ? "works" : "none");
+	return 0;
+}
+
+/* ---- history ---- */
+
+static const char *what_of(const struct ledger_entry *entry)
+{
+	switch (entry->what) {
+	case LEDGER_UNDO:
+		return "undo";
+	case LEDGER_REFUSAL:
+		return "refused";
+	default:
+		return entry->stage == LEDGER_INTENDED ? "merge begun"
+			: entry->stage == LEDGER_INTERRUPTED ? "merge interrupted"
+			: entry->stage == LEDGER_IS_PART ? "merged in part" : "merged";
+	}
+}
+
+static int put_entry(struct control_call *call, const struct ledger_entry *entry)
+{
+	static const char *const kind[LEDGER_KINDS] = {
+		"exact", "seam", "consolidated", "spread"
+	};
+	uint64_t cells = 0;
+	char when[32];
+
+	control_record(call);
+	text_of_time(entry->time_ms, when, sizeof(when));
+	control_number(call, "id", (long long)entry->id);
+	control_put(call, "time", when);
+	control_put(call, "what", what_of(entry));
+	for (int i = 0; i < LEDGER_KINDS; i++)
+		cells += entry->cells[i];
+	control_number(call, "cells", (long long)cells);
+	for (int i = 0; i < LEDGER_KINDS; i++)
+		if (entry->cells[i])
+			control_number(call, kind[i], (long long)entry->cells[i]);
+	if (entry->undone)
+		control_number(call, "undone_by", (long long)entry->undone);
+	if (entry->reason)
+		control_put(call, "reason", entry->reason);
+	if (entry->sources && *entry->sources)
+		control_put(call, "sources", entry->sources);
+	return control_put(call, "file", entry->rel);
+}
+
+static int do_history(struct control_call *call, int argc, char **argv, void *arg)
+{
+	struct commands *c = arg;
+	struct ledger_entry *entry = NULL;
+	char key[MERGE_KEY_SIZE];
+	int64_t before = 0;
+	size_t count = 0;
+	int r = 0;
+
+	if (!c->books)
+		return no_ledger(call);
+	pthread_rwlock_rdlock(&c->lock);
+	if (argc > 1)
+		merge_key(c->site, rel_of(c, argv[1]), key);
+	pthread_rwlock_unlock(&c->lock);
+	do {
+		r = ledger_history(books_ledger(c->books), argc > 1 ? key : NULL, before,
+				   HISTORY_LIMIT, &entry, &count);
+		for (size_t i = 0; i < count && !r; i++)
+			r = put_entry(call, &entry[i]);
+		if (!r && count)
+			before = entry[count - 1].id;
+		ledger_entries_free(entry, count);
+		entry = NULL;
+	} while (!r && count == HISTORY_LIMIT);
+	return r;
+}
+
+/* ---- undo ---- */
+
+/* One try.  Returns 0, or -EAGAIN where it is to be tried again, with the result. */
+static int try_undo(struct commands *c, const char *rel, int64_t id,
+		    struct merge_scratch *scratch, struct merge_result *ret)
+{
+	struct queue_job job;
+	int r;
+
+	pthread_rwlock_rdlock(&c->lock);
+	r = queue_claim(c->queue, QUEUE_FILE, rel, &job);
+	if (!r) {
+		merge_undo(scratch, c->site, rel, id, ret);
+		queue_done(c->queue, &job, false, 0);
+	}
+	pthread_rwlock_unlock(&c->lock);
+	if (r == -ENOMEM)
+		return r;
+	if (r || ret->outcome == MERGE_BUSY)
+		return -EAGAIN;
+	if (ret->outcome != MERGE_RECORDING)
+		return 0;
+	ledger_flush(books_ledger(c->books), io_now_ns() + RECORD_NS);
+	return -EAGAIN;
+}
+
+static int undo_file(struct control_call *call, struct commands *c, const char *rel, int64_t id)
+{
+	struct merge_scratch *scratch = merge_scratch_new();
+	struct merge_result result = { .outcome = MERGE_BUSY };
+	uint64_t until = io_now_ns() + UNDO_NS;
+	char shown[LOG_PATH_SIZE];
+	int r = scratch ? 0 : -ENOMEM;
+
+	while (!r && (r = try_undo(c, rel, id, scratch, &result)) == -EAGAIN && io_now_ns() < until)
+		r = control_wait(call, RETRY_MS);
+	merge_scratch_free(scratch);
+	if (r && r != -EAGAIN)
+		return r;
+	if (r)
+		return control_fail(call, "%s: %s; try again later", rel, result.why.text[0]
+				    ? result.why.text : "it is being merged all the time");
+	if (result.outcome == MERGE_GONE)
+		return control_fail(call, "%s: is not there any more", rel);
+	if (result.outcome != MERGE_MERGED)
+		return control_fail(call, "%s: %s", rel, result.why.text);
+	log_message(LOG_NOTICE, "undone cells=%llu open=%llu file=%s",
+		    (unsigned long long)result.counts.cells,
+		    (unsigned long long)result.counts.opens,
+		    log_escape(shown, sizeof(shown), rel));
+	control_record(call);
+	control_number(call, "cells", (long long)result.counts.cells);
+	control_number(call, "open_rows", (long long)result.counts.opens);
+	if (result.healed)
+		control_number(call, "open_rows_kept", (long long)result.healed);
+	r = control_put(call, "undone", rel);
+	/* It is held from now on, and the daemon is to know. */
+	pthread_rwlock_rdlock(&c->lock);
+	queue_put(c->queue, QUEUE_FILE, rel, QUEUE_NOW, QUEUE_LOOK);
+	pthread_rwlock_unlock(&c->lock);
+	return r;
+}
+
+static int undo_all(struct control_call *call, struct commands *c)
+{
+	char **path = NULL;
+	size_t count = 0, failed = 0;
+	int r = ledger_undoable(books_ledger(c->books), &path, &count);
+
+	for (size_t i = 0; i < count && !r; i++) {
+		pthread_rwlock_rdlock(&c->lock);
+		const char *rel = rel_of(c, path[i]);
+		pthread_rwlock_unlock(&c->lock);
+		/* Of another live tree, which was served before this one. */
+		if (rel == path[i])
+			continue;
+		r = undo_file(call, c, rel, 0);
+		if (r == REFUSED) {
+			failed++;
+			r = 0;
+		}
+	}
+	for (size_t i = 0; i < count; i++)
+		free(path[i]);
+	free(path);
+	if (!r && failed)
+		r = control_fail(call, "%zu of %zu files could not be undone", failed, count);
+	return r;
+}
+
+static int do_undo(struct control_call *call, int argc, char **argv, void *arg)
+{
+	struct commands *c = arg;
+	struct ledger_entry *entry;
+	char *end;
+	int r;
+
+	if (!c->books)
+		return no_ledger(call);
+	if (control_has(call, "--all") != (argc == 1))
+		return control_fail(call, "usage: undo PATH, undo ID, or undo --all");
+	if (argc == 1) {
+		r = undo_all(call, c);
+	} else {
+		long long id = strtoll(argv[1], &end, 10);
+
+		if (*end || id <= 0) {
+			r = undo_file(call, c, rel_of(c, argv[1]), 0);
+		} else {
+			r = ledger_get(books_ledger(c->books), id, &entry);
+			if (r == -ENOENT)
+				return control_fail(call, "there is no merge %lld on record", id);
+			if (!r) {
+				r = undo_file(call, c, rel_of(c, entry->rel), id);
+				ledger_entries_free(entry, 1);
+			}
+		}
+	}
+	/* What is said to be undone is on record. */
+	if (!r && ledger_flush(books_ledger(c->books), io_now_ns() + RECORD_NS))
+		r = control_fail(call, "undone, but not on record yet: the ledger does not answer");
+	return r;
+}
+
+/* ---- merge ---- */
+
+static int do_merge(struct control_call *call, int argc, char **argv, void *arg)
+{
+	struct commands *c = arg;
+	char key[MERGE_KEY_SIZE];
+	int r;
+
+	(void)argc;
+	pthread_rwlock_rdlock(&c->lock);
+	const char *rel = rel_of(c, argv[1]);
+	int root = io_open_root(c->site->live), fd = -1;
+	struct reason why = { "" };
+	r = root < 0 ? root : io_open_file(root, rel, O_RDONLY, &fd, NULL, &why);
+	if (root >= 0)
+		close(root);
+	if (fd >= 0)
+		close(fd);
+	if (!r && c->books)
+		ledger_release(books_ledger(c->books), merge_key(c->site, rel, key));
+	if (!r)
+		r = queue_put(c->queue, QUEUE_FILE, rel, QUEUE_NOW, QUEUE_LOOK);
+	pthread_rwlock_unlock(&c->lock);
+	if (r == REFUSED || (r && why.text[0]))
+		return control_fail(call, "%s: %s", rel, why.text);
+	return r ? r : control_put(call, "queued", rel);
+}
+
+const struct control_command commands_table[] = {
+	{ "status", do_status, CONTROL_ASKS, 0, 0, NULL, "",
+	  "How far it is, what was refused, whether the backup is still needed." },
+	{ "history", do_history, CONTROL_ASKS, 0, 1, NULL, "[PATH]",
+	  "What was merged, refused and undone, the latest first." },
+	{ "merge", do_merge, CONTROL_CHANGES, 1, 1, NULL, "PATH",
+	  "Looks at a file now, also where it was undone." },
+	{ "undo", do_undo, CONTROL_CHANGES, 0, 1, "--all", "PATH | ID | --all",
+	  "Makes unknown again what merges have filled." },
+};
+const size_t commands_count = sizeof(commands_table) / sizeof(*commands_table);

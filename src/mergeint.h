@@ -1,0 +1,67 @@
+/* mergeint: what merge.c, mergeapply.c and mergeundo.c share; nobody else includes it. */
+#ifndef MERGEINT_H
+#define MERGEINT_H
+
+#include "gather.h"
+#include "hold.h"
+#include "merge.h"
+#include "record.h"
+#include "reshape.h"
+#include "seam.h"
+
+struct merge_scratch {
+	struct rrd live;
+	struct gather gather;
+	uint64_t *map;          /* of all sources, one after the other */
+	size_t map_capacity;
+	struct plan_source *source;     /* those that can be taken from */
+	unsigned source_capacity;
+	struct plan plan;
+	struct pdps pdps;
+	struct reshape reshape;
+	struct record record;
+	struct ledger_undo undo;
+	char key[MERGE_KEY_SIZE];       /* the file in the ledger's terms */
+};
+
+/* One file under way. */
+struct merge_job {
+	struct merge_scratch *scratch;
+	const struct merge_site *site;
+	const struct merge_request *request;
+	struct merge_result *result;
+	int root;
+	/* Reads live from `fd`, or opens it for the time of reading when that is -1, and makes the plan.
+	 * 1 where there is something to write; 0 where the job has ended; -ESTALE where live changed
+	 * under the reading. */
+	int (*plan)(struct merge_job *job, int fd);
+	uint64_t started_ns;
+	bool undo;
+	int64_t merge;          /* undo: which; 0: all of the file's */
+};
+
+/* ---- merge.c ---- */
+
+/* Zeroes the result and opens the live root.  False where the job has ended. */
+bool merge_begin(struct merge_job *job);
+/* The ledger learns what came of it. */
+void merge_end(struct merge_job *job);
+
+void merge_finish(struct merge_job *job, enum merge_outcome outcome);
+/* What could not be read or written may be tomorrow: it is not done. */
+void merge_fail(struct merge_job *job, const char *side, const struct reason *why);
+void merge_again(struct merge_job *job, enum merge_outcome outcome, unsigned in_ms,
+		 const char *side, const struct reason *why);
+/* Whoever runs this may not do it: told apart, for there will be many of them. */
+void merge_note_denied(struct merge_job *job, int error, enum merge_denied what);
+void merge_advise(struct reason *why, int error);
+
+/* 0; 1 where the job has ended; -ESTALE. */
+int merge_read_live(struct merge_job *job, int fd);
+
+/* ---- mergeapply.c ---- */
+
+/* Plans and writes until nothing is left. */
+void merge_apply(struct merge_job *job);
+
+#endif

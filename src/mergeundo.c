@@ -1,0 +1,120 @@
+#include "config.h"
+#include "mergeint.h"
+
+#include <errno.h>
+#include <math.h>
+#include <string.h>
+#include <unistd.h>
+
+/* The unknown that rrdtool writes (src/rrd_format.c, rrd_set_to_DNAN): what 0/0 is on this machine,
+ * which NAN is not on all. */
+static double unknown(void)
+{
+	volatile double zero = 0;
+
+	return zero / zero;
+}
+
+static bool same(double a, double b)
+{
+	return memcmp(&a, &b, sizeof(a)) == 0 || (isnan(a) && isnan(b));
+}
+
+/* What is still in the ring, and is not so already. */
+static int undo_run(struct merge_job *job, const struct ledger_run *run)
+{
+	struct rrd *live = &job->scratch->live;
+	struct plan_run at = { .rra = run->rra, .ds = run->ds, .kind = PLAN_UNDONE };
+	int r = 0;
+
+	if (run->rra >= live->head.rra_cnt || run->ds >= live->head.ds_cnt ||
+	    layout_resolution(&live->head, run->rra) != run->step)
+		return 0;
+	struct series rows = series_of(live, run->rra, run->ds);
+	for (uint64_t n = 0; n < run->count && !r; n++) {
+		double value = run->old ? run->old[n] : NAN;
+
+		at.first = run->first + (int64_t)(n * run->step);
+		if (series_reaches(&rows, at.first) && !same(series_at(&rows, at.first), value))
+			r = plan_put(&job->scratch->plan, live, &at,
+				     isnan(value) ? unknown() : value);
+	}
+	return r;
+}
+
+static int undo_open(struct merge_job *job, const struct ledger_open_row *row)
+{
+	struct rrd *live = &job->scratch->live;
+	const struct plan_open open = { row->rra, row->ds, row->old_val, row->old_unkn };
+
+	if (row->rra >= live->head.rra_cnt || row->ds >= live->head.ds_cnt ||
+	    live->head.last_up != job->scratch->undo.last_up ||
+	    !same(row->new_val, layout_cdp_double(&live->head, live->bytes, row->rra, row->ds,
+						  CDP_VAL)) ||
+	    row->new_unkn != layout_cdp_count(&live->head, live->bytes, row->rra, row->ds,
+					      CDP_UNKN_PDP_CNT))
+		return 0;
+	return plan_put_open(&job->scratch->plan, live, &open);
+}
+
+/* See merge_job.plan. */
+static int plan(struct merge_job *job, int fd)
+{
+	struct merge_scratch *scratch = job->scratch;
+	struct ledger_undo *undo = &scratch->undo;
+	struct reason why = { "" };
+	int r = merge_read_live(job, fd);
+
+	if (r)
+		return r < 0 ? r : 0;
+	ledger_undo_free(undo);
+	*undo = (struct ledger_undo){ .last_up = 0 };
+	r = ledger_undo(job->site->ledger, scratch->key, job->merge, scratch->live.stamp.ino,
+			record_identity(&scratch->live.head), undo, &why);
+	if (r) {
+		if (r < 0)
+			reason_errno(&why, -r, "ledger cannot be asked");
+		job->result->why = why;
+		merge_finish(job, MERGE_FAILED);
+		return 0;
+	}
+	plan_clear(&scratch->plan);
+	for (size_t i = 0; i < undo->cells.runs && !r; i++)
+		r = undo_run(job, &undo->cells.run[i]);
+	for (size_t i = 0; i < undo->cells.opens && !r; i++)
+		r = undo_open(job, &undo->cells.open[i]);
+	if (!r)
+		r = plan_finish(&scratch->plan, &scratch->live);
+	if (r) {
+		reason_errno(&why, -r, "cannot be undone");
+		merge_fail(job, "live", &why);
+		return 0;
+	}
+	job->result->healed = undo->healed;
+	return 1;
+}
+
+void merge_undo(struct merge_scratch *scratch, const struct merge_site *site, const char *rel,
+		int64_t id, struct merge_result *ret)
+{
+	const struct merge_request request = { .rel = rel };
+	struct merge_job job = {
+		.scratch = scratch,
+		.site = site,
+		.request = &request,
+		.result = ret,
+		.plan = plan,
+		.undo = true,
+		.merge = id,
+	};
+
+	if (merge_begin(&job)) {
+		/* No source is asked: the ledger has it all. */
+		record_begin(&scratch->record, 0);
+		merge_apply(&job);
+		merge_end(&job);
+	}
+	if (job.root >= 0)
+		close(job.root);
+	ret->took_ns = io_now_ns() - job.started_ns;
+}

@@ -1,0 +1,224 @@
+#include "config.h"
+#include "record.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+void record_free(struct record *record)
+{
+	free(record->run);
+	free(record->open);
+	free(record->source);
+	free(record->index);
+	*record = (struct record){ 0 };
+}
+
+/* ---- identity ---- */
+
+static uint64_t mix(uint64_t hash, const void *bytes, size_t size)
+{
+	const uint8_t *byte = bytes;
+
+	for (size_t i = 0; i < size; i++)
+		hash = (hash ^ byte[i]) * UINT64_C(1099511628211);      /* FNV-1a */
+	return hash;
+}
+
+uint64_t record_identity(const struct layout_header *head)
+{
+	uint64_t hash = mix(UINT64_C(14695981039346656037), &head->step, sizeof(head->step));
+
+	for (uint64_t ds = 0; ds < head->ds_cnt; ds++) {
+		const char *name = head->ds[ds].name;
+
+		for (size_t i = 0; i < LAYOUT_NAME_SIZE && name[i]; i++)
+			hash = mix(hash, &name[i], 1);
+		hash = mix(hash, &head->ds[ds].type, sizeof(head->ds[ds].type));
+	}
+	for (uint64_t rra = 0; rra < head->rra_cnt; rra++) {
+		const struct layout_rra *def = &head->rra[rra];
+
+		hash = mix(hash, &def->cf, sizeof(def->cf));
+		hash = mix(hash, &def->pdp_cnt, sizeof(def->pdp_cnt));
+		hash = mix(hash, &def->row_cnt, sizeof(def->row_cnt));
+	}
+	return hash;
+}
+
+/* ---- sources ---- */
+
+int record_begin(struct record *record, unsigned sources)
+{
+	record->sources = 0;
+	if (sources <= record->source_capacity)
+		return 0;
+	struct ledger_source *source = reallocarray(record->source, sources, sizeof(*source));
+	if (source)
+		record->source = source;
+	uint32_t *index = reallocarray(record->index, sources, sizeof(*index));
+	if (index)
+		record->index = index;
+	if (!source || !index)
+		return -ENOMEM;
+	record->source_capacity = sources;
+	return 0;
+}
+
+void record_source(struct record *record, const struct source *source, unsigned n,
+		   const char *rel, const struct io_stamp *stamp)
+{
+	record->index[n] = record->sources;
+	record->source[record->sources++] = (struct ledger_source){
+		.root = source->path,
+		.rel = source->file ? source->file : rel,
+		.size = stamp->size,
+		.mtime_ns = stamp->mtime_ns,
+		.ctime_ns = stamp->ctime_ns,
+	};
+}
+
+uint64_t record_digest(const struct record *record, const char *rel)
+{
+	return ledger_digest(rel, record->source, record->sources);
+}
+
+/* ---- what is intended ---- */
+
+static int reserve(struct record *record, const struct plan *plan)
+{
+	if (plan->runs > record->run_capacity) {
+		struct ledger_run *grown = reallocarray(record->run, plan->runs, sizeof(*grown));
+
+		if (!grown)
+			return -ENOMEM;
+		record->run = grown;
+		record->run_capacity = plan->runs;
+	}
+	if (plan->counts.opens > record->open_capacity) {
+		struct ledger_open_row *grown = reallocarray(record->open, plan->counts.opens,
+							     sizeof(*grown));
+
+		if (!grown)
+			return -ENOMEM;
+		record->open = grown;
+		record->open_capacity = plan->counts.opens;
+	}
+	return 0;
+}
+
+static enum ledger_kind kind_of(enum plan_kind kind)
+{
+	switch (kind) {
+	case PLAN_SEAM:
+		return LEDGER_SEAM;
+	case PLAN_CONSOLIDATED:
+		return LEDGER_CONSOLIDATED;
+	case PLAN_SPREAD:
+		return LEDGER_SPREAD;
+	default:
+		return LEDGER_EXACT;
+	}
+}
+
+int record_intent(struct record *record, const char *rel, const struct rrd *live,
+		  const struct plan *plan, struct ledger_intent *ret)
+{
+	const struct layout_header *head = &live->head;
+
+	if (reserve(record, plan))
+		return -ENOMEM;
+	for (size_t i = 0; i < plan->runs; i++) {
+		const struct plan_run *run = &plan->run[i];
+
+		record->run[i] = (struct ledger_run){
+			.rra = run->rra,
+			.ds = run->ds,
+			.source = record->sources ? record->index[run->source] : 0,
+			.step = (uint32_t)layout_resolution(head, run->rra),
+			.kind = kind_of(run->kind),
+			.first = run->first,
+			.count = run->count,
+			.old = isnan(run->old) ? NULL : &run->old,
+		};
+	}
+	for (size_t i = 0; i < plan->counts.opens; i++) {
+		const struct plan_open *open = &plan->open[i];
+
+		record->open[i] = (struct ledger_open_row){
+			.rra = open->rra,
+			.ds = open->ds,
+			.old_val = layout_cdp_double(head, live->bytes, open->rra, open->ds, CDP_VAL),
+			.new_val = open->value,
+			.old_unkn = layout_cdp_count(head, live->bytes, open->rra, open->ds,
+						     CDP_UNKN_PDP_CNT),
+			.new_unkn = open->unknown,
+		};
+	}
+	*ret = (struct ledger_intent){
+		.rel = rel,
+		.dev = live->stamp.dev,
+		.ino = live->stamp.ino,
+		.identity = record_identity(head),
+		.last_up = head->last_up,
+		.source = record->source,
+		.sources = record->sources,
+		.run = record->run,
+		.runs = plan->runs,
+		.open = record->open,
+		.opens = plan->counts.opens,
+	};
+	return 0;
+}
+
+struct ledger_state record_state(enum ledger_verdict verdict, bool settled,
+				 const struct io_stamp *stamp, uint64_t identity, uint64_t digest,
+				 uint64_t cells)
+{
+	return (struct ledger_state){
+		.verdict = (uint8_t)verdict,
+		.settled = settled,
+		.dev = stamp->dev,
+		.ino = stamp->ino,
+		.identity = identity,
+		.size = stamp->size,
+		.mtime_ns = stamp->mtime_ns,
+		.ctime_ns = stamp->ctime_ns,
+		.sources = digest,
+		.cells = cells,
+	};
+}
+
+/* One call for all: what was written to them is on one filesystem, or on those mounted below. */
+void record_sync(struct ledger_synced *file, size_t files, void *arg)
+{
+	dev_t synced = 0;
+	int error = -ENOENT;
+
+	for (size_t i = 0; i < files; i++) {
+		const char *slash = strrchr(file[i].rel, '/');
+		char *dir = slash ? strndup(file[i].rel, (size_t)(slash - file[i].rel)) : NULL;
+		struct stat st;
+		int fd = dir ? open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+
+		free(dir);
+		if (fd >= 0 && !fstat(fd, &st) && (error || st.st_dev != synced)) {
+			error = syncfs(fd) ? -errno : 0;
+			synced = st.st_dev;
+		} else if (fd < 0 && errno == ENOENT) {
+			/* It is gone, with all that was in it. */
+			file[i].error = 0;
+			continue;
+		} else if (fd < 0) {
+			file[i].error = -errno;
+			continue;
+		}
+		close(fd);
+		file[i].error = error;
+	}
+	(void)arg;
+}

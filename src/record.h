@@ -1,0 +1,46 @@
+/* record: a merge in the ledger's terms: what it intends to write, and as what a file is known. */
+#ifndef RECORD_H
+#define RECORD_H
+
+#include "ledger.h"
+#include "plan.h"
+#include "source.h"
+
+/* Memory to work with; starts zeroed. */
+struct record {
+	struct ledger_run *run;
+	size_t run_capacity;
+	struct ledger_open_row *open;
+	size_t open_capacity;
+	struct ledger_source *source;
+	unsigned source_capacity, sources;
+	uint32_t *index;                /* [source_capacity] of each backup among `source` */
+};
+void record_free(struct record *record);
+
+/* What makes a live file the database that it is: its data sources and archives. */
+uint64_t record_identity(const struct layout_header *head);
+
+/* The sources of a file, in order: begin, each that has it, then what is asked of them.
+ * 0 or -ENOMEM. */
+int record_begin(struct record *record, unsigned sources);
+void record_source(struct record *record, const struct source *source, unsigned n,
+		   const char *rel, const struct io_stamp *stamp);
+/* One number for them as they are. */
+uint64_t record_digest(const struct record *record, const char *rel);
+
+/* The plan for `rel`, as it is to be recorded.  *ret points into `record` and `plan`, and is good
+ * until these change.  0 or -ENOMEM. */
+int record_intent(struct record *record, const char *rel, const struct rrd *live,
+		  const struct plan *plan, struct ledger_intent *ret);
+
+/* As what the file is known from now on. */
+struct ledger_state record_state(enum ledger_verdict verdict, bool settled,
+				 const struct io_stamp *stamp, uint64_t identity, uint64_t digest,
+				 uint64_t cells);
+
+/* For ledger_options.sync: has on disk what was written to these files, by syncfs(2) of where they
+ * are; opening the files themselves would break our own leases on them. */
+void record_sync(struct ledger_synced *file, size_t files, void *arg);
+
+#endif

@@ -1,0 +1,116 @@
+#include "config.h"
+#include "undo.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "log.h"
+#include "merge.h"
+#include "record.h"
+
+#define SECOND UINT64_C(1000000000)
+#define RECORD_NS (60 * SECOND)
+#define BUSY_TRIES 200
+#define BUSY_NS 50000000L
+
+static void on_durable(const char *rel, int64_t id, void *arg)
+{
+	(void)rel;
+	(void)id;
+	(void)arg;              /* ledger_flush() waits for it */
+}
+
+/* Undoes merge `id` of the file that stands at `path`.  False where it could not, and said. */
+static bool undo_merge(struct ledger *ledger, const char *path, int64_t id)
+{
+	const struct timespec nap = { 0, BUSY_NS };
+	struct merge_site site = { .ledger = ledger, .record_now = true };
+	struct merge_scratch *scratch = merge_scratch_new();
+	struct merge_result result = { .outcome = MERGE_FAILED };
+	char *dir = strdup(path), *slash = dir ? strrchr(dir, '/') : NULL;
+	char shown[LOG_PATH_SIZE];
+
+	if (!scratch || !slash) {
+		reason_set(&result.why, "out of memory");
+		goto out;
+	}
+	*slash = '\0';
+	site.live = dir;
+	for (unsigned try = 0; try < BUSY_TRIES; try++) {
+		merge_undo(scratch, &site, slash + 1, id, &result);
+		if (result.outcome == MERGE_BUSY)
+			nanosleep(&nap, NULL);
+		else if (result.outcome != MERGE_RECORDING ||
+			 ledger_flush(ledger, io_now_ns() + RECORD_NS))
+			break;
+	}
+out:
+	merge_scratch_free(scratch);
+	free(dir);
+	log_escape(shown, sizeof(shown), path);
+	if (result.outcome == MERGE_MERGED) {
+		printf("undone id=%lld cells=%llu open=%llu file=%s\n", (long long)id,
+		       (unsigned long long)result.counts.cells,
+		       (unsigned long long)result.counts.opens, shown);
+		if (result.healed)
+			log_message(LOG_NOTICE, "%llu open rows stay completed, as updates have come "
+				    "since file=%s", (unsigned long long)result.healed, shown);
+		return true;
+	}
+	log_message(LOG_ERR, "merge %lld is not undone: %s file=%s", (long long)id,
+		    result.outcome == MERGE_GONE ? "the file is not there any more"
+		    : result.why.text, shown);
+	return false;
+}
+
+static bool undo_one(struct ledger *ledger, const char *text)
+{
+	struct ledger_entry *entry;
+	char *end;
+	long long id = strtoll(text, &end, 10);
+	bool undone;
+
+	if (*end || id <= 0) {
+		log_message(LOG_ERR, "%s is no number of a merge", text);
+		return false;
+	}
+	int r = ledger_get(ledger, id, &entry);
+	if (r) {
+		log_message(LOG_ERR, "merge %lld: %s", id, r == -ENOENT ? "is not on record"
+			    : strerror(-r));
+		return false;
+	}
+	undone = undo_merge(ledger, entry->rel, id);
+	ledger_entries_free(entry, 1);
+	return undone;
+}
+
+bool undo_merges(const char *path, char *const *id, size_t ids)
+{
+	const struct ledger_options options = {
+		.path = path,
+		.durable = on_durable,
+		.sync = record_sync,
+	};
+	struct ledger *ledger;
+	struct reason why = { "" };
+	char shown[LOG_PATH_SIZE];
+	bool all = true;
+	int r = ledger_open(&options, &ledger, &why);
+
+	log_escape(shown, sizeof(shown), path);
+	if (r) {
+		log_message(LOG_ERR, "ledger %s path=%s", why.text, shown);
+		return false;
+	}
+	for (size_t i = 0; i < ids; i++)
+		all = undo_one(ledger, id[i]) && all;
+	if (!ledger_ok(ledger, &why) || ledger_flush(ledger, io_now_ns() + RECORD_NS)) {
+		log_message(LOG_ERR, "the ledger does not work: %s path=%s", why.text, shown);
+		all = false;
+	}
+	return ledger_close(ledger, io_now_ns() + RECORD_NS) && all;
+}
