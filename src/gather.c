@@ -44,7 +44,7 @@ char *gather_side(const struct source_set *sources, unsigned n, char *buffer)
 
 bool gather_holds(const struct gather *gather, unsigned count, const struct io_stamp *stamp)
 {
-	for (unsigned n = 0; n < count; n++) {
+	for (unsigned n = 0; n < count && n < gather->inputs; n++) {
 		const struct gather_input *input = &gather->input[n];
 
 		if (input->usable && input->db.stamp.dev == stamp->dev &&
