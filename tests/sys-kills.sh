@@ -1,0 +1,106 @@
+#!/bin/bash
+# A daemon works through a tree of 200 files while all of them are updated through librrd and some
+# are begun anew; it is killed (SIGKILL) at random moments and started again.  In the end, after a
+# last run that nobody disturbs, each file must be as its twin, which was merged before its first
+# update, by rrdmerge, and has seen the same updates; and no update may have been refused.
+#
+# KILLS=500 kills it so often; SEED repeats the choices.
+set -u
+. "$(dirname "$0")/lib.sh"
+need_programs "$rrdmergd" "$rrdmerge"
+survive=$builddir/tests/survive
+[ -x "$survive" ] || skip_all "tests/survive is not built: configured without librrd"
+cd "$work" || exit 99
+
+files=200
+kills=${KILLS:-40}
+export SEED=${SEED:-$(date +%s)}
+echo "SEED=$SEED KILLS=$kills"
+RANDOM=$((SEED % 32768))
+
+daemon=
+updater=
+leave_all() {
+	local rc=$?
+
+	[ -z "$daemon" ] || kill -9 "$daemon" 2>/dev/null
+	[ -z "$updater" ] || kill -9 "$updater" 2>/dev/null
+	(exit $rc)
+	leave
+}
+trap leave_all EXIT
+
+for host in $(seq 0 19); do
+	mkdir -p backup/h$host pristine/h$host
+done
+"$survive" make . "$files" || { rc=$?; finished=1; exit $rc; }
+made=$SECONDS
+cp -r pristine merged
+# As a row that live knows from its own part alone is to come out, whenever it is merged.
+run "$rrdmerge" --seam rebuild backup merged
+want_rc 0
+want_summary "$files" 0 0 0
+cp -r pristine live
+cp -r merged twin
+
+cat >conf <<END
+live = "$work/live";
+backup = "$work/backup";
+workers = 2;
+state_dir = "$work/state";
+socket = "$work/sock";
+user = "$(id -un)";
+seam = "rebuild";
+END
+
+begin() {
+	"$rrdmergd" -f conf -e 2>>log &
+	daemon=$!
+}
+
+wait_for "[ \$SECONDS -ge $((made + 11)) ]" 12        # a backup is left alone until it has rested
+"$survive" update . "$files" >updates &
+updater=$!
+sleep 1.5                       # the first rows of live's own are finished before it is merged
+
+amid=0
+for ((k = 0; k < kills; k++)); do
+	before=$(grep -c '^rrdmergd: merged' log 2>/dev/null)
+	begin
+	# Many short lives, in which it has just begun, and some longer ones.
+	ms=$((RANDOM % (k % 4 ? 150 : 900)))
+	sleep "$(printf '0.%03d' $ms)"
+	kill -0 "$daemon" 2>/dev/null || fail "the daemon has ended by itself"
+	kill -9 "$daemon"
+	wait "$daemon" 2>/dev/null
+	daemon=
+	sleep "$(printf '0.%03d' $((RANDOM % (k % 8 ? 50 : 999))))"
+	[ "$(grep -c '^rrdmergd: merged' log)" = "${before:-0}" ] || amid=$((amid + 1))
+done
+echo "# $amid of $kills lives were long enough to merge something"
+[ "$amid" -ge $((kills / 10)) ] && pass "killed at work" ||
+	fail "only $amid of $kills lives have merged anything: nothing was tested"
+
+kill -TERM "$updater"
+wait "$updater"
+want_same "updater's exit code: $(tail -n 3 updates)" $? 0
+sed 's/^/# /' updates
+updater=
+
+# To its end.
+lines=$(wc -l <log)
+begin
+wait_for "tail -n +$((lines + 1)) log | grep -q '^rrdmergd: idle merged=.* failed=0 waiting=0 '" 60 &&
+	pass idle || { fail "does not become idle"; tail -n 5 log; }
+kill -TERM "$daemon"
+wait "$daemon"
+want_same "exit code" $? 0
+daemon=
+grep -vE '^rrdmergd: (merged|unchanged|progress|idle|watching|ended|terminat|skipped)' log | sort |
+	uniq -c | sort -rn | head -n 10 | sed 's/^/# /'
+grep -q '^rrdmergd: refused\|^rrdmergd: failed' log &&
+	fail "something was refused: $(grep -m1 '^rrdmergd: refused\|^rrdmergd: failed' log)"
+run "$survive" compare . "$files"
+want_rc 0
+sed 's/^/# /' out
+finish
