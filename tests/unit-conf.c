@@ -194,6 +194,7 @@ static void two_lines_are_enough(void **state)
 	assert_string_equal(conf.socket, "/run/rrdmergd/control.sock");
 	assert_int_equal(conf.facility, LOG_DAEMON);
 	assert_null(conf.user);
+	assert_null(conf.rrdcached);
 	assert_int_equal(conf.rescan_s, 900);
 	conf_free(&conf);
 	assert_null(conf.live);
@@ -340,7 +341,8 @@ static void as_installed(void **state)
 	/* Its comments are the defaults, and can be taken for settings. */
 	while ((hash = strstr(text, "\n#workers")) || (hash = strstr(text, "\n#state_dir"))
 	       || (hash = strstr(text, "\n#rescan_interval"))
-	       || (hash = strstr(text, "\n#socket")) || (hash = strstr(text, "\n#facility")))
+	       || (hash = strstr(text, "\n#socket")) || (hash = strstr(text, "\n#facility"))
+	       || (hash = strstr(text, "\n#rrdcached")))
 		hash[1] = ' ';
 	place = strstr(text, "\nbackup = \"\"");
 	assert_non_null(place);
@@ -353,6 +355,7 @@ static void as_installed(void **state)
 	assert_string_equal(conf.live, "/var/lib/pnp4nagios/perfdata");
 	assert_string_equal(conf.state_dir, "/var/lib/rrdmergd");
 	assert_string_equal(conf.socket, "/run/rrdmergd/control.sock");
+	assert_string_equal(conf.rrdcached, "/run/rrdcached.sock");
 	assert_int_equal(conf.facility, LOG_DAEMON);
 	conf_free(&conf);
 }
@@ -513,6 +516,50 @@ static void ranges(void **state)
 		     "use a shorter path\n");
 	expect(BOTH "\nsocket = \"/0123456789012345678901234567890123456789012345678901234567890"
 	       "123456789012345678901234567890123456789012345\";", 0, "");
+}
+
+#define NETWORK "; one that listens on the network alone cannot be asked: write it like " \
+	"rrdcached = \"unix:/run/rrdcached.sock\";\n"
+#define NO_SOCKET "\"rrdcached\" is empty; put the path of its socket there, like rrdcached = " \
+	"\"unix:/run/rrdcached.sock\";\n"
+
+static void rrdcached_addresses(void **state)
+{
+	static const char *const network[] = {
+		"localhost", "localhost:42217", "127.0.0.1:42217", "[::1]:42217", "[::1]", ":42217",
+		"unix", "unix:run/sock", "UNIX:/run/sock", "run/sock", " /run/sock",
+		"systemd:", "tcp://host:1",
+	};
+	struct conf conf;
+	char text[256], messages[512];
+
+	(void)state;
+	conf = good(BOTH "rrdcached = \"unix:/run/rrdcached.sock\";");
+	assert_string_equal(conf.rrdcached, "/run/rrdcached.sock");
+	conf_free(&conf);
+	assert_null(conf.rrdcached);
+	conf = good(BOTH "rrdcached = \"/a b/unix:/c\";");
+	assert_string_equal(conf.rrdcached, "/a b/unix:/c");
+	conf_free(&conf);
+
+	for (size_t i = 0; i < sizeof(network) / sizeof(network[0]); i++) {
+		snprintf(text, sizeof(text), BOTH "rrdcached = \"%s\";", network[i]);
+		snprintf(messages, sizeof(messages), "E :3: \"rrdcached\" is not the path of a "
+			 "socket: %s" NETWORK, network[i]);
+		expect_error(text, messages);
+	}
+	expect_error(BOTH "rrdcached = \"\";", "E :3: " NO_SOCKET);
+	expect_error(BOTH "\nrrdcached = \"unix:\";", "E :4: " NO_SOCKET);
+	expect_error(BOTH "rrdcached = 42217;", "E :3: \"rrdcached\" is a number and must be a "
+		     "path in quotes; write it like rrdcached = \"unix:/run/rrdcached.sock\";\n");
+	expect_error(BOTH "rrdcached = [ \"/a\" ];", "E :3: \"rrdcached\" is a list and must be a "
+		     "path in quotes; write it like rrdcached = \"unix:/run/rrdcached.sock\";\n");
+	expect_error(BOTH "rrdcahced = \"/a\";",
+		     "E :3: unknown key \"rrdcahced\"; did you mean \"rrdcached\"?\n");
+	expect_error(BOTH "rrdcached = \"unix:/01234567890123456789012345678901234567890123456789012"
+		     "34567890123456789012345678901234567890123456789012345678\";",
+		     "E :3: \"rrdcached\" is longer than the 107 bytes that a socket's path may "
+		     "have; use a shorter path\n");
 }
 
 #define USER_ADVICE "; name the user who writes the live files, or take the line out\n"
@@ -831,6 +878,7 @@ int main(void)
 		TEST(mounted_twice),
 		TEST(ranges),
 		TEST(users),
+		TEST(rrdcached_addresses),
 		TEST(rescan_intervals),
 		TEST(places_that_are_odd),
 		TEST(all_is_told),
