@@ -2,7 +2,8 @@
  * die, stop or fail at a chosen call.  SQLite's calls count as well, for they go through libc.
  *
  * Counted are write, pwrite, fsync, fdatasync, syncfs, ftruncate, rename and unlink, under each of
- * their names, but not what goes to a terminal, a pipe or a socket.  In the environment:
+ * their names, but not what goes to a terminal, a pipe, a socket or descriptors 0 to 2.  In the
+ * environment:
  *
  *     FAULT_TRACE=FILE        a line for each of them: its number, its name, the file
  *     FAULT_DIE_AT=N          SIGKILL right before the Nth, all threads at once
@@ -227,7 +228,8 @@ static bool begin(struct fate *fate, enum call call, int fd, const char *path)
 		path_of(fd, fate->path);
 	/* "pipe:[1]", "socket:[2]", a terminal */
 	bool counts = call < COUNTED && fd != opt.trace &&
-		(path || (fate->path[0] == '/' && strncmp(fate->path, "/dev/", 5)));
+		(path || (fd > STDERR_FILENO && fate->path[0] == '/' &&
+			  strncmp(fate->path, "/dev/", 5)));
 	if (counts) {
 		char line[PATH_SIZE + 64];
 

@@ -1,99 +1,159 @@
 #!/bin/bash
 # A merge dies at its Nth call that writes or syncs anything, SQLite's among them: for every N, right
 # before the call, right after it, and having written a part.  Whatever is left must be databases
-# that hold a part of the merge; running again must give what an undisturbed run gives, to the byte.
+# that hold a part of the merge, each cell of it within what the ledger has on record; running again
+# must give what an undisturbed run gives, to the byte.
+#
+# Of the daemon, where each run takes a second, some of the calls are tried: SEED repeats the choice,
+# CRASHES=all tries all of them.
 set -u
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/faults.sh"
 need rrdtool
-need_programs "$rrdmerge"
+need_programs "$rrdmerge" "$rrdmergd"
 crashed=$builddir/tests/crashed
+ledgersay=$builddir/tests/ledgersay
 [ -x "$crashed" ] || skip_all "tests/crashed is not built: configured without librrd"
 need_faults
 cd "$work" || exit 99
+SEED=${SEED:-$(date +%s)}
+echo "SEED=$SEED"
+RANDOM=$((SEED % 32768))
 
-how_before=FAULT_AFTER=0
-how_after=FAULT_AFTER=1
-how_torn=FAULT_TORN=1
+# ---- one death: in a directory of its own, in which `now` are the live files ----
 
-# lay WHAT: `now` is as the merge finds it.
 lay() {
-	rm -rf now
-	cp -r "$1.before" now
+	rm -rf now state.* ledger.db*
+	cp -a "../$what.before/." .
+	cat >conf <<-END
+		live = "$PWD/now";
+		backup = "$work/old";
+		state_dir = "$PWD/state.d";
+		socket = "$PWD/sock";
+		user = "$(id -un)";
+		workers = 2;
+	END
 }
 
-# Three paths for each live file: before, result, now.
-triples() {
-	local file
+# judge WHEN: `now` holds a part of the merge, and the ledger has it on record.
+judge() {
+	local file runs=
+	local -a triple=()
 
 	for file in "${files[@]}"; do
-		echo "$1.before/$file" "$1.result/$file" "now/$file"
+		triple+=("../$what.before/now/$file" "../$what.result/now/$file" "$PWD/now/$file")
 	done
+	if [ "$ledger" ]; then
+		rm -rf copy && mkdir copy
+		cp "$ledger"* copy/ 2>/dev/null
+		"$ledgersay" "copy/${ledger##*/}" >record 2>&1 ||
+			echo "FAIL $1: the ledger: $(head -n 3 record)"
+		runs=--runs
+	else
+		: >record
+	fi
+	"$crashed" $runs "${triple[@]}" <record >verdict 2>&1 ||
+		echo "FAIL $1: $(head -n 5 verdict)"
 }
 
-judge() {
-	# shellcheck disable=SC2046
-	run "$crashed" $(triples "$1")
-}
+# die HOW N COMMAND…
+die() {
+	local how=$1 n=$2 status
+	shift 2
 
-# die_everywhere WHAT COMMAND…: works on `now`, of which WHAT.before is how it begins.
-die_everywhere() {
-	local what=$1 n how total status hits=0 parts=0 bad=$failures setting
-	shift
-
-	files=()
-	while read -r file; do files+=("$file"); done \
-		< <(cd "$what.before" && find . -name '*.rrd' -printf '%P\n' | sort)
-	lay "$what"
-	rm -f trace
-	with_faults FAULT_TRACE="$work/trace" "$@" >out 2>err
+	lay
+	with_faults FAULT_DIE_AT="$n" "FAULT_${how^^}=1" "$@" >out 2>err
 	status=$?
-	want_same "$what: exit code" "$status" 0
-	total=$(wc -l <trace)
-	rm -rf "$what.result" && cp -r now "$what.result"
-	judge "$what"
+	# Threads take turns as they like, so that another run may have fewer calls.
+	case $status in
+	137) echo hit ;;
+	0) ;;
+	*) echo "FAIL $how $n: exit code $status: $(head -n 3 err)" ;;
+	esac
+	judge "$how $n"
+	grep -q '^0 changed' verdict || grep -q ' 0 missing$' verdict || echo part
+	"$@" >out 2>err
+	status=$?
+	[ "$status" = 0 ] || echo "FAIL $how $n: run again, exit code $status: $(head -n 3 err)"
+	diff -rq "../$what.result/now" now || echo "FAIL $how $n: run again, not as undisturbed"
+	[ -z "$ledger" ] || judge "$how $n, run again"
+}
+
+# ---- all of them ----
+
+# die_everywhere WHAT AT-ONCE SOME LEDGER COMMAND…: how it begins is WHAT.before, which is copied to
+# a directory of each process's own.  SOME: so many calls are tried, or all.
+die_everywhere() {
+	local at_once=$2 some=$3 k n how
+	local -a points=()
+	what=$1 ledger=$4
+	shift 4
+
+	mapfile -t files < <(cd "$what.before/now" && find . -name '*.rrd' -printf '%P\n' | sort)
+	for ((k = 0; k < at_once; k++)); do
+		mkdir -p "$what.$k"
+	done
+	cd "$what.0" || exit 99
+	lay
+	rm -f ../trace
+	run with_faults FAULT_TRACE="$work/trace" "$@"
 	want_rc 0
-	want_out '^[1-9][0-9]* changed, 0 missing$'
+	total=$(wc -l <../trace)
+	mkdir "../$what.result" && cp -a now "../$what.result/"
+	judge undisturbed >out
+	want_same "$what" "$(cat out)" ""
+	want_same "$what, all of it" "$(grep -oE '[0-9]+ missing' verdict)" "0 missing"
+	cd ..
 	for how in before after torn; do
-		setting=how_$how
 		for ((n = 1; n <= total; n++)); do
-			lay "$what"
-			with_faults FAULT_DIE_AT=$n "${!setting}" "$@" >out 2>err
-			status=$?
-			# Threads take turns as they like, so that another run may have fewer calls.
-			[ "$status" != 137 ] || hits=$((hits + 1))
-			[ "$status" = 137 ] || [ "$status" = 0 ] ||
-				fail "$what, $how call $n: exit code $status: $(head -n 3 err)"
-			judge "$what"
-			[ "$rc" = 0 ] || { fail "$what, died $how call $n"; show_last; }
-			grep -q '^0 changed' out || grep -q ' 0 missing$' out || parts=$((parts + 1))
-			"$@" >out 2>err
-			status=$?
-			[ "$status" = 0 ] ||
-				fail "$what, $how call $n: run again, exit code $status: $(cat err)"
-			diff -rq "$what.result" now >/dev/null ||
-				fail "$what, $how call $n: run again, not what an undisturbed run gives"
+			[ "$some" = all ] || [ $((RANDOM % (3 * total))) -lt "$some" ] ||
+				continue
+			points+=("$how $n")
 		done
 	done
-	[ "$failures" != "$bad" ] || pass "$what"
-	echo "# $what: $total calls, died $hits times, $parts times in the midst of the merge"
-	[ "$parts" -gt 0 ] || fail "$what: never in the midst"
+	for ((k = 0; k < at_once; k++)); do
+		(
+			trap - EXIT
+			cd "$what.$k" || exit
+			for ((n = k; n < ${#points[@]}; n += at_once)); do
+				# shellcheck disable=SC2086
+				die ${points[n]} "$@"
+			done >said 2>&1
+			echo done >>said
+		) &
+	done
+	wait
+	want_same "$what: processes that came to their end" "$(grep -hc '^done$' "$what".*/said |
+		paste -sd+ | bc)" "$at_once"
+	n=$(cat "$what".*/said | grep -vcE '^(hit|part|done)$')
+	if [ "$n" = 0 ]; then pass "$what"; else
+		fail "$what"
+		grep -hvE '^(hit|part|done)$' "$what".*/said | head -n 20
+	fi
+	echo "# $what: $total calls, ${#points[@]} tries, died $(cat "$what".*/said | grep -c hit)" \
+		"times, $(cat "$what".*/said | grep -c part) times in the midst of the merge"
+	grep -q part "$what".*/said || fail "$what: never in the midst"
+	rm -rf "$what".[0-9]*
 }
 
-# The backup ends within a row of 30 minutes, live begins within another and is in the midst of a
-# third, so that there are seams, and open rows to complete.
-mkdir -p pair.before old tree.before/{h1,h2}
+# The backup ends within a row of 30 minutes and live begins within the same one or the next, so that
+# there are seams, and open rows to complete.
+shape=(DS:x:GAUGE:8640:U:U RRA:AVERAGE:0.3:1:100 RRA:MAX:0.3:10:200 RRA:LAST:0.3:60:40)
+mkdir -p old/{h1,h2} pair.before/now tree.before/now/{h1,h2}
 make_rrd old/a.rrd 0 184
-make_rrd pair.before/a.rrd 192 252
-make_rrd old/b.rrd 0 177 DS:x:GAUGE:8640:U:U RRA:AVERAGE:0.3:1:100 RRA:MAX:0.3:10:200 \
-	RRA:LAST:0.3:60:40
-make_rrd tree.before/b.rrd 181 222 DS:x:GAUGE:8640:U:U RRA:AVERAGE:0.3:1:100 RRA:MAX:0.3:10:200 \
-	RRA:LAST:0.3:60:40
-mkdir old/h1 old/h2
+make_rrd old/b.rrd 0 177 "${shape[@]}"
 cp old/a.rrd old/h1/a.rrd && cp old/a.rrd old/h2/c.rrd
-cp pair.before/a.rrd tree.before/h1/ && make_rrd tree.before/h2/c.rrd 190 199
-make_rrd tree.before/h2/alone.rrd 190 199
+make_rrd pair.before/now/a.rrd 192 207
+make_rrd tree.before/now/b.rrd 181 222 "${shape[@]}"
+make_rrd tree.before/now/h1/a.rrd 192 252
+make_rrd tree.before/now/h2/c.rrd 190 199
+make_rrd tree.before/now/h2/alone.rrd 190 199
+rested=$((SECONDS + 11))
 
-die_everywhere pair "$rrdmerge" old/a.rrd now/a.rrd
-die_everywhere tree "$rrdmerge" -j1 old now
+die_everywhere pair 2 all '' "$rrdmerge" ../old/a.rrd now/a.rrd
+die_everywhere tree 2 all '' "$rrdmerge" -j1 ../old now
+
+cp -r tree.before daemon.before
+wait_for "[ \$SECONDS -ge $rested ]" 12         # the daemon lets a backup rest
+die_everywhere daemon 8 "${CRASHES:-60}" state.d/ledger.db "$rrdmergd" --once -e -f conf
 finish
