@@ -1,6 +1,8 @@
 #!/bin/bash
 # The same as sys-hammer.sh through a real rrdcached: what it accepted must be in the file after
-# the last FLUSH.  HAMMER_SECONDS makes it last longer, SEED repeats a run.
+# the last FLUSH.  Then the same with a journal, while rrdcached and rrdmerge are killed again and
+# again (tests/journal.c, which names what rrdcached itself loses then).
+# HAMMER_SECONDS makes it last longer, SEED repeats a run.
 set -u
 
 top_builddir=${top_builddir:-.}
@@ -11,8 +13,8 @@ if ! command -v rrdcached >/dev/null; then
 	exit 77
 fi
 
-if [ ! -x "$top_builddir/tests/hammer" ]; then
-	echo "tests/hammer is not built: configured without librrd"
+if [ ! -x "$top_builddir/tests/hammer" ] || [ ! -x "$top_builddir/tests/journal" ]; then
+	echo "tests/hammer and tests/journal are not built: configured without librrd"
 	exit 77
 fi
 
@@ -52,9 +54,15 @@ done
 	--rrdcached "unix:$dir/sock" "$top_builddir/rrdmerge"
 status=$?
 
+if [ "$status" -eq 0 ]; then
+	"$top_builddir/tests/journal" --seconds "${HAMMER_SECONDS:-15}" --files 4 --dir "$dir" \
+		"$top_builddir/rrdmerge"
+	status=$?
+fi
+
 if [ "$status" -ne 0 ] && [ "$status" -ne 77 ]; then
 	keep=yes
-	tail -n 5 "$dir/out" "$dir/log" 2>/dev/null
+	tail -n 5 "$dir/out" "$dir/log" "$dir"/journal-*/log 2>/dev/null
 	echo "kept: $dir"
 fi
 exit "$status"
