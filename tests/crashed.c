@@ -7,7 +7,8 @@
  * value of an open row as in BEFORE or as in RESULT; nothing else may be changed, in RESULT either.
  *
  * --runs: what is recorded is on standard input, lines as ledgersay writes them, with NOW's own
- * path.  Whatever NOW has of RESULT and not of BEFORE must lie in a run or an open row of it.
+ * path.  Whatever NOW has of RESULT and not of BEFORE must lie in a run or an open row of it, and
+ * what lies in one of a merge that is done must be as in RESULT.
  *
  * Prints how many words differ from BEFORE and how many of the merge are missing.
  * Exit: 0 all hold, 1 not so (said), 2 the test could not go on. */
@@ -28,13 +29,15 @@
 /* As ledgersay writes them. */
 struct run {
 	char *path;
-	bool open;
+	bool open, done;
 	uint64_t rra, ds, step, count;
 	int64_t first;
 };
 
 static struct run *runs;
 static size_t run_count;
+static struct run *mine;        /* those of the file that is judged */
+static size_t mine_count;
 static unsigned wrong;
 
 #define SAY(...) \
@@ -43,13 +46,20 @@ static unsigned wrong;
 			printf(__VA_ARGS__); \
 	} while (0)
 
-/* cell RRA DS STEP FIRST COUNT PATH, open RRA DS PATH; other lines are not for us. */
+/* merge ID STAGE WHAT CELLS PATH; cell RRA DS STEP FIRST COUNT PATH; open RRA DS PATH. */
 static void read_runs(void)
 {
 	char line[8192], path[4096];
+	bool done = false;
 
 	while (fgets(line, sizeof(line), stdin)) {
-		struct run run = { .open = false };
+		struct run run = { .done = done };
+		char stage[32], what[32];
+
+		if (sscanf(line, "merge %*s %31s %31s", stage, what) == 2) {
+			done = !strcmp(stage, "done") && !strcmp(what, "merge");
+			continue;
+		}
 
 		if (sscanf(line, "cell %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNd64 " %" SCNu64
 			   " %4095[^\n]", &run.rra, &run.ds, &run.step, &run.first, &run.count,
@@ -75,21 +85,37 @@ static bool is_of(const struct run *run, const char *path)
 	return n >= m && !strcmp(path + n - m, run->path) && (n == m || path[n - m - 1] == '/');
 }
 
-static bool is_recorded(const char *path, bool open, uint64_t rra, uint64_t ds, int64_t time)
+static void choose_runs(const char *path)
 {
-	for (size_t i = 0; i < run_count; i++) {
-		const struct run *run = &runs[i];
+	mine = reallocarray(mine, run_count + 1, sizeof(*mine));
+	if (!mine)
+		oracle_die("out of memory");
+	mine_count = 0;
+	for (size_t i = 0; i < run_count; i++)
+		if (is_of(&runs[i], path))
+			mine[mine_count++] = runs[i];
+}
 
-		if (run->open != open || run->rra != rra || run->ds != ds || !is_of(run, path))
+enum record { NOT, RECORDED, DONE };
+
+static enum record recorded(bool open, uint64_t rra, uint64_t ds, int64_t time)
+{
+	enum record found = NOT;
+
+	for (size_t i = 0; i < mine_count; i++) {
+		const struct run *run = &mine[i];
+
+		if (run->open != open || run->rra != rra || run->ds != ds)
 			continue;
-		if (open)
-			return true;
-		if (time >= run->first &&
-		    time <= run->first + (int64_t)((run->count - 1) * run->step) &&
-		    (uint64_t)(time - run->first) % run->step == 0)
-			return true;
+		if (!open && (time < run->first ||
+			      time > run->first + (int64_t)((run->count - 1) * run->step) ||
+			      (uint64_t)(time - run->first) % run->step))
+			continue;
+		if (run->done)
+			return DONE;
+		found = RECORDED;
 	}
-	return false;
+	return found;
 }
 
 static uint64_t word(const uint8_t *bytes, size_t at)
@@ -113,42 +139,60 @@ struct sums {
 	uint64_t changed, missing;
 };
 
-/* One word that a merge may write.  True where it is the result's and was another. */
-static bool judge_word(const struct oracle *before, const struct oracle *result,
-		       const struct oracle *now, size_t at, const char *path, struct sums *sums)
-{
-	uint64_t old = word(before->bytes, at), new = word(result->bytes, at),
-		 is = word(now->bytes, at);
+/* What a merge may write: a cell, or the two words of an open row, to which `time` means nothing. */
+struct place {
+	const char *path;
+	bool open;
+	uint64_t rra, ds;
+	int64_t time;
+	size_t at, words;
+};
 
-	if (is != old && is != new)
-		SAY("%s: byte %zu is neither as it was nor as it is to be\n", path, at);
-	if (is != old)
-		sums->changed++;
-	if (is != new)
-		sums->missing++;
-	return is == new && is != old;
+static void judge_place(const struct oracle *before, const struct oracle *result,
+			const struct oracle *now, const struct place *p, bool runs_too,
+			struct sums *sums)
+{
+	uint64_t changed = 0, missing = 0;
+
+	for (size_t at = p->at; at < p->at + p->words * WORD; at += WORD) {
+		uint64_t old = word(before->bytes, at), new = word(result->bytes, at),
+			 is = word(now->bytes, at);
+
+		if (is != old && is != new)
+			SAY("%s: byte %zu is neither as it was nor as it is to be\n", p->path, at);
+		changed += is != old;
+		missing += is != new;
+	}
+	sums->changed += changed;
+	sums->missing += missing;
+	if (!runs_too || (!changed && !missing))
+		return;
+	enum record record = recorded(p->open, p->rra, p->ds, p->time);
+	if (changed && record == NOT)
+		SAY("%s: %s of RRA %" PRIu64 ", DS %" PRIu64 ", %" PRId64 ", is on no record\n",
+		    p->path, p->open ? "open row" : "cell", p->rra, p->ds, p->time);
+	if (missing && record == DONE)
+		SAY("%s: %s of RRA %" PRIu64 ", DS %" PRIu64 ", %" PRId64 ", is called done and is"
+		    " not there\n", p->path, p->open ? "open row" : "cell", p->rra, p->ds, p->time);
 }
 
 static void judge_rra(const struct oracle *before, const struct oracle *result,
-		      const struct oracle *now, uint64_t rra, const char *path, bool recorded,
+		      const struct oracle *now, uint64_t rra, const char *path, bool runs_too,
 		      struct sums *sums)
 {
-	for (uint64_t ds = 0; ds < now->ds_cnt; ds++) {
-		size_t at = scratch_at(now, rra, ds);
-		bool wrote = judge_word(before, result, now, at, path, sums);
+	struct place p = { .path = path, .rra = rra };
 
-		wrote |= judge_word(before, result, now, at + WORD, path, sums);
-		if (wrote && recorded && !is_recorded(path, true, rra, ds, 0))
-			SAY("%s: the open row of RRA %" PRIu64 ", DS %" PRIu64
-			    " is on no record\n", path, rra, ds);
+	for (p.ds = 0; p.ds < now->ds_cnt; p.ds++) {
+		p.open = true;
+		p.words = 2;
+		p.at = scratch_at(now, rra, p.ds);
+		judge_place(before, result, now, &p, runs_too, sums);
+		p.open = false;
+		p.words = 1;
 		for (uint64_t slot = 0; slot < now->rra[rra].row_cnt; slot++) {
-			int64_t time = oracle_time(now, rra, slot);
-
-			at = oracle_cell(now, rra, slot, ds);
-			wrote = judge_word(before, result, now, at, path, sums);
-			if (wrote && recorded && !is_recorded(path, false, rra, ds, time))
-				SAY("%s: the cell of RRA %" PRIu64 ", DS %" PRIu64 " at %" PRId64
-				    " is on no record\n", path, rra, ds, time);
+			p.at = oracle_cell(now, rra, slot, p.ds);
+			p.time = oracle_time(now, rra, slot);
+			judge_place(before, result, now, &p, runs_too, sums);
 		}
 	}
 }
@@ -183,7 +227,7 @@ static void judge_valid(const char *path)
 	rrd_info_free(info);
 }
 
-static struct sums judge(const char *const path[3], bool recorded)
+static struct sums judge(const char *const path[3], bool runs_too)
 {
 	struct oracle db[3];
 	struct sums sums = { 0, 0 };
@@ -199,10 +243,11 @@ static struct sums judge(const char *const path[3], bool recorded)
 		SAY("%s: has another size or structure\n", path[2]);
 		return sums;
 	}
+	choose_runs(path[2]);
 	judge_rest(&db[0], &db[1], path[1]);
 	judge_rest(&db[0], &db[2], path[2]);
 	for (uint64_t rra = 0; rra < db[2].rra_cnt; rra++)
-		judge_rra(&db[0], &db[1], &db[2], rra, path[2], recorded, &sums);
+		judge_rra(&db[0], &db[1], &db[2], rra, path[2], runs_too, &sums);
 	for (int i = 0; i < 3; i++)
 		oracle_free(&db[i]);
 	return sums;
@@ -211,16 +256,16 @@ static struct sums judge(const char *const path[3], bool recorded)
 int main(int argc, char **argv)
 {
 	struct sums all = { 0, 0 };
-	bool recorded = argc > 1 && !strcmp(argv[1], "--runs");
-	int first = recorded ? 2 : 1;
+	bool runs_too = argc > 1 && !strcmp(argv[1], "--runs");
+	int first = runs_too ? 2 : 1;
 
 	if (argc <= first || (argc - first) % 3)
 		oracle_die("usage: crashed [--runs] BEFORE RESULT NOW …");
-	if (recorded)
+	if (runs_too)
 		read_runs();
 	for (int i = first; i < argc; i += 3) {
 		const char *const path[3] = { argv[i], argv[i + 1], argv[i + 2] };
-		struct sums sums = judge(path, recorded);
+		struct sums sums = judge(path, runs_too);
 
 		all.changed += sums.changed;
 		all.missing += sums.missing;

@@ -11,7 +11,8 @@
  *     FAULT_TORN=1            … when it has written a part
  *     FAULT_ERROR=WHAT:N:ERROR[:PATH],…
  *                             the Nth WHAT (or each: "*") fails with ERROR (EIO, ENOSPC, EROFS,
- *                             EDQUOT, EINTR); "pread" and "lease" are understood too
+ *                             EDQUOT, EINTR, EAGAIN); LOST: a sync says that it has been done, and
+ *                             has not; "pread" and "lease" are understood too
  *     FAULT_STOP=WHAT:N[:PATH],…
  *                             the program stops itself (SIGSTOP) before the Nth WHAT
  *     FAULT_SHADOW=FROM:TO    TO becomes what a disk would hold of the tree FROM had the power
@@ -49,6 +50,7 @@
 #define RULES 8
 #define PATH_SIZE 4096
 #define PAGE 4096
+#define LOST 100000             /* no errno */
 
 enum call {
 	WRITE, PWRITE, FSYNC, FDATASYNC, SYNCFS, FTRUNCATE, RENAME, UNLINK,
@@ -95,7 +97,7 @@ static int error_of(const char *name)
 {
 	static const struct { const char *name; int error; } known[] = {
 		{ "EIO", EIO }, { "ENOSPC", ENOSPC }, { "EROFS", EROFS }, { "EDQUOT", EDQUOT },
-		{ "EINTR", EINTR }, { "EAGAIN", EAGAIN }
+		{ "EINTR", EINTR }, { "EAGAIN", EAGAIN }, { "LOST", LOST }
 	};
 
 	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
@@ -292,9 +294,10 @@ static bool lives_on(const char *path)
 static void shadow_file(const char *path)
 {
 	char to[PATH_SIZE], tmp[PATH_SIZE + 32], buffer[65536];
+	struct stat st;
 	ssize_t n;
 
-	if (!lives_on(path) || !shadow_name(path, to))
+	if (!lives_on(path) || !shadow_name(path, to) || stat(path, &st) || !S_ISREG(st.st_mode))
 		return;
 	snprintf(tmp, sizeof(tmp), "%s.%ld", to, (long)syscall(SYS_gettid));
 	int in = open(path, O_RDONLY | O_CLOEXEC);
@@ -391,7 +394,7 @@ EXPORT int name(int fd) \
 	REAL(name); \
 	struct fate fate; \
 	if (begin(&fate, call, fd, NULL)) \
-		return -1; \
+		return errno == LOST ? 0 : -1; \
 	int r = real(fd); \
 	if (!r && opt.from[0] && call == SYNCFS) \
 		shadow_tree(opt.from); \

@@ -14,6 +14,17 @@ with_faults() {
 	env LD_PRELOAD="$faults" "${set[@]}" "$@"
 }
 
+# start_with_faults NAME=VALUE… COMMAND…: the same in the background; $! is the command's own.
+start_with_faults() {
+	local -a set=()
+
+	while [[ $1 == FAULT_*=* ]]; do
+		set+=("$1")
+		shift
+	done
+	env LD_PRELOAD="$faults" "${set[@]}" "$@" &
+}
+
 # A sanitizer wants to be loaded first, or catches the calls before anybody else.
 need_faults() {
 	[ -e "$faults" ] || skip_all "tests/faults.so is not built: configured without librrd"
