@@ -467,18 +467,25 @@ static void catch_up(unsigned i, time_t until)
 	}
 }
 
-/* Gap 3: some of an update is in, and its time is not. */
-static bool is_torn(const struct file *f)
+/* Gap 3: some of an update is in, and its time is not.  One thread writes, so that it is one file
+ * at each kill.  False where the file is in disorder in another way. */
+static bool look_for_tear(struct file *f, unsigned *torn)
 {
 	struct oracle live, twin;
-	bool torn;
+	bool good;
 
 	if (oracle_read(&live, f->live) < 0 || oracle_read(&twin, f->twin) < 0)
 		exit(2);
-	torn = memcmp(live.bytes, twin.bytes, twin.header_len) != 0;
+	good = live.last_up == twin.last_up;
+	f->torn = memcmp(live.bytes, twin.bytes, twin.header_len) != 0;
+	if (f->torn && ++*torn > 1)
+		good = false;
+	if (!good)
+		printf("%s: its header is not what the updates so far make\n", f->live);
+	total.torn += f->torn;
 	oracle_free(&live);
 	oracle_free(&twin);
-	return torn;
+	return good;
 }
 
 /* ---- a kill, and what it may have cost ---- */
@@ -555,6 +562,7 @@ static bool assess_file(unsigned i, uint64_t first_gone)
 
 static bool assess(void)
 {
+	unsigned torn = 0;
 	bool good = true;
 
 	for (unsigned i = 0; i < opt.files; i++) {
@@ -571,10 +579,8 @@ static bool assess(void)
 
 		good = assess_file(i, first_gone) && good;
 		catch_up(i, f->written);
-		if (!f->torn && is_torn(f)) {
-			f->torn = true;
-			total.torn++;
-		}
+		if (!f->torn)
+			good = look_for_tear(f, &torn) && good;
 	}
 	return good;
 }
