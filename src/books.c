@@ -154,7 +154,7 @@ bool books_recall(struct books *books, const char *rel)
 	if (r || !S_ISREG(st.st_mode) || st.st_ino != state.ino || (uint64_t)st.st_size != state.size ||
 	    digest_now(books, rel, &result.sources) != state.sources)
 		return false;
-	result.outcome = state.verdict == LEDGER_MERGED ? MERGE_MERGED : MERGE_UNCHANGED;
+	result.outcome = MERGE_UNCHANGED;       /* since the start */
 	result.stamp = io_stamp_of(&st);
 	tally_result(books->options.tally, rel, &result, false);
 	return true;

@@ -112,21 +112,32 @@ static bool may_write(struct merge_job *job, int taken, struct hold *hold, bool 
 	return false;
 }
 
+/* Told before anything is promised or recorded.  Otherwise the job has ended. */
+static bool is_writable(struct merge_job *job)
+{
+	struct reason why;
+
+	if (!faccessat(job->root, job->request->rel, W_OK, AT_EACCESS))
+		return true;
+	int error = -errno;
+	if (error == -ENOENT) {
+		merge_finish(job, MERGE_GONE);
+		return false;
+	}
+	reason_errno(&why, -error, "cannot be opened for writing");
+	merge_advise(&why, error);
+	merge_note_denied(job, error, MERGE_DENIED_WRITE);
+	merge_fail(job, "live", &why);
+	return false;
+}
+
 /* A dry run promises nothing that the same user could not do. */
 static void promise(struct merge_job *job)
 {
-	struct reason why;
 	struct plan_counts counted = { 0 };
 
-	if (faccessat(job->root, job->request->rel, W_OK, AT_EACCESS)) {
-		int error = -errno;
-
-		reason_errno(&why, -error, "cannot be opened for writing");
-		merge_advise(&why, error);
-		merge_note_denied(job, error, MERGE_DENIED_WRITE);
-		merge_fail(job, "live", &why);
+	if (!is_writable(job))
 		return;
-	}
 	count_written(job, job->scratch->plan.extents, &counted);
 	merge_finish(job, MERGE_MERGED);
 }
@@ -219,6 +230,8 @@ static bool is_recorded(struct merge_job *job)
 
 		ledger_applied(ledger, scratch->key, id, &part);
 	}
+	if (!is_writable(job))
+		return false;
 	r = ledger_intend(ledger, &intent, &id);
 	if (r) {
 		unrecorded(job, r);

@@ -58,7 +58,8 @@ sleep 11
 
 # ---- the first merge ----
 
-printf 'live = "%s";\nbackup = "%s";\nuser = "%s";\n' "$dir/live" "$dir/backup" "$(id -un)" \
+printf 'live = "%s";\nbackup = "%s";\nuser = "%s";\nstate_dir = "%s";\nsocket = "%s";\n' \
+	"$dir/live" "$dir/backup" "$(id -un)" "$dir/state" "$dir/state/control.sock" \
 	>"$dir/conf"
 began=$(date +%s%N)
 "$rrdmergd" -e -f "$dir/conf" 2>"$dir/log" &

@@ -24,10 +24,12 @@ configure() {
 	{
 		echo "live = \"$work/$live\";"
 		echo "backup = [ \"$work/${list//,/\", \"$work/}\" ];"
-		echo "state_dir = \"$work/state\"; socket = \"$work/sock\"; workers = 2;"
+		echo "state_dir = \"$work/state\"; socket = \"$work/state/control.sock\"; workers = 2;"
 		[ ${#runner[@]} != 0 ] || echo "user = \"$(id -un)\";"
 		printf '%s\n' "$@"
 	} >conf
+	mkdir -p state
+	[ ${#runner[@]} = 0 ] || chown "$user" state
 }
 
 start_daemon() {

@@ -28,6 +28,7 @@ trap stop_daemon EXIT
 
 # configure LIVE [LINE]: writes conf, which anybody may read.
 configure() {
+	rm -rf state            # the user before this one's
 	printf 'live = "%s";\nbackup = "%s";\nworkers = 1;\nstate_dir = "%s";\nsocket = "%s";\n%s\n' \
 		"$work/$1" "$work/$backup" "$work/state" "$work/run/control.sock" "${2:-}" >conf
 }
@@ -227,11 +228,13 @@ live_tree plain "$uid:$gid"
 cp "$rrdmergd" rrdmergd-copy            # the build directory may be root's
 rrdmergd=$work/rrdmergd-copy
 configure plain
+install -d -o nobody state
 start setpriv --reuid=nobody --regid="$gid" --clear-groups
 want_log '^rrdmergd: idle merged=1 '
 want_identity "a plain user" "$uid" "$gid" 0000000000000000
 end_daemon
 configure plain 'user = "root";'
+install -d -o nobody state
 start setpriv --reuid=nobody --regid="$gid" --clear-groups
 want_log '^rrdmergd: idle '
 want_identity "a plain user" "$uid" "$gid" 0000000000000000

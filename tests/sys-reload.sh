@@ -23,6 +23,7 @@ configure() {
 	backups=$(printf '"%s",' "$@")
 	printf 'live = "%s";\nbackup = [ %s ];\nuser = "%s";\n%s\n' "$work/$live" "${backups%,}" \
 		"$(id -un)" "$more" >conf
+	printf 'state_dir = "%s";\nsocket = "%s";\n' "$work/state" "$work/state/control.sock" >>conf
 }
 
 start_daemon() {

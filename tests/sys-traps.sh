@@ -105,7 +105,7 @@ make_rrd b.rrd 100 160 DS:1:GAUGE:8640:U:U $rras
 make_rrd now.rrd 190 250 DS:1:GAUGE:8640:U:U $rras
 cp now.rrd live/x.rrd; cp a.rrd A0/x.rrd; cp b.rrd B/x.rrd
 sleep 10.2
-user="user = \"$(id -un)\";"         # else root would become the owner of live, or nobody
+user="user = \"$(id -un)\"; state_dir = \"$work/state\"; socket = \"$work/state/control.sock\";"         # else root would become the owner of live, or nobody
 printf 'live = "%s";\nbackup = [ "%s", "%s" ];\n%s\n' "$work/live" "$work/A" "$work/B" "$user" >conf
 start_daemon
 want_log "^rrdmergd: merged .* source=2 file=x\.rrd\$"
