@@ -213,15 +213,18 @@ static void drop_file(struct file *f)
 	free(f->wiped);
 }
 
-/* The backup learns a few more cells. */
+/* The backup learns a few more cells: not so many that a round's merges run out of them. */
 static void learn(struct file *f)
 {
 	const struct oracle *db = &f->whole;
 	size_t rows = db->rows_end - db->header_len;
-	size_t size = below(rows / 5) / 8 * 8 + 8;
-	size_t at = db->header_len + below(rows - size) / 8 * 8;
 
-	memcpy(f->known + at, db->bytes + at, size);
+	for (unsigned k = 0; k < 40; k++) {
+		size_t size = below(4) * 8 + 8;
+		size_t at = db->header_len + below(rows - size) / 8 * 8;
+
+		memcpy(f->known + at, db->bytes + at, size);
+	}
 	oracle_overwrite(f->backup, f->known, db->size);
 }
 
@@ -621,6 +624,19 @@ static pid_t start_merge(void)
 	_exit(127);
 }
 
+/* How many files it says it has written. */
+static unsigned long merged_of(const char *path)
+{
+	FILE *in = fopen(path, "r");
+	unsigned long merged = 0;
+
+	if (in && fscanf(in, "%lu merged", &merged) != 1)
+		merged = 0;
+	if (in)
+		fclose(in);
+	return merged;
+}
+
 static bool end_merge(pid_t pid, bool killed)
 {
 	int status;
@@ -632,6 +648,8 @@ static bool end_merge(pid_t pid, bool killed)
 	if (waitpid(pid, &status, 0) < 0)
 		oracle_die("waitpid: %s", strerror(errno));
 	total.runs++;
+	if (!killed)
+		total.merged += merged_of(in_top("out"));
 	if (killed || (WIFEXITED(status) && WEXITSTATUS(status) == 0))
 		return true;
 	printf("rrdmerge ended with status %d; see %s\n", status, in_top("out"));
@@ -647,7 +665,6 @@ static bool merge_all(void)
 	for (unsigned i = 0; i < opt.files; i++)
 		oracle_overwrite(file[i].backup, file[i].whole.bytes, file[i].whole.size);
 	s = oracle_run(argv, opt.top);
-	total.merged += s.merged;
 	if (s.understood && s.status == 0 && s.failed == 0)
 		return true;
 	printf("rrdmerge: exit %d, %lu failed; see %s/err\n", s.status, s.failed, opt.top);
@@ -708,7 +725,7 @@ static bool log_is_clean(void)
 	memcpy(copy, text, size);
 	bad = strstr(copy, "failed with status");       /* gap 4 */
 	if (bad)
-		printf("rrdcached says: %.200s\n", bad);
+		printf("rrdcached lost a batch: it %.*s\n", (int)strcspn(bad, "\n"), bad);
 	free(text);
 	free(copy);
 	return !bad;
@@ -831,10 +848,11 @@ int main(int argc, char **argv)
 	       "back from its journal; it lost %" PRIu64 " in the journal's buffer, %" PRIu64
 	       " to \"wrote\", %" PRIu64 " files were torn\n", total.updates, total.kills,
 	       total.replayed, total.buffered, total.wiped, total.torn);
-	printf("rrdmerge: %" PRIu64 " runs, %" PRIu64 " killed; %" PRIu64 " files judged\n",
-	       total.runs, total.merge_kills, total.judged);
+	printf("rrdmerge: %" PRIu64 " runs, %" PRIu64 " killed, wrote %" PRIu64 " times meanwhile; %"
+	       PRIu64 " files judged\n", total.runs, total.merge_kills, total.merged,
+	       total.judged);
 	if (good && (!total.kills || !total.replayed || !total.merge_kills || !total.judged ||
-		     !total.merged)) {
+		     total.merged < total.runs / 4)) {
 		printf("nothing was tested\n");
 		good = false;
 	}
