@@ -160,6 +160,24 @@ static void feed_watchdog(struct daemon *d, uint64_t now)
 	}
 }
 
+static void say_cached(struct daemon *d)
+{
+	char shown[LOG_PATH_SIZE];
+	struct reason why = { "" };
+
+	switch (d->site.cached ? cached_news(d->site.cached, &why) : CACHED_NO_NEWS) {
+	case CACHED_LOST:
+		log_message(LOG_WARNING, "rrdcached is not asked for now: %s; merging goes on without "
+			    "it", log_escape(shown, sizeof(shown), why.text));
+		break;
+	case CACHED_BACK:
+		log_message(LOG_NOTICE, "rrdcached answers again");
+		break;
+	case CACHED_NO_NEWS:
+		break;
+	}
+}
+
 /* True when all is done that can be done now. */
 static bool tick(struct daemon *d)
 {
@@ -180,6 +198,7 @@ static bool tick(struct daemon *d)
 
 	live_tick(d->live, queued.scans);
 	books_tick(d->books);
+	say_cached(d);
 	news.busy = queued.due || queued.in_flight || news.sums.pending || live.scanning;
 	if (queued.due + queued.in_flight > queued.scans || news.sums.pending)
 		d->busy_until_ns = now;
@@ -233,7 +252,9 @@ static int set_sources(struct daemon *d)
 		r = source_add(&d->site.sources, d->conf->backup[n], NULL);
 	if (r)
 		return r;
-	return backups_new(&d->site.sources, d->queue, d->tally, &d->backups);
+	if (d->conf->rrdcached)
+		r = cached_new(d->conf->rrdcached, &d->site.cached);
+	return r ? r : backups_new(&d->site.sources, d->queue, d->tally, &d->backups);
 }
 
 /* 0, -errno, or REFUSED where we may not start, and said. */
@@ -340,6 +361,8 @@ static void drop_sources(struct daemon *d)
 {
 	backups_free(d->backups);
 	d->backups = NULL;
+	cached_free(d->site.cached);
+	d->site.cached = NULL;
 	source_set_free(&d->site.sources);
 }
 

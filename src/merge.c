@@ -290,6 +290,10 @@ static int plan(struct merge_job *job, int fd)
 	struct merge_scratch *scratch = job->scratch;
 	struct merge_result *result = job->result;
 	struct reason refusals;
+
+	/* Not under the lease: it would open the file, and wait for us. */
+	if (fd < 0 && job->site->cached && !job->request->just_written)
+		cached_flush(job->site->cached, scratch->key);
 	int r = merge_read_live(job, fd);
 
 	if (r)

@@ -4,6 +4,7 @@
 
 #include <stdatomic.h>
 
+#include "cached.h"
 #include "ledger.h"
 #include "plan.h"
 #include "source.h"
@@ -42,6 +43,7 @@ struct merge_site {
 	const atomic_uint_fast64_t *root;
 	struct plan_options options;
 	struct ledger *ledger;  /* NULL: no record is kept */
+	struct cached *cached;  /* NULL: none */
 	bool record_now;        /* a ledger that does not work is an error, not a wait */
 	bool dry_run;
 	unsigned rest_s;        /* a source must have rested so long, seconds; 0: need not */

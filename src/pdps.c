@@ -269,16 +269,17 @@ void pdps_distrust(struct pdps *pdps)
 /* False where it is not reached. */
 static bool pdp_at(struct pdps *pdps, int64_t time, double *ret)
 {
-	bool reached = series_reaches(&pdps->fine, time);
+	bool reached = false;
 
-	*ret = reached ? series_at(&pdps->fine, time) : NAN;
-	if (time > pdps->cut)
+	*ret = NAN;
+	if (time > pdps->cut) {
+		reached = series_reaches(&pdps->fine, time);
+		if (reached)
+			*ret = series_at(&pdps->fine, time);
 		return reached;
-	/* Of other steps, a row that was copied there may be a MIN of many PDPs. */
-	if (pdps->approximate)
-		*ret = NAN;
-	reached = false;
-	for (unsigned n = 0; n < pdps->sources; n++) {
+	}
+	/* Of that time live may hold what was spread into it, or copied of another step. */
+	for (unsigned n = 0; n < pdps->sources && isnan(*ret); n++) {
 		struct pdps_source *source = &pdps->source[n];
 		bool last = time == source->cut;
 
@@ -287,8 +288,7 @@ static bool pdp_at(struct pdps *pdps, int64_t time, double *ret)
 		if (last && (!source->ends || (pdps->no_last && isnan(source->last))))
 			continue;
 		reached = true;
-		if (isnan(*ret))
-			*ret = last ? source->last : source_pdp(source, time, pdps->step);
+		*ret = last ? source->last : source_pdp(source, time, pdps->step);
 	}
 	return reached;
 }

@@ -2,11 +2,11 @@
  *
  * Where a row holds one PDP, all four functions store the PDP itself, so that any of these RRAs
  * serves every other function.  A PDP is
- *    known       live knows it, or the first source that does,
+ *    known       the first source that knows it says so, or live, of the time after them,
  *    unknown     a file holds its row, and that says so; or no server ran at the time,
  *    not reached no ring holds its row: nobody can say whether it was known.
- * Only what a source's ring reaches counts before its end, so that what a merge has put into live's
- * ring by other means never comes back as evidence. */
+ * Up to the end of the sources, live's rings are not asked, so that what a merge has put there by
+ * other means never comes back as evidence. */
 #ifndef PDPS_H
 #define PDPS_H
 

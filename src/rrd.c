@@ -120,6 +120,36 @@ static bool is_zero(double value)
 	return value == 0.0;    /* −0 as well */
 }
 
+/* A coarse row that a merge has made again is another than rrd_update wrote.  It is whole if the file's
+ * own rows of one PDP give it. */
+static bool is_made_of_pdps(const struct rrd *db, uint64_t rra, uint64_t ds, double cell)
+{
+	const struct layout_rra *def = &db->head.rra[rra];
+	int64_t step = (int64_t)db->head.step, last = rrd_newest(db, rra);
+	int64_t first = last - layout_resolution(&db->head, rra) + step;
+	uint64_t fine = 0, known = 0;
+	double sum = 0, min = INFINITY, max = -INFINITY, value = NAN;
+
+	while (fine < db->head.rra_cnt &&
+	       (db->head.rra[fine].pdp_cnt != 1 || db->head.rra[fine].cf > CF_LAST ||
+		rrd_oldest(db, fine) > first))
+		fine++;
+	if (def->pdp_cnt == 1 || fine == db->head.rra_cnt)
+		return false;
+	for (int64_t time = first; time <= last; time += step) {
+		value = rrd_rows(db, fine)[rrd_slot(db, fine, time) * db->head.ds_cnt + ds];
+		if (isnan(value))
+			continue;
+		known++;
+		sum += value;
+		min = fmin(min, value);
+		max = fmax(max, value);
+	}
+	value = def->cf == CF_AVERAGE ? sum / (double)known : def->cf == CF_MIN ? min
+		: def->cf == CF_MAX ? max : value;
+	return known && fabs(cell - value) <= 1e-9 * fmax(fabs(cell), fabs(value));
+}
+
 /* What rrd_update last wrote into a row is still in cdp_prep: the primary value where the
  * update completed one row, the secondary where it completed several (rrdtool
  * src/rrd_update.c, write_to_rras).  Both are zero from create until the RRA's first row, and
@@ -134,7 +164,8 @@ static bool cell_agrees(const struct rrd *db, uint64_t rra, uint64_t ds)
 		return true;
 	if (is_zero(primary) && is_zero(secondary))
 		return true;
-	return !isnan(cell) && (isnan(primary) || isnan(secondary));
+	return !isnan(cell) && (isnan(primary) || isnan(secondary) ||
+				is_made_of_pdps(db, rra, ds, cell));
 }
 
 bool rrd_is_torn(const struct rrd *db, struct reason *why)
