@@ -91,7 +91,7 @@ minutes coarse.rrd 1 60
 for ((m = 1; m <= 60; m++)); do
 	feed fine.rrd $((m * 60)):$((m % 20 == 7 ? 1000 : m))
 done
-for tree in both once; do
+for tree in both once none; do
 	rrdtool create $tree.rrd --start $((T + 7200)) --step 60 DS:x:GAUGE:120:U:U \
 		RRA:AVERAGE:0.5:1:300 RRA:MAX:0.5:30:20 || exit 99
 	minutes $tree.rrd 121 125
@@ -103,7 +103,9 @@ run "$rrdmerge" fine.rrd once.rrd
 for row in 1800 3600; do
 	want_same "the row of $row" "$(value both.rrd MAX 1800 $row)" "$(value once.rrd MAX 1800 $row)"
 done
-run "$rrdmerge" --no-spread -v coarse.rrd before.rrd
+run "$rrdmerge" --no-spread -v coarse.rrd none.rrd
+want_rc 0
 want_no_out ' spread=[1-9]'
+want_same "nothing spread" "$(value none.rrd AVERAGE 60 1800)" "$(value none.rrd AVERAGE 60 7000)"
 
 finish
