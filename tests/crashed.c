@@ -1,6 +1,6 @@
 /* crashed: is a file that a crash has left a database that holds a part of the merge?
  *
- *     crashed [--runs] BEFORE RESULT NOW [BEFORE RESULT NOW]…
+ *     crashed [--runs | --undo] BEFORE RESULT NOW [BEFORE RESULT NOW]…
  *
  * BEFORE is the file before the merge, RESULT the one that an undisturbed merge makes, NOW what is
  * there.  NOW must be a database to librrd, in its size and structure as BEFORE; each cell and each
@@ -9,6 +9,8 @@
  * --runs: what is recorded is on standard input, lines as ledgersay writes them, with NOW's own
  * path.  Whatever NOW has of RESULT and not of BEFORE must lie in a run or an open row of it, and
  * what lies in one of a merge that is done must be as in RESULT.
+ *
+ * --undo: the same of an undo, of which BEFORE is how it began.
  *
  * Prints how many words differ from BEFORE and how many of the merge are missing.
  * Exit: 0 all hold, 1 not so (said), 2 the test could not go on. */
@@ -39,6 +41,7 @@ static size_t run_count;
 static struct run *mine;        /* those of the file that is judged */
 static size_t mine_count;
 static unsigned wrong;
+static const char *kind = "merge";      /* of which what is done is looked for */
 
 #define SAY(...) \
 	do { \
@@ -57,7 +60,7 @@ static void read_runs(void)
 		char stage[32], what[32];
 
 		if (sscanf(line, "merge %*s %31s %31s", stage, what) == 2) {
-			done = !strcmp(stage, "done") && !strcmp(what, "merge");
+			done = !strcmp(stage, "done") && !strcmp(what, kind);
 			continue;
 		}
 
@@ -256,11 +259,14 @@ static struct sums judge(const char *const path[3], bool runs_too)
 int main(int argc, char **argv)
 {
 	struct sums all = { 0, 0 };
-	bool runs_too = argc > 1 && !strcmp(argv[1], "--runs");
+	bool undo = argc > 1 && !strcmp(argv[1], "--undo"),
+	     runs_too = undo || (argc > 1 && !strcmp(argv[1], "--runs"));
 	int first = runs_too ? 2 : 1;
 
 	if (argc <= first || (argc - first) % 3)
 		oracle_die("usage: crashed [--runs] BEFORE RESULT NOW …");
+	if (undo)
+		kind = "undo";
 	if (runs_too)
 		read_runs();
 	for (int i = first; i < argc; i += 3) {

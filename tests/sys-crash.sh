@@ -2,10 +2,9 @@
 # A merge dies at its Nth call that writes or syncs anything, SQLite's among them: for every N, right
 # before the call, right after it, and having written a part.  Whatever is left must be databases
 # that hold a part of the merge, each cell of it within what the ledger has on record; running again
-# must give what an undisturbed run gives, to the byte.
+# must give what an undisturbed run gives, to the byte.  So must an undo, the other way round.
 #
-# Of the daemon each run takes a second: CRASHES=60 tries some sixty of its calls and not all; SEED
-# repeats the choice.
+# CRASHES=60 tries some sixty calls and not all, where there is a ledger; SEED repeats the choice.
 set -u
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/faults.sh"
@@ -33,6 +32,7 @@ lay() {
 		user = "$(id -un)";
 		workers = 2;
 	END
+	[ "$what" != undo ] || "$rrdmerge" -j1 --ledger ledger.db ../old now >/dev/null
 }
 
 # judge WHEN: `now` holds a part of the merge, and the ledger has it on record.
@@ -41,7 +41,7 @@ judge() {
 	local -a triple=()
 
 	for file in "${files[@]}"; do
-		triple+=("../$what.before/now/$file" "../$what.result/now/$file" "$PWD/now/$file")
+		triple+=("../$from/now/$file" "../$what.result/now/$file" "$PWD/now/$file")
 	done
 	if [ "$ledger" ]; then
 		rm -rf copy && mkdir copy
@@ -49,6 +49,7 @@ judge() {
 		"$ledgersay" "copy/${ledger##*/}" >record 2>&1 ||
 			echo "FAIL $1: the ledger: $(head -n 3 record)"
 		runs=--runs
+		[ "$what" != undo ] || runs=--undo
 	else
 		: >record
 	fi
@@ -74,7 +75,9 @@ die() {
 	grep -q '^0 changed' verdict || grep -q ' 0 missing$' verdict || echo part
 	"$@" >out 2>err
 	status=$?
-	[ "$status" = 0 ] || echo "FAIL $how $n: run again, exit code $status: $(head -n 3 err)"
+	# An undo that was done before it died has nothing left to do, and says so.
+	[ "$status" = 0 ] || [ "$what$status" = undo1 ] ||
+		echo "FAIL $how $n: run again, exit code $status: $(head -n 3 err)"
 	diff -rq "../$what.result/now" now || echo "FAIL $how $n: run again, not as undisturbed"
 	[ -z "$ledger" ] || judge "$how $n, run again"
 }
@@ -87,6 +90,8 @@ die_everywhere() {
 	local at_once=$2 some=$3 k n how
 	local -a points=()
 	what=$1 ledger=$4
+	from=$what.before
+	[ "$what" != undo ] || from=recorded.result
 	shift 4
 
 	mapfile -t files < <(cd "$what.before/now" && find . -name '*.rrd' -printf '%P\n' | sort)
@@ -152,6 +157,14 @@ rested=$((SECONDS + 11))
 
 die_everywhere pair 2 all '' "$rrdmerge" ../old/a.rrd now/a.rrd
 die_everywhere tree 2 all '' "$rrdmerge" -j1 ../old now
+
+# The same on record, and taken back.
+cp -r tree.before recorded.before
+cp -r tree.before undo.before
+die_everywhere recorded 2 "${CRASHES:-all}" ledger.db "$rrdmerge" -j1 --ledger ledger.db ../old now
+die_everywhere undo 2 "${CRASHES:-all}" ledger.db "$rrdmerge" --undo ledger.db 1 2 3
+[ ! -d undo.result ] || diff -r undo.result/now tree.before/now >/dev/null && pass "undone" ||
+	fail "undone is not as it was before"
 
 cp -r tree.before daemon.before
 wait_for "[ \$SECONDS -ge $rested ]" 12         # the daemon lets a backup rest
