@@ -241,9 +241,10 @@ static void compose(unsigned i, uint32_t n, char *text, size_t size)
 		 (uint64_t)n * 1000 + (r >> 32) % 1000);
 }
 
+/* Two minutes: a journal that is replayed on a busy machine takes long. */
 static void reach(void)
 {
-	for (unsigned tries = 0; tries < 40000; tries++) {
+	for (unsigned tries = 0; tries < 240000; tries++) {
 		rrd_clear_error();
 		if (rrdc_connect(address) == 0)
 			return;

@@ -107,7 +107,8 @@ site() {
 	rm -r first
 }
 
-# The number of lines, one per file, in the second that has the most.
+# The number of lines, one per file, in the second that has the most.  (Some 95 are written in one; on
+# a busy machine, those of two may bear one time.)
 most_a_second() {
 	grep -aE '^[0-9]+ +(merged cells|refused reason|partial|later|busy|failed)' timed |
 		awk '{ n[$1]++ } END { for (t in n) if (n[t] > most) most = n[t]; print most + 0 }'
@@ -123,7 +124,7 @@ want_bounded() {
 
 	most=$(most_a_second)
 	echo "# $1: at most $most lines a second"
-	if [ "$most" -gt 0 ] && [ "$most" -lt 100 ]; then pass bounded; else
+	if [ "$most" -gt 0 ] && [ "$most" -lt 200 ]; then pass bounded; else
 		fail "$1: $most per-file lines in one second"; fi
 }
 
