@@ -8,8 +8,28 @@
 # root that is unmounted or mounted over (sys-watch); a backup that goes away (sys-traps); damaged,
 # newer and foreign ledgers (unit-ledger-faults); whatever is wrong with a file at rest (sys-refuse).
 #
-# SCENES="full twice" runs those alone.
+# SCENES="full twice" runs those alone; without, there are four such runs side by side.
 set -u
+if [ -z "${SCENES:-}" ]; then
+	out=$(mktemp -d) || exit 99
+	trap 'rm -rf "$out"' EXIT
+	worst=0 skipped=0 pids=()
+	groups=("disk meanwhile rights twice retry" full fuse together)
+	for n in "${!groups[@]}"; do
+		SCENES=${groups[n]} bash "$0" >"$out/$n" 2>&1 &
+		pids+=($!)
+	done
+	trap 'kill "${pids[@]}" 2>/dev/null; wait; rm -rf "$out"; exit 143' INT TERM
+	for n in "${!groups[@]}"; do
+		wait "${pids[n]}"
+		status=$?
+		cat "$out/$n"
+		[ $status != 77 ] || { skipped=$((skipped + 1)); continue; }
+		[ $status = 0 ] || worst=1
+	done
+	[ $skipped -lt ${#groups[@]} ] || exit 77
+	exit $worst
+fi
 if [ -z "${SYS_FAULTS_OWN:-}" ]; then
 	if unshare --mount --propagation private true 2>/dev/null; then
 		SYS_FAULTS_OWN=mounts exec unshare --mount --propagation private bash "$0"
@@ -365,9 +385,12 @@ scene_fuse() {
 	want_answer
 	configure "backup = \"$work/fuse\";" 'rescan_interval = 3;'
 	kill -HUP "$daemon"
-	want_log '^rrdmergd: reloaded '
+	sleep 0.5
+	want_answer
 	want_file live/h2/b.rrd new.rrd 0
 	kill -CONT $bindfs
+	# Workers finish what they have in hand before another configuration is taken over.
+	want_log '^rrdmergd: reloaded '
 	want_file live/h2/b.rrd new.want 30
 	want_answer
 	# It dies, and is back.
@@ -439,7 +462,7 @@ scene_together() {
 }
 
 # Made early, for it has to rest as well.
-if [[ " ${SCENES:-together} " == *" together "* ]]; then
+if [[ " $SCENES " == *" together "* ]]; then
 	mkdir -p {site,pristine}/h{0..19}
 	ln -s site backup2
 	mv backup backup.rested && ln -s site backup
@@ -450,7 +473,7 @@ if [[ " ${SCENES:-together} " == *" together "* ]]; then
 fi
 
 before=$(tree_sum backup)
-for scene in ${SCENES:-disk meanwhile rights retry full fuse twice together}; do
+for scene in $SCENES; do
 	[ -z "${VERBOSE:-}" ] || echo "== $scene"
 	case $scene in
 	disk | meanwhile | rights) ;;
