@@ -4,7 +4,8 @@
 # that hold a part of the merge, each cell of it within what the ledger has on record; running again
 # must give what an undisturbed run gives, to the byte.  So must an undo, the other way round.
 #
-# CRASHES=60 tries some sixty calls and not all, where there is a ledger; SEED repeats the choice.
+# Of the daemon, where each run takes a second, some sixty calls are tried: CRASHES=all tries all of
+# them, CRASHES=20 so many wherever there is a ledger; SEED repeats the choice.
 set -u
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/faults.sh"
@@ -161,12 +162,12 @@ die_everywhere tree 2 all '' "$rrdmerge" -j1 ../old now
 # The same on record, and taken back.
 cp -r tree.before recorded.before
 cp -r tree.before undo.before
-die_everywhere recorded 2 "${CRASHES:-all}" ledger.db "$rrdmerge" -j1 --ledger ledger.db ../old now
-die_everywhere undo 2 "${CRASHES:-all}" ledger.db "$rrdmerge" --undo ledger.db 1 2 3
+die_everywhere recorded 6 "${CRASHES:-all}" ledger.db "$rrdmerge" -j1 --ledger ledger.db ../old now
+die_everywhere undo 6 "${CRASHES:-all}" ledger.db "$rrdmerge" --undo ledger.db 1 2 3
 [ ! -d undo.result ] || diff -r undo.result/now tree.before/now >/dev/null && pass "undone" ||
 	fail "undone is not as it was before"
 
 cp -r tree.before daemon.before
 wait_for "[ \$SECONDS -ge $rested ]" 12         # the daemon lets a backup rest
-die_everywhere daemon 8 "${CRASHES:-all}" state.d/ledger.db "$rrdmergd" --once -e -f conf
+die_everywhere daemon 8 "${CRASHES:-60}" state.d/ledger.db "$rrdmergd" --once -e -f conf
 finish
