@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +18,7 @@
 
 struct books {
 	struct books_options options;
+	pthread_mutex_t mutex;          /* for the queue and the live tree, in callbacks */
 	struct ledger *ledger;
 	char *path;
 	bool broken_said;
@@ -33,24 +35,26 @@ static const char *rel_of(const struct books *books, const char *key)
 	return !strncmp(key, live, len) && key[len] == '/' ? key + len + 1 : NULL;
 }
 
+static void look(struct books *books, const char *key, uint64_t due_ns)
+{
+	pthread_mutex_lock(&books->mutex);
+	const char *rel = books->options.queue ? rel_of(books, key) : NULL;
+	if (rel)
+		queue_put(books->options.queue, QUEUE_FILE, rel, due_ns, QUEUE_LOOK);
+	pthread_mutex_unlock(&books->mutex);
+}
+
 static void on_durable(const char *key, int64_t id, void *arg)
 {
-	struct books *books = arg;
-	const char *rel = rel_of(books, key);
-
 	(void)id;
-	if (rel)
-		queue_put(books->options.queue, QUEUE_FILE, rel, QUEUE_NOW, QUEUE_LOOK);
+	look(arg, key, QUEUE_NOW);
 }
 
 static void on_done(const char *key, int64_t id, int error, void *arg)
 {
-	struct books *books = arg;
-	const char *rel = rel_of(books, key);
-
 	(void)id;
-	if (error && rel)
-		queue_put(books->options.queue, QUEUE_FILE, rel, io_now_ns() + SECOND, QUEUE_LOOK);
+	if (error)
+		look(arg, key, io_now_ns() + SECOND);
 }
 
 /* ---- opening ---- */
@@ -66,6 +70,7 @@ int books_open(const struct books_options *options, struct books **ret, struct r
 	if (!books)
 		return r;
 	books->options = *options;
+	pthread_mutex_init(&books->mutex, NULL);
 	if (asprintf(&books->path, "%s/ledger.db", options->state_dir) < 0) {
 		books->path = NULL;
 		goto out;
@@ -98,9 +103,20 @@ bool books_close(struct books *books, uint64_t until_ns)
 		return true;
 	if (!ledger_close(books->ledger, until_ns))
 		return false;
+	pthread_mutex_destroy(&books->mutex);
 	free(books->path);
 	free(books);
 	return true;
+}
+
+void books_serve(struct books *books, struct queue *queue, struct tally *tally)
+{
+	if (!books)
+		return;
+	pthread_mutex_lock(&books->mutex);
+	books->options.queue = queue;
+	books->options.tally = tally;
+	pthread_mutex_unlock(&books->mutex);
 }
 
 struct ledger *books_ledger(struct books *books)

@@ -22,6 +22,10 @@ int books_open(const struct books_options *options, struct books **ret, struct r
 /* False where a disk hangs: the books stay, and so must all that they use.  NULL is fine. */
 bool books_close(struct books *books, uint64_t until_ns);
 
+/* From now on files come back to this queue and tally; NULL: to none.  So the ledger stays open while a
+ * reload puts all else away: its directory may be ours no more (systemd gives it back to root then). */
+void books_serve(struct books *books, struct queue *queue, struct tally *tally);
+
 struct ledger *books_ledger(struct books *books);
 
 /* For workers: is the file, never looked at since the start, done by the record?  It is the database

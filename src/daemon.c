@@ -28,7 +28,8 @@
 #define REST_SAID_NS (600 * SECOND)
 #define TICK_NS (100 * MS)
 #define END_NS (800 * MS)       /* for the files in hand when a signal ends us */
-#define CLOSE_NS (100 * MS)     /* for the ledger, when all is to end */
+#define CLOSE_NS (80 * MS)      /* after that for the ledger and who asks */
+#define ONCE_CLOSE_NS (600 * SECOND)    /* where no signal came: until all is on disk */
 #define STALLED_NS (30 * SECOND)
 #define ONCE_TORN_TRIES 5
 #define BUSY_SAID 6             /* the try at which a busy file is worth a line */
@@ -57,7 +58,7 @@ struct daemon {
 	/* The main thread's own. */
 	struct bulletin bulletin;
 	uint64_t busy_until_ns, alive_ns, walked_ns;
-	bool ready, stall_said, was_root;
+	bool ready, stall_said, was_root, concluded;
 	bool reloading, reload_again;   /* the file may be another since it was read */
 	struct conf next;       /* while reloading */
 };
@@ -268,10 +269,14 @@ static int open_books(struct daemon *d)
 	};
 	struct reason why = { "" };
 	char shown[LOG_PATH_SIZE];
+	int r = 0;
 
-	if (!d->conf->ledger)
+	if (!d->books && !d->conf->ledger)
 		return 0;
-	int r = books_open(&options, &d->books, &why);
+	if (d->books)
+		books_serve(d->books, d->queue, d->tally);
+	else
+		r = books_open(&options, &d->books, &why);
 	if (r)
 		log_message(LOG_ERR, "ledger %s state_dir=%s", why.text,
 			    log_escape(shown, sizeof(shown), d->conf->state_dir));
@@ -366,13 +371,10 @@ static void drop_sources(struct daemon *d)
 	source_set_free(&d->site.sources);
 }
 
+/* All but the books, which stay open. */
 static void drop_all(struct daemon *d)
 {
-	/* Where a disk hangs, what it uses must stay: all ends with the process then. */
-	if (!books_close(d->books, io_now_ns() + CLOSE_NS))
-		return;
-	d->books = NULL;
-	d->site.ledger = NULL;
+	books_serve(d->books, NULL, NULL);
 	live_free(d->live);
 	drop_sources(d);
 	tally_free(d->tally);
@@ -550,8 +552,10 @@ static int loop(struct daemon *d)
 		uint64_t next_tick = io_now_ns() + TICK_NS;
 		int signal;
 
-		if (tick(d) && once)
+		if (tick(d) && once) {
+			d->concluded = true;
 			return once_status(d);
+		}
 		while ((signal = signals_wait(d->signals, next_tick))) {
 			if (signal != SIGHUP)
 				return once ? STATUS_FAILED : STATUS_FINE;
@@ -617,11 +621,15 @@ int daemon_run(const struct daemon_options *options, struct conf *conf)
 			status = loop(&d);
 		}
 	}
+	uint64_t until = io_now_ns() + (d.concluded ? ONCE_CLOSE_NS : END_NS + CLOSE_NS);
 	if (d.queue)
 		end(&d, status);
 	conf_free(&d.next);
-	if (control_stop(d.control, io_now_ns() + CLOSE_NS))
+	/* Where a disk hangs, what is used must stay: all ends with the process then. */
+	if (control_stop(d.control, until) && books_close(d.books, until)) {
+		d.books = NULL;
 		drop_all(&d);
+	}
 	notify_close();
 	return status;
 }

@@ -12,6 +12,7 @@
 #include "mergeint.h"
 
 #define ROOT_RETRY_MS 500       /* another live root: until it was found good, or gone */
+#define DENIED_RETRY_MS 2000    /* and longer each time */
 #define FUTURE_S 60             /* a clock may be off by so much without a word */
 
 struct merge_scratch *merge_scratch_new(void)
@@ -75,8 +76,12 @@ void merge_fail(struct merge_job *job, const char *side, const struct reason *wh
 
 void merge_note_denied(struct merge_job *job, int error, enum merge_denied what)
 {
-	if (error == -EACCES || error == -EPERM || error == -EROFS)
-		job->result->denied = what;
+	if (error != -EACCES && error != -EPERM && error != -EROFS)
+		return;
+	job->result->denied = what;
+	/* A file that was just put there may be given to its owner in a moment. */
+	if (!job->result->retry_ms)
+		job->result->retry_ms = DENIED_RETRY_MS;
 }
 
 void merge_again(struct merge_job *job, enum merge_outcome outcome, unsigned in_ms, const char *side,

@@ -627,7 +627,7 @@ static void test_documented(void **state)
 	const char *top = getenv("top_srcdir");
 	char path[4200], line[512], text[2048] = "";
 	struct ledger *ledger = open_at(ledger_path());
-	struct ledger_intent intent = intent_for("web01/PING.rrd");
+	struct ledger_intent intent = intent_for("/var/lib/pnp4nagios/perfdata/web01/PING.rrd");
 	struct ledger_state refused = { .verdict = LEDGER_REFUSED };
 	int asked = 0;
 	sqlite3 *db;
