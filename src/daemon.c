@@ -19,6 +19,7 @@
 #include "notify.h"
 #include "privilege.h"
 #include "report.h"
+#include "reread.h"
 #include "signals.h"
 #include "worker.h"
 
@@ -30,6 +31,7 @@
 #define END_NS (800 * MS)       /* for the files in hand when a signal ends us */
 #define CLOSE_NS (80 * MS)      /* after that for the ledger and who asks */
 #define ONCE_CLOSE_NS (600 * SECOND)    /* where no signal came: until all is on disk */
+#define RELOAD_NS (3 * SECOND)  /* for the files in hand before a reload */
 #define STALLED_NS (30 * SECOND)
 #define ONCE_TORN_TRIES 5
 #define BUSY_SAID 6             /* the try at which a busy file is worth a line */
@@ -47,6 +49,7 @@ struct daemon {
 	struct live *live;
 	struct backups *backups;
 	struct worker_pool *pool;
+	struct merge_site *working;     /* the pool's own: it may outlast a reload */
 	struct books *books;    /* NULL: ledger = false */
 	struct control *control;
 	struct commands commands;
@@ -57,9 +60,10 @@ struct daemon {
 
 	/* The main thread's own. */
 	struct bulletin bulletin;
-	uint64_t busy_until_ns, alive_ns, walked_ns;
-	bool ready, stall_said, was_root, concluded;
+	uint64_t busy_until_ns, alive_ns, walked_ns, reload_ns;
+	bool ready, stall_said, was_root, concluded, reread_said;
 	bool reloading, reload_again;   /* the file may be another since it was read */
+	struct reread *reread;  /* the configuration is being read again */
 	struct conf next;       /* while reloading */
 };
 
@@ -222,10 +226,50 @@ static bool tick(struct daemon *d)
 		notify_ready();
 	}
 	feed_watchdog(d, now);
-	return !news.busy && !d->reloading;
+	return !news.busy && !d->reloading && !d->reread;
 }
 
 /* ---- start and end ---- */
+
+static void free_working(struct daemon *d)
+{
+	if (!d->working)
+		return;
+	source_set_free(&d->working->sources);
+	free((char *)(uintptr_t)d->working->live);
+	free(d->working);
+	d->working = NULL;
+}
+
+static int copy_site(struct daemon *d)
+{
+	struct merge_site *site = malloc(sizeof(*site));
+	int r = 0;
+
+	if (!site)
+		return -ENOMEM;
+	*site = d->site;
+	site->sources = (struct source_set){ NULL, 0, NULL };
+	site->live = strdup(d->site.live);
+	d->working = site;
+	for (unsigned n = 0; n < d->site.sources.count && !r; n++)
+		r = source_add(&site->sources, d->site.sources.source[n].path,
+			       d->site.sources.source[n].file);
+	if (site->live && !r)
+		return 0;
+	free_working(d);
+	return -ENOMEM;
+}
+
+/* True where there are none any more. */
+static bool workers_ended(struct daemon *d, uint64_t until_ns)
+{
+	if (d->pool && !worker_join_until(d->pool, until_ns))
+		return false;
+	d->pool = NULL;
+	free_working(d);
+	return true;
+}
 
 static int start_workers(struct daemon *d)
 {
@@ -238,7 +282,10 @@ static int start_workers(struct daemon *d)
 		.retry_refused = !d->options->once,
 	};
 
-	return worker_start(&options, &d->site, d->queue, &calls, d, &d->pool);
+	int r = copy_site(d);
+	if (!r)
+		r = worker_start(&options, d->working, d->queue, &calls, d, &d->pool);
+	return r;
 }
 
 static int set_sources(struct daemon *d)
@@ -397,11 +444,10 @@ static void end(struct daemon *d, int status)
 
 	notify_stopping();
 	queue_stop(d->queue);
-	bool ended = !d->pool || worker_join_until(d->pool, io_now_ns() + END_NS);
+	bool ended = workers_ended(d, io_now_ns() + END_NS);
 	news.sums = tally_sums(d->tally);
 	bulletin_end(&d->bulletin, &news);
 	if (ended) {
-		d->pool = NULL;
 		log_message(LOG_NOTICE, "ended");
 		return;
 	}
@@ -466,14 +512,52 @@ static void begin_reload(struct daemon *d)
 	if (d->reloading)
 		return;
 	notify_reloading();
-	if (conf_read(d->options->file, &d->next, say, NULL)) {
-		stay(d, "it has errors");
+	reread_drop(d->reread);         /* what the file says now counts */
+	d->reread = reread_begin(d->options->file, say);
+	d->reload_ns = io_now_ns();
+	d->reread_said = false;
+	if (!d->reread)
+		stay(d, "there is no memory to read it");
+}
+
+/* The file is read: its workers finish what they have in hand. */
+static void go_on_reloading(struct daemon *d)
+{
+	int r;
+
+	if (!reread_ended(d->reread, &d->next, &r)) {
+		if (!d->reread_said && io_now_ns() - d->reload_ns > RELOAD_NS)
+			log_message(LOG_WARNING, "a disk has not answered: the configuration names it, "
+				    "and is taken over when it does, or when the configuration "
+				    "names it no more; until then the one from before is in force");
+		d->reread_said = d->reread_said || io_now_ns() - d->reload_ns > RELOAD_NS;
 		return;
 	}
-	if (!may_serve(d))
+	d->reread = NULL;
+	if (r)
+		stay(d, "it has errors");
+	if (r || !may_serve(d))
 		return;
 	d->reloading = true;
-	queue_stop(d->queue);           /* workers finish what they have in hand */
+	d->reload_ns = io_now_ns();
+	queue_stop(d->queue);
+}
+
+/* A worker hangs on a disk that does not answer.  Those that serve the same live tree from now on do
+ * without it: it reports, as ever, when the disk lets it, of the backups that there were. */
+static void leave_workers(struct daemon *d)
+{
+	char path[PATH_MAX] = "", shown[LOG_PATH_SIZE];
+
+	if (io_now_ns() - d->reload_ns < RELOAD_NS || strcmp(d->conf->live, d->next.live))
+		return;
+	worker_stalled_ns(d->pool, path, sizeof(path));
+	log_message(LOG_WARNING, "a disk has not answered: reloading without the worker that waits "
+		    "for it file=%s", log_escape(shown, sizeof(shown), path));
+	worker_abandon(d->pool);
+	d->pool = NULL;
+	d->working = NULL;              /* its own for ever, */
+	d->site.cached = NULL;          /* and so is that */
 }
 
 /* Every live file is looked at again, with the new sources. */
@@ -562,8 +646,10 @@ static int loop(struct daemon *d)
 			if (!once)
 				begin_reload(d);
 		}
-		if (d->reloading && d->pool && worker_join_until(d->pool, io_now_ns()))
-			d->pool = NULL;
+		if (d->reread)
+			go_on_reloading(d);
+		if (d->reloading && !workers_ended(d, io_now_ns()))
+			leave_workers(d);
 		if (d->reloading && !d->pool && !pthread_rwlock_trywrlock(&d->commands.lock)) {
 			int r = finish_reload(d);
 			set_commands(d);
@@ -624,6 +710,7 @@ int daemon_run(const struct daemon_options *options, struct conf *conf)
 	uint64_t until = io_now_ns() + (d.concluded ? ONCE_CLOSE_NS : END_NS + CLOSE_NS);
 	if (d.queue)
 		end(&d, status);
+	reread_drop(d.reread);
 	conf_free(&d.next);
 	/* Where a disk hangs, what is used must stay: all ends with the process then. */
 	if (control_stop(d.control, until) && books_close(d.books, until)) {

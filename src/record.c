@@ -193,32 +193,45 @@ struct ledger_state record_state(enum ledger_verdict verdict, bool settled,
 	};
 }
 
-/* One call for all: what was written to them is on one filesystem, or on those mounted below. */
+/* The directory of the file, or where that was: what is on disk there, its data are too. */
+static int open_beside(const char *path)
+{
+	char *dir = strdup(path), *slash;
+	int fd = -ENOMEM;
+
+	while (dir && (slash = strrchr(dir, '/'))) {
+		slash[slash == dir] = '\0';
+		fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		if (fd >= 0 || errno != ENOENT || slash == dir)
+			break;
+		*slash = '\0';
+	}
+	if (fd < 0 && dir)
+		fd = -errno;
+	free(dir);
+	return fd;
+}
+
+/* One call for all that is on one filesystem. */
 void record_sync(struct ledger_synced *file, size_t files, void *arg)
 {
 	dev_t synced = 0;
 	int error = -ENOENT;
 
+	(void)arg;
 	for (size_t i = 0; i < files; i++) {
-		const char *slash = strrchr(file[i].rel, '/');
-		char *dir = slash ? strndup(file[i].rel, (size_t)(slash - file[i].rel)) : NULL;
+		int fd = open_beside(file[i].rel);
 		struct stat st;
-		int fd = dir ? open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
 
-		free(dir);
-		if (fd >= 0 && !fstat(fd, &st) && (error || st.st_dev != synced)) {
+		if (fd < 0) {
+			file[i].error = fd;
+			continue;
+		}
+		if (!fstat(fd, &st) && (error || st.st_dev != synced)) {
 			error = syncfs(fd) ? -errno : 0;
 			synced = st.st_dev;
-		} else if (fd < 0 && errno == ENOENT) {
-			/* It is gone, with all that was in it. */
-			file[i].error = 0;
-			continue;
-		} else if (fd < 0) {
-			file[i].error = -errno;
-			continue;
 		}
 		close(fd);
 		file[i].error = error;
 	}
-	(void)arg;
 }

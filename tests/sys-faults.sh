@@ -388,11 +388,21 @@ scene_fuse() {
 	sleep 0.5
 	want_answer
 	want_file live/h2/b.rrd new.rrd 0
-	kill -CONT $bindfs
-	# Workers finish what they have in hand before another configuration is taken over.
+	want_log '^rrdmergd: a disk has not answered: the configuration names it'
+	want_answer
+	# One that names it no more is taken over, without the worker that hangs.
+	configure "backup = \"$work/backup\";" 'rescan_interval = 3;'
+	kill -HUP "$daemon"
+	want_log '^rrdmergd: a disk has not answered: reloading without the worker '
 	want_log '^rrdmergd: reloaded '
+	want_answer
+	kill -CONT $bindfs
 	want_file live/h2/b.rrd new.want 30
 	want_answer
+	: >log
+	configure "backup = \"$work/fuse\";" 'rescan_interval = 3;'
+	kill -HUP "$daemon"
+	want_log '^rrdmergd: reloaded '
 	# It dies, and is back.
 	kill -9 $bindfs
 	wait $bindfs 2>/dev/null
