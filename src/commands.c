@@ -90,7 +90,7 @@ static const char *what_of(const struct ledger_entry *entry)
 	case LEDGER_REFUSAL:
 		return "refused";
 	default:
-		return entry->stage == LEDGER_INTENDED ? "merge begun"
+		return entry->stage == LEDGER_INTENDED ? "merge under way"
 			: entry->stage == LEDGER_INTERRUPTED ? "merge interrupted"
 			: entry->stage == LEDGER_IS_PART ? "merged in part" : "merged";
 	}
@@ -149,6 +149,8 @@ static int do_history(struct control_call *call, int argc, char **argv, void *ar
 		ledger_entries_free(entry, count);
 		entry = NULL;
 	} while (!r && count == HISTORY_LIMIT);
+	if (!r && !before && argc > 1)
+		r = control_fail(call, "nothing is on record for %s", key);
 	return r;
 }
 
@@ -178,7 +180,9 @@ static int try_undo(struct commands *c, const char *rel, int64_t id,
 	return -EAGAIN;
 }
 
-static int undo_file(struct control_call *call, struct commands *c, const char *rel, int64_t id)
+/* REFUSED with the reason, which names the file; -errno where nobody hears us any more. */
+static int undo_file(struct control_call *call, struct commands *c, const char *rel, int64_t id,
+		     struct reason *why)
 {
 	struct merge_scratch *scratch = merge_scratch_new();
 	struct merge_result result = { .outcome = MERGE_BUSY };
@@ -192,12 +196,14 @@ static int undo_file(struct control_call *call, struct commands *c, const char *
 	if (r && r != -EAGAIN)
 		return r;
 	if (r)
-		return control_fail(call, "%s: %s; try again later", rel, result.why.text[0]
-				    ? result.why.text : "it is being merged all the time");
-	if (result.outcome == MERGE_GONE)
-		return control_fail(call, "%s: is not there any more", rel);
-	if (result.outcome != MERGE_MERGED)
-		return control_fail(call, "%s: %s", rel, result.why.text);
+		reason_set(why, "%s: %s; try again later", rel, result.why.text[0]
+			   ? result.why.text : "it is being merged all the time");
+	else if (result.outcome == MERGE_GONE)
+		reason_set(why, "%s: is not there any more", rel);
+	else if (result.outcome != MERGE_MERGED)
+		reason_set(why, "%s: %s", rel, result.why.text);
+	if (r || result.outcome != MERGE_MERGED)
+		return REFUSED;
 	log_message(LOG_NOTICE, "undone cells=%llu open=%llu file=%s",
 		    (unsigned long long)result.counts.cells,
 		    (unsigned long long)result.counts.opens,
@@ -217,59 +223,69 @@ static int undo_file(struct control_call *call, struct commands *c, const char *
 
 static int undo_all(struct control_call *call, struct commands *c)
 {
-	char **path = NULL;
+	struct reason first = { "" };
 	size_t count = 0, failed = 0;
+	char **path = NULL;
 	int r = ledger_undoable(books_ledger(c->books), &path, &count);
 
 	for (size_t i = 0; i < count && !r; i++) {
+		struct ledger_state state;
+		struct reason why = { "" };
+
 		pthread_rwlock_rdlock(&c->lock);
 		const char *rel = rel_of(c, path[i]);
 		pthread_rwlock_unlock(&c->lock);
-		/* Of another live tree, which was served before this one. */
-		if (rel == path[i])
+		/* Of another live tree, which was served before this one; or undone, all of it. */
+		if (rel == path[i] ||
+		    (ledger_known(books_ledger(c->books), path[i], &state) && state.held))
 			continue;
-		r = undo_file(call, c, rel, 0);
-		if (r == REFUSED) {
-			failed++;
-			r = 0;
-		}
+		r = undo_file(call, c, rel, 0, &why);
+		if (r != REFUSED)
+			continue;
+		if (!failed++)
+			first = why;
+		r = 0;
 	}
 	for (size_t i = 0; i < count; i++)
 		free(path[i]);
 	free(path);
 	if (!r && failed)
-		r = control_fail(call, "%zu of %zu files could not be undone", failed, count);
+		r = control_fail(call, "%zu of %zu files could not be undone: %s%s", failed, count,
+				 first.text, failed > 1 ? "; ..." : "");
 	return r;
+}
+
+static int undo_one(struct control_call *call, struct commands *c, const char *what)
+{
+	struct reason why = { "" };
+	struct ledger_entry *entry;
+	char *end;
+	long long id = strtoll(what, &end, 10);
+	int r;
+
+	if (*end || id <= 0) {
+		r = undo_file(call, c, rel_of(c, what), 0, &why);
+	} else {
+		r = ledger_get(books_ledger(c->books), id, &entry);
+		if (r == -ENOENT)
+			return control_fail(call, "there is no merge %lld on record", id);
+		if (!r) {
+			r = undo_file(call, c, rel_of(c, entry->rel), id, &why);
+			ledger_entries_free(entry, 1);
+		}
+	}
+	return r == REFUSED ? control_fail(call, "%s", why.text) : r;
 }
 
 static int do_undo(struct control_call *call, int argc, char **argv, void *arg)
 {
 	struct commands *c = arg;
-	struct ledger_entry *entry;
-	char *end;
-	int r;
 
 	if (!c->books)
 		return no_ledger(call);
 	if (control_has(call, "--all") != (argc == 1))
 		return control_fail(call, "usage: undo PATH, undo ID, or undo --all");
-	if (argc == 1) {
-		r = undo_all(call, c);
-	} else {
-		long long id = strtoll(argv[1], &end, 10);
-
-		if (*end || id <= 0) {
-			r = undo_file(call, c, rel_of(c, argv[1]), 0);
-		} else {
-			r = ledger_get(books_ledger(c->books), id, &entry);
-			if (r == -ENOENT)
-				return control_fail(call, "there is no merge %lld on record", id);
-			if (!r) {
-				r = undo_file(call, c, rel_of(c, entry->rel), id);
-				ledger_entries_free(entry, 1);
-			}
-		}
-	}
+	int r = argc == 1 ? undo_all(call, c) : undo_one(call, c, argv[1]);
 	/* What is said to be undone is on record. */
 	if (!r && ledger_flush(books_ledger(c->books), io_now_ns() + RECORD_NS))
 		r = control_fail(call, "undone, but not on record yet: the ledger does not answer");

@@ -404,6 +404,15 @@ static void take_facility(struct reading *r, const config_setting_t *s, const st
 		       name);
 }
 
+/* From several threads: one may still wait for the disk that another's configuration names. */
+static bool is_user(const char *name)
+{
+	char buffer[16384];
+	struct passwd entry, *found = NULL;
+
+	return !getpwnam_r(name, &entry, buffer, sizeof(buffer), &found) && found;
+}
+
 static void take_user(struct reading *r, const config_setting_t *s, const struct key *key)
 {
 	const char *name = config_setting_get_string(s);
@@ -413,7 +422,7 @@ static void take_user(struct reading *r, const config_setting_t *s, const struct
 	if (!*name)
 		report(r, LOG_ERR, origin_of(s), "\"user\" is empty; name the user who writes the "
 		       "live files, or take the line out");
-	else if (!getpwnam(name))
+	else if (!is_user(name))
 		report(r, LOG_ERR, origin_of(s), "\"user\" names nobody on this machine: \"%s\"; "
 		       "name the user who writes the live files, or take the line out", name);
 	else if (!(r->conf.user = strdup(name)))

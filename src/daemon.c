@@ -28,8 +28,8 @@
 #define REST_S 10               /* a source must have been left alone so long */
 #define REST_SAID_NS (600 * SECOND)
 #define TICK_NS (100 * MS)
-#define END_NS (800 * MS)       /* for the files in hand when a signal ends us */
-#define CLOSE_NS (80 * MS)      /* after that for the ledger and who asks */
+#define END_NS (600 * MS)       /* for the files in hand when a signal ends us */
+#define CLOSE_NS (280 * MS)     /* after that for the ledger and who asks */
 #define ONCE_CLOSE_NS (600 * SECOND)    /* where no signal came: until all is on disk */
 #define RELOAD_NS (3 * SECOND)  /* for the files in hand before a reload */
 #define STALLED_NS (30 * SECOND)

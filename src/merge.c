@@ -448,6 +448,7 @@ static bool is_held(struct merge_job *job)
 		return false;
 	job->result->stamp = io_stamp_of(&st);
 	job->result->settled = true;
+	job->result->sources = 1;       /* it was merged from one, at least */
 	merge_finish(job, MERGE_HELD);
 	return true;
 }

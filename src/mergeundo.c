@@ -47,13 +47,16 @@ static int undo_open(struct merge_job *job, const struct ledger_open_row *row)
 	struct rrd *live = &job->scratch->live;
 	const struct plan_open open = { row->rra, row->ds, row->old_val, row->old_unkn };
 
+	/* An update has come since, and has built on it. */
 	if (row->rra >= live->head.rra_cnt || row->ds >= live->head.ds_cnt ||
 	    live->head.last_up != job->scratch->undo.last_up ||
 	    !same(row->new_val, layout_cdp_double(&live->head, live->bytes, row->rra, row->ds,
 						  CDP_VAL)) ||
 	    row->new_unkn != layout_cdp_count(&live->head, live->bytes, row->rra, row->ds,
-					      CDP_UNKN_PDP_CNT))
+					      CDP_UNKN_PDP_CNT)) {
+		job->result->healed++;
 		return 0;
+	}
 	return plan_put_open(&job->scratch->plan, live, &open);
 }
 
@@ -79,6 +82,7 @@ static int plan(struct merge_job *job, int fd)
 		return 0;
 	}
 	plan_clear(&scratch->plan);
+	job->result->healed = undo->healed;
 	for (size_t i = 0; i < undo->cells.runs && !r; i++)
 		r = undo_run(job, &undo->cells.run[i]);
 	for (size_t i = 0; i < undo->cells.opens && !r; i++)
@@ -90,7 +94,6 @@ static int plan(struct merge_job *job, int fd)
 		merge_fail(job, "live", &why);
 		return 0;
 	}
-	job->result->healed = undo->healed;
 	return 1;
 }
 

@@ -340,7 +340,8 @@ static int open_ledger(struct run *run)
 	struct reason why = { "" };
 	char shown[LOG_PATH_SIZE];
 
-	if (!options.path || run->options->dry_run)
+	/* A dry run makes none; but what it says must not be more than the record allows. */
+	if (!options.path || (run->options->dry_run && access(options.path, F_OK)))
 		return 0;
 	run->live_real = realpath(run->site.live, NULL);
 	if (!run->live_real) {
@@ -350,13 +351,24 @@ static int open_ledger(struct run *run)
 	}
 	run->site.live = run->live_real;
 	run->site.record_now = true;
+	for (unsigned n = 0; n < run->site.sources.count; n++) {
+		char *real = realpath(run->site.sources.source[n].path, NULL);
+
+		if (real) {
+			free(run->site.sources.source[n].path);
+			run->site.sources.source[n].path = real;
+		}
+	}
 	int r = ledger_open(&options, &run->site.ledger, &why);
 	if (r || !ledger_ok(run->site.ledger, &why)) {
+		if (!r)
+			ledger_close(run->site.ledger, io_now_ns() + LEDGER_NS);
+		run->site.ledger = NULL;
 		log_message(LOG_ERR, "ledger %s; nothing was changed path=%s", why.text,
 			    log_escape(shown, sizeof(shown), options.path));
 		return -EINVAL;
 	}
-	if (run->pair) {
+	if (run->pair && !run->options->dry_run) {
 		char key[MERGE_KEY_SIZE];
 
 		ledger_release(run->site.ledger, merge_key(&run->site, run->live_name, key));
@@ -509,7 +521,7 @@ static void usage(FILE *to)
 {
 	fputs("usage: rrdmerge [-nv] [-j N] [--json] [--exact] [--no-spread] [--seam HOW]\n"
 	      "                [--ledger FILE] OLD NEW\n"
-	      "       rrdmerge --undo FILE ID...\n"
+	      "       rrdmerge --undo FILE [ID...]\n"
 	      "\n"
 	      "Gives NEW, an RRD file or a tree of them that may be in use, the history\n"
 	      "that OLD, the same from a backup, holds.  Known values are never changed;\n"
@@ -525,7 +537,8 @@ static void usage(FILE *to)
 	      "                  own part alone; heal, the default: leave them as they are\n"
 	      "      --ledger FILE\n"
 	      "                  keep a record of the merges, by which they can be undone\n"
-	      "      --undo FILE undo the merges of that record with these numbers\n"
+	      "      --undo FILE undo the merges of that record with these numbers; without\n"
+	      "                  one, list them\n"
 	      "  -h, --help      this text\n"
 	      "  -V, --version   the version\n"
 	      "\n"
@@ -629,10 +642,7 @@ static int parse(int argc, char **argv, struct options *o)
 	if (o->undo) {
 		o->id = argv + optind;
 		o->ids = (size_t)(argc - optind);
-		if (o->ids)
-			return -1;
-		log_message(LOG_ERR, "--undo: name the merges to undo by their numbers");
-		return EXIT_USAGE;
+		return -1;
 	}
 	if (argc - optind != 2 || !*argv[optind] || !*argv[optind + 1]) {
 		log_message(LOG_ERR, "give two files or two directories: OLD, the backup, and NEW");

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "log.h"
 #include "merge.h"
@@ -13,6 +14,7 @@
 
 #define SECOND UINT64_C(1000000000)
 #define RECORD_NS (60 * SECOND)
+#define LISTED 500
 #define BUSY_TRIES 200
 #define BUSY_NS 50000000L
 
@@ -88,6 +90,43 @@ static bool undo_one(struct ledger *ledger, const char *text)
 	return undone;
 }
 
+/* The latest first. */
+static bool list(struct ledger *ledger)
+{
+	struct ledger_entry *entry;
+	int64_t before = 0;
+	size_t count;
+
+	do {
+		int r = ledger_history(ledger, NULL, before, LISTED, &entry, &count);
+
+		if (r) {
+			log_message(LOG_ERR, "the ledger cannot be read: %s", strerror(-r));
+			return false;
+		}
+		for (size_t i = 0; i < count; i++) {
+			char shown[LOG_PATH_SIZE], when[32];
+			time_t seconds = (time_t)(entry[i].time_ms / 1000);
+			struct tm tm;
+			uint64_t cells = 0;
+
+			for (int kind = 0; kind < LEDGER_KINDS; kind++)
+				cells += entry[i].cells[kind];
+			if (!gmtime_r(&seconds, &tm) ||
+			    !strftime(when, sizeof(when), "%Y-%m-%dT%H:%MZ", &tm))
+				snprintf(when, sizeof(when), "?");
+			printf("id=%lld time=%s what=%s cells=%llu file=%s\n", (long long)entry[i].id,
+			       when, entry[i].what == LEDGER_UNDO ? "undo"
+			       : entry[i].what == LEDGER_REFUSAL ? "refused"
+			       : entry[i].undone ? "undone" : "merge", (unsigned long long)cells,
+			       log_escape(shown, sizeof(shown), entry[i].rel));
+			before = entry[i].id;
+		}
+		ledger_entries_free(entry, count);
+	} while (count == LISTED);
+	return true;
+}
+
 bool undo_merges(const char *path, char *const *id, size_t ids)
 {
 	const struct ledger_options options = {
@@ -99,13 +138,21 @@ bool undo_merges(const char *path, char *const *id, size_t ids)
 	struct reason why = { "" };
 	char shown[LOG_PATH_SIZE];
 	bool all = true;
-	int r = ledger_open(&options, &ledger, &why);
 
 	log_escape(shown, sizeof(shown), path);
-	if (r) {
-		log_message(LOG_ERR, "ledger %s path=%s", why.text, shown);
+	if (access(path, R_OK)) {
+		log_message(LOG_ERR, "ledger cannot be read: %s; nothing was changed path=%s",
+			    strerror(errno), shown);
 		return false;
 	}
+	int r = ledger_open(&options, &ledger, &why);
+	if (r) {
+		log_message(LOG_ERR, "ledger %s; if rrdmergd has it, ask that: rrdmergctl undo path=%s",
+			    why.text, shown);
+		return false;
+	}
+	if (!ids)
+		all = list(ledger);
 	for (size_t i = 0; i < ids; i++)
 		all = undo_one(ledger, id[i]) && all;
 	if (!ledger_ok(ledger, &why) || ledger_flush(ledger, io_now_ns() + RECORD_NS)) {
