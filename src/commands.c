@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,6 +31,26 @@ static const char *rel_of(const struct commands *c, const char *path)
 	if (!strncmp(path, c->site->live, len) && path[len] == '/')
 		path += len + 1;
 	return path;
+}
+
+/* Has it one spelling only?  Two of them would be two files to the queue and the ledger. */
+static bool is_plain(const char *rel)
+{
+	while (*rel) {
+		size_t len = strcspn(rel, "/");
+
+		if (!len || (len == 1 && rel[0] == '.') || (len == 2 && rel[0] == '.' && rel[1] == '.'))
+			return false;
+		rel += len;
+		if (*rel && !*++rel)
+			return false;
+	}
+	return true;
+}
+
+static int not_plain(struct control_call *call, const char *path)
+{
+	return control_fail(call, "%s: write the path without . and .. and double slashes", path);
 }
 
 static void text_of_time(int64_t ms, char *buffer, size_t size)
@@ -229,15 +250,13 @@ static int undo_all(struct control_call *call, struct commands *c)
 	int r = ledger_undoable(books_ledger(c->books), &path, &count);
 
 	for (size_t i = 0; i < count && !r; i++) {
-		struct ledger_state state;
 		struct reason why = { "" };
 
 		pthread_rwlock_rdlock(&c->lock);
 		const char *rel = rel_of(c, path[i]);
 		pthread_rwlock_unlock(&c->lock);
-		/* Of another live tree, which was served before this one; or undone, all of it. */
-		if (rel == path[i] ||
-		    (ledger_known(books_ledger(c->books), path[i], &state) && state.held))
+		/* Of another live tree, which was served before this one. */
+		if (rel == path[i])
 			continue;
 		r = undo_file(call, c, rel, 0, &why);
 		if (r != REFUSED)
@@ -263,10 +282,12 @@ static int undo_one(struct control_call *call, struct commands *c, const char *w
 	long long id = strtoll(what, &end, 10);
 	int r;
 
+	if ((*end || id <= 0) && !is_plain(rel_of(c, what)))
+		return not_plain(call, what);
 	if (*end || id <= 0) {
 		r = undo_file(call, c, rel_of(c, what), 0, &why);
 	} else {
-		r = ledger_get(books_ledger(c->books), id, &entry);
+		r = id < LLONG_MAX ? ledger_get(books_ledger(c->books), id, &entry) : -ENOENT;
 		if (r == -ENOENT)
 			return control_fail(call, "there is no merge %lld on record", id);
 		if (!r) {
@@ -287,7 +308,7 @@ static int do_undo(struct control_call *call, int argc, char **argv, void *arg)
 		return control_fail(call, "usage: undo PATH, undo ID, or undo --all");
 	int r = argc == 1 ? undo_all(call, c) : undo_one(call, c, argv[1]);
 	/* What is said to be undone is on record. */
-	if (!r && ledger_flush(books_ledger(c->books), io_now_ns() + RECORD_NS))
+	if ((!r || r == REFUSED) && ledger_flush(books_ledger(c->books), io_now_ns() + RECORD_NS))
 		r = control_fail(call, "undone, but not on record yet: the ledger does not answer");
 	return r;
 }
@@ -301,6 +322,8 @@ static int do_merge(struct control_call *call, int argc, char **argv, void *arg)
 	int r;
 
 	(void)argc;
+	if (!is_plain(rel_of(c, argv[1])))
+		return not_plain(call, argv[1]);
 	pthread_rwlock_rdlock(&c->lock);
 	const char *rel = rel_of(c, argv[1]);
 	int root = io_open_root(c->site->live), fd = -1;

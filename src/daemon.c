@@ -600,7 +600,10 @@ static int finish_reload(struct daemon *d)
 		drop_all(d);
 		r = start(d);
 	} else {
+		/* The ledger's threads look at it. */
+		books_serve(d->books, NULL, NULL);
 		d->site.live = d->conf->live;
+		books_serve(d->books, d->queue, d->tally);
 		live_set_rescan(d->live, d->conf->rescan_s);
 		drop_sources(d);
 		if (!same_sources)

@@ -55,7 +55,9 @@ static const char *const statement_text[STATEMENTS] = {
 	[RECORDED] = "SELECT id, state, ino, identity, last_up, undone IS NOT NULL, runs FROM merge"
 		" WHERE file = ?1 AND what = 0 ORDER BY id",
 	[UNDOABLE] = "SELECT path FROM file WHERE id IN"
-		" (SELECT file FROM merge WHERE what = 0 AND undone IS NULL) ORDER BY path",
+		" (SELECT m.file FROM merge m JOIN file f ON f.id = m.file WHERE m.what = 0"
+		" AND m.undone IS NULL AND m.ino = f.ino AND m.identity = f.identity)"
+		" ORDER BY path",
 };
 /* The same of all files. */
 static const char history_of_all[] =

@@ -367,7 +367,8 @@ static struct ledger_outcome outcome_of(const struct merge_job *job, bool wrote)
 		.reason = result->why.text[0] ? result->why.text : NULL,
 		.state = record_state(verdict_of(result->outcome),
 				      result->settled && !result->partial, &result->stamp,
-				      record_identity(&job->scratch->live.head),
+				      job->scratch->live.size
+				      ? record_identity(&job->scratch->live.head) : 0,
 				      record_digest(&job->scratch->record, job->request->rel),
 				      result->counts.cells),
 	};

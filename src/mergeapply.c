@@ -225,7 +225,8 @@ static bool is_recorded(struct merge_job *job)
 			return true;
 		intent.opens = scratch->plan.counts.opens;
 	}
-	if (id && (merge_wrote(job->result) || job->request->wrote)) {
+	/* An undo may meet a merge that had begun: what that has written stays on record. */
+	if (id && (job->undo || merge_wrote(job->result) || job->request->wrote)) {
 		const struct ledger_outcome part = { .result = LEDGER_PART };
 
 		ledger_applied(ledger, scratch->key, id, &part);

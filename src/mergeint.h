@@ -21,6 +21,7 @@ struct merge_scratch {
 	struct reshape reshape;
 	struct record record;
 	struct ledger_undo undo;
+	uint64_t undo_ino, undo_identity;       /* of the database that it is for */
 	char key[MERGE_KEY_SIZE];       /* the file in the ledger's terms */
 };
 

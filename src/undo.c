@@ -2,6 +2,7 @@
 #include "undo.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -79,7 +80,7 @@ static bool undo_one(struct ledger *ledger, const char *text)
 		log_message(LOG_ERR, "%s is no number of a merge", text);
 		return false;
 	}
-	int r = ledger_get(ledger, id, &entry);
+	int r = id < LLONG_MAX ? ledger_get(ledger, id, &entry) : -ENOENT;
 	if (r) {
 		log_message(LOG_ERR, "merge %lld: %s", id, r == -ENOENT ? "is not on record"
 			    : strerror(-r));
