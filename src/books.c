@@ -166,8 +166,9 @@ bool books_recall(struct books *books, const char *rel)
 	if (root < 0)
 		return false;
 	int r = fstatat(root, rel, &st, AT_SYMLINK_NOFOLLOW);
+	uint64_t file_id = io_file_id(root, rel);
 	close(root);
-	if (r || !S_ISREG(st.st_mode) || st.st_ino != state.ino || (uint64_t)st.st_size != state.size ||
+	if (r || !S_ISREG(st.st_mode) || file_id != state.ino || (uint64_t)st.st_size != state.size ||
 	    digest_now(books, rel, &result.sources) != state.sources)
 		return false;
 	result.outcome = MERGE_UNCHANGED;       /* since the start */

@@ -143,6 +143,19 @@ static int open_beneath(int root, const char *rel, int flags)
 	return fd < 0 ? -errno : (int)fd;
 }
 
+uint64_t io_file_id(int fd, const char *rel)
+{
+	struct statx stx;
+
+	if (statx(fd, rel, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW, STATX_INO | STATX_BTIME, &stx))
+		return 0;
+	uint64_t birth = stx.stx_mask & STATX_BTIME
+		? (uint64_t)stx.stx_btime.tv_sec * 1000000000u + stx.stx_btime.tv_nsec : 0;
+	uint64_t id = (stx.stx_ino ^ birth * UINT64_C(0x9e3779b97f4a7c15)) & INT64_MAX;
+
+	return id ? id : 1;
+}
+
 int io_open_root(const char *path)
 {
 	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

@@ -28,6 +28,11 @@ int io_pread(int fd, void *buffer, size_t size, uint64_t offset);
 /* Writes all of it, or returns -errno. */
 int io_pwrite(int fd, const void *buffer, size_t size, uint64_t offset);
 
+/* What makes a file this one and no other that got its inode later: a hash of inode and time of birth
+ * (where the filesystem keeps that).  Of what `fd` is, or, where `rel` is not empty, of what has
+ * that name beneath it.  0: it cannot be told. */
+uint64_t io_file_id(int fd, const char *rel);
+
 /* Opens a root directory (links in its own path are the administrator's and followed).
  * Returns a descriptor to close, or -errno. */
 int io_open_root(const char *path);

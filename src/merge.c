@@ -198,8 +198,10 @@ static int read_live(struct merge_job *job, int fd, struct reason *why)
 		r = io_open_file(job->root, job->request->rel, O_RDONLY, &own, NULL, why);
 		fd = own;
 	}
-	if (!r)
+	if (!r) {
+		scratch->file_id = io_file_id(fd, "");
 		r = rrd_read(&scratch->live, fd, why);
+	}
 	if (own >= 0)
 		close(own);
 	if (!r)
@@ -366,7 +368,7 @@ static struct ledger_outcome outcome_of(const struct merge_job *job, bool wrote)
 		.took_ns = io_now_ns() - job->started_ns,
 		.reason = result->why.text[0] ? result->why.text : NULL,
 		.state = record_state(verdict_of(result->outcome),
-				      result->settled && !result->partial, &result->stamp,
+				      result->settled && !result->partial, &result->stamp, job->scratch->file_id,
 				      job->scratch->live.size
 				      ? record_identity(&job->scratch->live.head) : 0,
 				      record_digest(&job->scratch->record, job->request->rel),

@@ -203,8 +203,8 @@ static bool is_recorded(struct merge_job *job)
 
 	if (!ledger)
 		return true;
-	int r = record_intent(&scratch->record, scratch->key, &scratch->live, &scratch->plan,
-			      &intent);
+	int r = record_intent(&scratch->record, scratch->key, &scratch->live, scratch->file_id,
+			      &scratch->plan, &intent);
 	if (r) {
 		unrecorded(job, r);
 		return false;

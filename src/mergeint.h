@@ -11,6 +11,7 @@
 
 struct merge_scratch {
 	struct rrd live;
+	uint64_t file_id;       /* of live, io_file_id() */
 	struct gather gather;
 	uint64_t *map;          /* of all sources, one after the other */
 	size_t map_capacity;
@@ -21,7 +22,7 @@ struct merge_scratch {
 	struct reshape reshape;
 	struct record record;
 	struct ledger_undo undo;
-	uint64_t undo_ino, undo_identity;       /* of the database that it is for */
+	uint64_t undo_file, undo_identity;       /* of the database that it is for */
 	char key[MERGE_KEY_SIZE];       /* the file in the ledger's terms */
 };
 

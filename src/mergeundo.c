@@ -72,13 +72,13 @@ static int plan(struct merge_job *job, int fd)
 		return r < 0 ? r : 0;
 	uint64_t identity = record_identity(&scratch->live.head);
 	/* Under the lease nothing waits for the ledger's disk: what it said before still holds. */
-	if (fd < 0 || scratch->undo_ino != scratch->live.stamp.ino ||
+	if (fd < 0 || scratch->undo_file != scratch->file_id ||
 	    scratch->undo_identity != identity) {
 		ledger_undo_free(undo);
 		*undo = (struct ledger_undo){ .last_up = 0 };
 		r = ledger_undo(job->site->ledger, scratch->key, job->merge,
-				scratch->live.stamp.ino, identity, undo, &why);
-		scratch->undo_ino = scratch->live.stamp.ino;
+				scratch->file_id, identity, undo, &why);
+		scratch->undo_file = scratch->file_id;
 		scratch->undo_identity = identity;
 	}
 	if (r) {

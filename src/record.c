@@ -126,7 +126,7 @@ static enum ledger_kind kind_of(enum plan_kind kind)
 }
 
 int record_intent(struct record *record, const char *rel, const struct rrd *live,
-		  const struct plan *plan, struct ledger_intent *ret)
+		  uint64_t file_id, const struct plan *plan, struct ledger_intent *ret)
 {
 	const struct layout_header *head = &live->head;
 
@@ -162,7 +162,7 @@ int record_intent(struct record *record, const char *rel, const struct rrd *live
 	*ret = (struct ledger_intent){
 		.rel = rel,
 		.dev = live->stamp.dev,
-		.ino = live->stamp.ino,
+		.ino = file_id,
 		.identity = record_identity(head),
 		.last_up = head->last_up,
 		.source = record->source,
@@ -176,14 +176,14 @@ int record_intent(struct record *record, const char *rel, const struct rrd *live
 }
 
 struct ledger_state record_state(enum ledger_verdict verdict, bool settled,
-				 const struct io_stamp *stamp, uint64_t identity, uint64_t digest,
-				 uint64_t cells)
+				 const struct io_stamp *stamp, uint64_t file_id,
+				 uint64_t identity, uint64_t digest, uint64_t cells)
 {
 	return (struct ledger_state){
 		.verdict = (uint8_t)verdict,
 		.settled = settled,
 		.dev = stamp->dev,
-		.ino = stamp->ino,
+		.ino = file_id,
 		.identity = identity,
 		.size = stamp->size,
 		.mtime_ns = stamp->mtime_ns,

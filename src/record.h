@@ -29,15 +29,15 @@ void record_source(struct record *record, const struct source *source, unsigned 
 /* One number for them as they are. */
 uint64_t record_digest(const struct record *record, const char *rel);
 
-/* The plan for `rel`, as it is to be recorded.  *ret points into `record` and `plan`, and is good
+/* The plan for `rel`, of which io_file_id() is `file_id`, as it is to be recorded.  *ret points into `record` and `plan`, and is good
  * until these change.  0 or -ENOMEM. */
 int record_intent(struct record *record, const char *rel, const struct rrd *live,
-		  const struct plan *plan, struct ledger_intent *ret);
+		  uint64_t file_id, const struct plan *plan, struct ledger_intent *ret);
 
 /* As what the file is known from now on. */
 struct ledger_state record_state(enum ledger_verdict verdict, bool settled,
-				 const struct io_stamp *stamp, uint64_t identity, uint64_t digest,
-				 uint64_t cells);
+				 const struct io_stamp *stamp, uint64_t file_id,
+				 uint64_t identity, uint64_t digest, uint64_t cells);
 
 /* For ledger_options.sync: has on disk what was written to these files, by syncfs(2) of where they
  * are; opening the files themselves would break our own leases on them. */
