@@ -282,16 +282,22 @@ static int undo_one(struct control_call *call, struct commands *c, const char *w
 	long long id = strtoll(what, &end, 10);
 	int r;
 
-	if ((*end || id <= 0) && !is_plain(rel_of(c, what)))
+	pthread_rwlock_rdlock(&c->lock);
+	const char *rel = rel_of(c, what);
+	pthread_rwlock_unlock(&c->lock);
+	if ((*end || id <= 0) && !is_plain(rel))
 		return not_plain(call, what);
 	if (*end || id <= 0) {
-		r = undo_file(call, c, rel_of(c, what), 0, &why);
+		r = undo_file(call, c, rel, 0, &why);
 	} else {
 		r = id < LLONG_MAX ? ledger_get(books_ledger(c->books), id, &entry) : -ENOENT;
 		if (r == -ENOENT)
 			return control_fail(call, "there is no merge %lld on record", id);
 		if (!r) {
-			r = undo_file(call, c, rel_of(c, entry->rel), id, &why);
+			pthread_rwlock_rdlock(&c->lock);
+			rel = rel_of(c, entry->rel);
+			pthread_rwlock_unlock(&c->lock);
+			r = undo_file(call, c, rel, id, &why);
 			ledger_entries_free(entry, 1);
 		}
 	}
@@ -322,10 +328,12 @@ static int do_merge(struct control_call *call, int argc, char **argv, void *arg)
 	int r;
 
 	(void)argc;
-	if (!is_plain(rel_of(c, argv[1])))
-		return not_plain(call, argv[1]);
 	pthread_rwlock_rdlock(&c->lock);
 	const char *rel = rel_of(c, argv[1]);
+	if (!is_plain(rel)) {
+		pthread_rwlock_unlock(&c->lock);
+		return not_plain(call, argv[1]);
+	}
 	int root = io_open_root(c->site->live), fd = -1;
 	struct reason why = { "" };
 	r = root < 0 ? root : io_open_file(root, rel, O_RDONLY, &fd, NULL, &why);

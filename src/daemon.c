@@ -345,11 +345,14 @@ static void set_commands(struct daemon *d)
 {
 	struct commands *commands = &d->commands;
 
-	commands->site = &d->site;
 	commands->queue = d->queue;
 	commands->tally = d->tally;
 	commands->live = d->live;
 	commands->backups = d->backups;
+	if (commands->site)
+		return;
+	/* These stay what they are, and are read without the lock. */
+	commands->site = &d->site;
 	commands->books = d->books;
 	commands->backup_needed = backup_is_needed;
 	commands->arg = d;
@@ -543,23 +546,6 @@ static void go_on_reloading(struct daemon *d)
 	queue_stop(d->queue);
 }
 
-/* A worker hangs on a disk that does not answer.  Those that serve the same live tree from now on do
- * without it: it reports, as ever, when the disk lets it, of the backups that there were. */
-static void leave_workers(struct daemon *d)
-{
-	char path[PATH_MAX] = "", shown[LOG_PATH_SIZE];
-
-	if (io_now_ns() - d->reload_ns < RELOAD_NS || strcmp(d->conf->live, d->next.live))
-		return;
-	worker_stalled_ns(d->pool, path, sizeof(path));
-	log_message(LOG_WARNING, "a disk has not answered: reloading without the worker that waits "
-		    "for it file=%s", log_escape(shown, sizeof(shown), path));
-	worker_abandon(d->pool);
-	d->pool = NULL;
-	d->working = NULL;              /* its own for ever, */
-	d->site.cached = NULL;          /* and so is that */
-}
-
 /* Every live file is looked at again, with the new sources. */
 static int look_at_all(struct daemon *d)
 {
@@ -651,8 +637,8 @@ static int loop(struct daemon *d)
 		}
 		if (d->reread)
 			go_on_reloading(d);
-		if (d->reloading && !workers_ended(d, io_now_ns()))
-			leave_workers(d);
+		if (d->reloading)
+			workers_ended(d, io_now_ns());
 		if (d->reloading && !d->pool && !pthread_rwlock_trywrlock(&d->commands.lock)) {
 			int r = finish_reload(d);
 			set_commands(d);

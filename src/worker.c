@@ -33,13 +33,10 @@ struct worker_pool {
 	const struct worker_calls *calls;
 	void *arg;
 	unsigned started;
-	atomic_bool abandoned;
-	struct worker_pool *next;       /* abandoned before this one */
 	struct worker worker[];
 };
 
 static _Thread_local struct worker *self;
-static struct worker_pool *abandoned;   /* kept, for nobody can tell when they end */
 
 /* Doubles with each try. */
 static uint64_t back_off_ms(unsigned first_ms, unsigned tries, uint64_t max_ms)
@@ -131,7 +128,7 @@ static void *work(void *arg)
 	struct merge_scratch *scratch = merge_scratch_new();
 	struct queue_job job;
 
-	while (!atomic_load(&pool->abandoned) && queue_take(pool->queue, &job)) {
+	while (queue_take(pool->queue, &job)) {
 		begin(worker, &job);
 		if (job.kind == QUEUE_FILE && scratch) {
 			do_file(pool, scratch, &job);
@@ -236,16 +233,6 @@ bool worker_join_until(struct worker_pool *pool, uint64_t until_ns)
 	}
 	free_pool(pool);
 	return true;
-}
-
-void worker_abandon(struct worker_pool *pool)
-{
-	atomic_store(&pool->abandoned, true);
-	for (unsigned i = 0; i < pool->started; i++)
-		if (!pool->worker[i].joined)
-			pthread_detach(pool->worker[i].thread);
-	pool->next = abandoned;
-	abandoned = pool;
 }
 
 void worker_join(struct worker_pool *pool)

@@ -40,10 +40,6 @@ void worker_join(struct worker_pool *pool);
  * disk that does not answer): the pool stays, and so must all that it uses. */
 bool worker_join_until(struct worker_pool *pool, uint64_t until_ns);
 
-/* Lets go of a pool whose threads have not ended: each does so after what it has in hand, whenever
- * that is.  The pool, its site, queue and calls stay for that; it is not to be used any more. */
-void worker_abandon(struct worker_pool *pool);
-
 /* Joins one thread, but not beyond `until_ns`; true where it has ended. */
 bool worker_join_thread(pthread_t thread, uint64_t until_ns);
 
