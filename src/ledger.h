@@ -20,8 +20,6 @@
  *  6. A cell that several merges have recorded belongs to the latest of them that is not undone;
  *     where that has an old value for it, only if it is done.  Undoing another one leaves the cell
  *     alone.  Undoing the owner gives back what stood there before all merges undone by then.
- *     (Values are not on record: where an interrupted merge that was to overwrite something has the
- *     cell, nobody knows whose value stands there, and one of an undone merge may stay.)
  *  7. An open row is given back only while live's last_update is the one recorded and the open row
  *     holds what was recorded as new: else updates have come since, and it stays healed.
  *  8. A file of which something was undone is held: it is not merged, over restarts too, until

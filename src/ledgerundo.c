@@ -108,11 +108,26 @@ static const double *find_old(const struct ledger_cells *cells, const struct led
 	return NULL;
 }
 
-/* What of a merge below, which is not undone, stands under `cells`, so that their old values are
- * its own.  Where it is not done and was to overwrite the same value, it has not come there. */
-static int find_standing(const struct recorded *below, const struct ledger_cells *cells,
+/* Is that what a merge before number `n` found in the cell, and so older than what `n` has made? */
+static bool stood_before(const struct site *site, size_t n, const struct ledger_run *cell, double value)
+{
+	while (n-- > 0) {
+		const double *old = is_same(&site->merge[n], site->ino, site->identity)
+			? find_old(&site->merge[n].cells, cell, cell->first) : NULL;
+
+		if (old && !memcmp(old, &value, sizeof(value)))
+			return true;
+	}
+	return false;
+}
+
+/* What of merge `n`, which is not undone, stands under `cells`, so that their old values are its own.
+ * Where it is not done, and they have the value that it was to overwrite, or one that is older
+ * still, it has not come there. */
+static int find_standing(const struct site *site, size_t n, const struct ledger_cells *cells,
 			 struct ledger_cells *to)
 {
+	const struct recorded *below = &site->merge[n];
 	int r = below->stage == LEDGER_IS_DONE ? copy_runs(&below->cells, to)
 		: copy_unknown(&below->cells, to);
 
@@ -127,7 +142,8 @@ static int find_standing(const struct recorded *below, const struct ledger_cells
 			const double *old = find_old(cells, &cell, cell.first);
 
 			cell.old = &was[k];
-			if (old && memcmp(old, cell.old, sizeof(*old)))
+			if (old && memcmp(old, cell.old, sizeof(*old)) &&
+			    !stood_before(site, n, &cell, *old))
 				r = ledgercells_add(to, &cell);
 			cell.first += cell.step;
 		}
@@ -136,11 +152,11 @@ static int find_standing(const struct recorded *below, const struct ledger_cells
 	return r;
 }
 
-static int stop_at(struct ledger_cells *cells, const struct recorded *below,
+static int stop_at(const struct site *site, size_t n, struct ledger_cells *cells,
 		   struct ledger_cells *to)
 {
 	struct ledger_cells standing = { NULL, 0, 0, NULL, 0, 0 };
-	int r = find_standing(below, cells, &standing);
+	int r = find_standing(site, n, cells, &standing);
 
 	if (!r)
 		r = move_common(cells, &standing, to);
@@ -164,7 +180,7 @@ static int give_back(const struct site *site, size_t n, struct ledger_cells *to)
 		if (is_dead(site, below))
 			r = ledgercells_sink(&cells, &site->merge[below].cells);
 		else if (is_alive(site, below))
-			r = stop_at(&cells, &site->merge[below], to);
+			r = stop_at(site, below, &cells, to);
 	}
 	if (!r)
 		r = copy_runs(&cells, to);

@@ -78,7 +78,7 @@ static int plan(struct merge_job *job, int fd)
 		*undo = (struct ledger_undo){ .last_up = 0 };
 		r = ledger_undo(job->site->ledger, scratch->key, job->merge,
 				scratch->file_id, identity, undo, &why);
-		scratch->undo_file = scratch->file_id;
+		scratch->undo_file = r ? 0 : scratch->file_id;
 		scratch->undo_identity = identity;
 	}
 	if (r) {

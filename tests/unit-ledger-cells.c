@@ -86,16 +86,6 @@ static void model_merge(struct model *model)
 			model->cell[row] = model->to[n][row];
 }
 
-/* Is it what some merge has put there?  Values are not on record; so where one that was cut short, and
- * was to overwrite something, has the cell, nobody knows whose value stands in it. */
-static bool of_a_merge(const struct model *model, int row)
-{
-	for (size_t n = 0; n < model->merges; n++)
-		if (same_bits(model->cell[row], model->to[n][row]))
-			return true;
-	return false;
-}
-
 /* What a cell must be, with only those merges in force that are not undone: the latest of these
  * that has written it, else live's own. */
 static bool right(const struct model *model, int row)
@@ -115,8 +105,7 @@ static bool right(const struct model *model, int row)
 			maybe = true;
 		}
 	}
-	return same_bits(model->cell[row], want) ||
-	       (maybe && (isnan(model->cell[row]) || of_a_merge(model, row)));
+	return same_bits(model->cell[row], want) || (maybe && isnan(model->cell[row]));
 }
 
 static void apply_undo(struct model *model, const struct ledger_undo *undo)
