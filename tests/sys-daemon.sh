@@ -3,51 +3,11 @@
 # new directories too, while rrdtool goes on updating.
 set -u
 . "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/daemon.sh"
 need_programs "$rrdmergd" "$rrdmerge"
 cd "$work" || exit 99
 
-daemon=
-stop_daemon() {
-	local rc=$?
-
-	[ -z "$daemon" ] || kill -9 "$daemon" 2>/dev/null
-	(exit $rc)
-	leave
-}
-trap stop_daemon EXIT
-
-# configure LIVE BACKUP…: writes conf.
-configure() {
-	local live=$1 backups
-	shift
-	backups=$(printf '"%s",' "$@")
-	printf 'live = "%s";\nbackup = [ %s ];\nworkers = 1;\nstate_dir = "%s";\nsocket = "%s";\n' \
-		"$live" "${backups%,}" "$work/state" "$work/sock" >conf
-	echo "user = \"$(id -un)\";" >>conf
-}
-
-start_daemon() {
-	"$rrdmergd" -f conf -e 2>log &
-	daemon=$!
-	if wait_for 'grep -q "^rrdmergd: watching live=" log' 10; then pass started; else
-		fail "the daemon does not say that it watches"; cat log; fi
-}
-
-# end_daemon: SIGTERM; it ends at once and well.
-end_daemon() {
-	kill -TERM "$daemon"
-	if wait_for '! kill -0 $daemon 2>/dev/null' 5; then pass ended; else
-		fail "does not end on SIGTERM"; kill -9 "$daemon"; fi
-	wait "$daemon"
-	want_same "exit code after SIGTERM" $? 0
-	daemon=
-}
-
-# want_log REGEX [SECONDS]
-want_log() {
-	if wait_for "grep -qE '$1' log" "${2:-10}"; then pass "log: $1"; else
-		fail "the log has no $1"; sed 's/^/    /' log; fi
-}
+settings=('workers = 1;')
 
 # appears FILE MINUTE…: rrdtool creates a live file as pnp4nagios does: --start, no update yet.
 appears() {
@@ -65,7 +25,7 @@ make_rrd backup/gone.rrd 0 180
 backup_before=$(tree_sum backup)
 sleep 10.2                              # a backup is left alone until it has rested
 
-configure "$work/live" "$work/backup"
+configure live backup
 start_daemon
 want_log "^rrdmergd: watching live=$work/live dirs=1 backup=$work/backup\$"
 want_log '^rrdmergd: idle merged=0 unchanged=0 skipped=0 failed=0 waiting=5 backup_needed=yes$'
@@ -125,7 +85,7 @@ wait_for "[ \$(grep -c 'merged .* file=web01/LOAD.rrd\$' log) -gt $lines ]" 10 &
 ln -s "$work/before.rrd" live/link.rrd
 want_log 'refused reason="[^"]*symbolic link[^"]*" file=link\.rrd$'
 
-end_daemon
+end_daemon 5
 want_same "one message is one line" "$(grep -vc '^rrdmergd: ' log)" 0
 rm "backup/web01/$name" backup/web01/tmp.rrdAbCdEf
 want_same "the backup" "$(tree_sum backup)" "$backup_before"
@@ -142,7 +102,7 @@ sleep 10.2
 start_daemon
 SECONDS=0
 until grep -q "^rrdmergd: merged" log || [ $SECONDS -gt 10 ]; do :; done
-end_daemon
+end_daemon 5
 bad=0 done_files=0
 for i in $(seq 120); do
 	rrdtool info live/$i.rrd >/dev/null 2>&1 || bad=$((bad + 1))
@@ -161,7 +121,7 @@ lines=$(wc -l <log)
 rrdtool update live/7.rrd $((T0 + 60 * 251)):1:1
 sleep 0.5
 want_same "lines after an update of a finished file" "$(wc -l <log)" "$lines"
-end_daemon
+end_daemon 5
 
 # ---- --once ----
 
@@ -181,13 +141,13 @@ want_same "a refused file" "$(cat live/1.rrd)" x
 
 mkdir -p up/perfdata && mv live/2.rrd two-live.rrd && rm -rf live && mkdir live
 mv two-live.rrd live/2.rrd && mv backup up/perfdata/host && mkdir -p live/host && mv live/2.rrd live/host/2.rrd
-configure "$work/live" "$work/up"
+configure live up
 sleep 10.2
 once
 want_rc 2
 want_err "no live file has a counterpart.*$work/up/perfdata\$"
 
-configure "$work/nowhere" "$work/up"
+configure nowhere up
 once
 want_rc 2
 want_err 'nowhere'

@@ -3,6 +3,7 @@
 # read alone; a tree of root's only where the configuration says so; a plain user stays what it is.
 set -u
 . "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/daemon.sh"
 need_programs "$rrdmergd"
 need rrdtool setpriv
 [ "$(id -u)" = 0 ] || skip_all "root is needed, to become somebody else"
@@ -16,47 +17,13 @@ stranger=54321                          # a uid that passwd does not know
 while getent passwd "$stranger" >/dev/null; do stranger=$((stranger + 1)); done
 
 backup=backup
-daemon=
-stop_daemon() {
-	local rc=$?
+user=
+socket=$work/run/control.sock
 
-	[ -z "$daemon" ] || kill -9 "$daemon" 2>/dev/null
-	(exit $rc)
-	leave
-}
-trap stop_daemon EXIT
-
-# configure LIVE [LINE]: writes conf, which anybody may read.
-configure() {
+# serve LIVE [LINE]: writes conf, which anybody may read.
+serve() {
 	rm -rf state            # the user before this one's
-	printf 'live = "%s";\nbackup = "%s";\nworkers = 1;\nstate_dir = "%s";\nsocket = "%s";\n%s\n' \
-		"$work/$1" "$work/$backup" "$work/state" "$work/run/control.sock" "${2:-}" >conf
-}
-
-# start [COMMAND…]: the daemon, by COMMAND.
-start() {
-	: >log
-	"$@" "$rrdmergd" -f conf -e 2>log &
-	daemon=$!
-}
-
-want_log() {
-	if wait_for "grep -qE '$1' log" "${2:-15}"; then pass "log: $1"; else
-		fail "the log has no $1"; sed 's/^/    /' log; fi
-}
-
-want_no_log() {
-	if grep -qE "$1" log; then fail "the log has $1"; sed 's/^/    /' log; else
-		pass "log lacks $1"; fi
-}
-
-end_daemon() {
-	kill -TERM "$daemon"
-	if wait_for '! kill -0 $daemon 2>/dev/null' 5; then pass ended; else
-		fail "does not end on SIGTERM"; kill -9 "$daemon"; fi
-	wait "$daemon"
-	want_same "exit code after SIGTERM" $? 0
-	daemon=
+	configure "$1" "$backup" 'workers = 1;' "${@:2}"
 }
 
 # status KEY: what the kernel says of the daemon, of each of its threads.
@@ -117,8 +84,8 @@ live_tree live "$uid:$gid"
 chmod 640 live/web01/PING.rrd
 owned=$(ownership live)
 sum=$(tree_sum backup)
-configure live
-start setpriv --groups 0,4              # groups that it has to drop
+serve live
+launch setpriv --groups 0,4             # groups that it has to drop
 want_log '^rrdmergd: merged .* file=web01/PING\.rrd$'
 want_log '^rrdmergd: idle merged=1 '
 want_identity "the owner" "$uid" "$gid" "$reads"
@@ -130,7 +97,7 @@ want_merged backup/web01/PING.rrd before/web01/PING.rrd live/web01/PING.rrd
 mkdir live/many && chown "$uid:$gid" live/many
 make_rrd live.rrd 190 250 && chown "$uid:$gid" live.rrd && mv live.rrd live/many/f1.rrd
 want_log '^rrdmergd: merged .* file=many/f1\.rrd$'
-end_daemon
+end_daemon 5
 for directory in state run; do
 	want_same "$directory is the owner's" "$(stat -c %u:%a "$directory")" "$uid:750"
 done
@@ -138,17 +105,17 @@ chown 0:0 state run
 
 # A user whom passwd does not know.
 live_tree strange "$stranger:$stranger"
-configure strange
-start
+serve strange
+launch
 want_log '^rrdmergd: idle merged=1 '
 want_identity "a stranger" "$stranger" "$stranger" "$reads"
-end_daemon
+end_daemon 5
 chown 0:0 state run
 
 # ---- root's own tree ----
 
 live_tree roots 0:0
-configure roots
+serve roots
 before=$(tree_state roots)
 for mode in --once ''; do
 	run timeout 30 "$rrdmergd" -f conf -e $mode
@@ -158,23 +125,23 @@ for mode in --once ''; do
 done
 want_same "and nothing is done" "$(tree_state roots)" "$before"
 
-configure roots 'user = "root";'
-start setpriv --groups 0,4
+serve roots 'user = "root";'
+launch setpriv --groups 0,4
 want_log '^rrdmergd: idle merged=1 '
 want_identity "root" 0 0 0000000010000006       # with CAP_DAC_OVERRIDE and CAP_LEASE
-end_daemon
+end_daemon 5
 want_same "root's files stay root's" "$(ownership roots | grep -vc ' root:root ')" 0
 
 # The name goes before the owner.
 live_tree roots2 0:0
 before=$(tree_state roots2)
-configure roots2 'user = "nobody";'
+serve roots2 'user = "nobody";'
 once
 want_rc 1
 want_err 'refused .*nobody.*web01/PING\.rrd$'
 want_same "nobody writes no file of root's" "$(tree_state roots2)" "$before"
 
-configure live 'user = "nosuchuser";'
+serve live 'user = "nosuchuser";'
 for mode in -t --once ''; do
 	run timeout 30 "$rrdmergd" -f conf -e $mode
 	want_rc 2
@@ -191,7 +158,7 @@ chown "$uid:$gid" mixed/many
 chown "$stranger:$stranger" mixed/many/*
 chmod 644 mixed/many/*
 sum=$(tree_sum mixed/many)
-configure mixed
+serve mixed
 once
 want_rc 1
 want_err '^rrdmergd: merged .* file=web01/PING\.rrd$'
@@ -199,10 +166,10 @@ want_err '50.*nobody.*many/f[0-9]+\.rrd'
 lines=$(grep -c 'many/f' err)
 if [ "$lines" -le 3 ]; then pass "not a line per file"; else
 	fail "$lines lines about 50 files"; show_last; fi
-start
+launch
 want_log '50.*nobody.*many/f[0-9]+\.rrd'
 want_log '^rrdmergd: idle '
-end_daemon
+end_daemon 5
 lines=$(grep -c 'many/f' log)
 if [ "$lines" -le 3 ]; then pass "nor when it stays"; else
 	fail "$lines lines about 50 files"; sed 's/^/    /' log; fi
@@ -210,15 +177,15 @@ want_same "which stay as they were" "$(tree_sum mixed/many)" "$sum"
 
 # ---- a live tree that comes later ----
 
-configure later
-start
+serve later
+launch
 want_log "^rrdmergd: .*waiting for it.* live=$work/later\$"
 kill -0 "$daemon" && pass "waits"
 live_tree coming "$uid:$gid"
 mv coming later
 want_log '^rrdmergd: idle merged=1 '
 want_identity "the owner of what came" "$uid" "$gid" "$reads"
-end_daemon
+end_daemon 5
 want_merged backup/web01/PING.rrd before/web01/PING.rrd later/web01/PING.rrd
 
 # ---- a plain user stays that user ----
@@ -227,18 +194,18 @@ backup=readable
 live_tree plain "$uid:$gid"
 cp "$rrdmergd" rrdmergd-copy            # the build directory may be root's
 rrdmergd=$work/rrdmergd-copy
-configure plain
+serve plain
 install -d -o nobody state
-start setpriv --reuid=nobody --regid="$gid" --clear-groups
+launch setpriv --reuid=nobody --regid="$gid" --clear-groups
 want_log '^rrdmergd: idle merged=1 '
 want_identity "a plain user" "$uid" "$gid" 0000000000000000
-end_daemon
-configure plain 'user = "root";'
+end_daemon 5
+serve plain 'user = "root";'
 install -d -o nobody state
-start setpriv --reuid=nobody --regid="$gid" --clear-groups
+launch setpriv --reuid=nobody --regid="$gid" --clear-groups
 want_log '^rrdmergd: idle '
 want_identity "a plain user" "$uid" "$gid" 0000000000000000
 want_no_log 'cannot'
-end_daemon
+end_daemon 5
 
 finish

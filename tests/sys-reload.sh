@@ -3,58 +3,18 @@
 # the old in force.  SIGTERM ends the daemon though a disk does not answer.
 set -u
 . "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/daemon.sh"
 need_programs "$rrdmergd"
 cd "$work" || exit 99
-
-daemon=
-stop_daemon() {
-	local rc=$?
-
-	[ -z "$daemon" ] || kill -9 "$daemon" 2>/dev/null
-	(exit $rc)
-	leave
-}
-trap stop_daemon EXIT
-
-# configure LIVE 'MORE SETTINGS' BACKUP…
-configure() {
-	local live=$1 more=$2 backups
-	shift 2
-	backups=$(printf '"%s",' "$@")
-	printf 'live = "%s";\nbackup = [ %s ];\nuser = "%s";\n%s\n' "$work/$live" "${backups%,}" \
-		"$(id -un)" "$more" >conf
-	printf 'state_dir = "%s";\nsocket = "%s";\n' "$work/state" "$work/state/control.sock" >>conf
-}
-
-start_daemon() {
-	"$@" "$rrdmergd" -f conf -e 2>log &
-	daemon=$!
-	wait_for 'grep -q "^rrdmergd: watching live=" log' 20 ||
-		{ fail "the daemon does not say that it watches"; cat log; }
-}
-
-want_log() {
-	if wait_for "grep -qE '$1' log" "${2:-20}"; then pass "log: $1"; else
-		fail "the log has no $1"; sed 's/^/    /' log; fi
-}
 
 # reload: and waits until it is said how that went.
 reload() {
 	local before
 
-	before=$(grep -cE 'reloaded|not taken over' log)
+	before=$(lines 'reloaded|not taken over')
 	kill -HUP "$daemon"
-	wait_for "[ \$(grep -cE 'reloaded|not taken over' log) -gt $before ]" 20 ||
+	wait_lines 'reloaded|not taken over' $((before + 1)) ||
 		{ fail "nothing is said of the reload"; cat log; }
-}
-
-end_daemon() {
-	kill -TERM "$daemon"
-	wait_for '! kill -0 $daemon 2>/dev/null' 10 || fail "does not end on SIGTERM"
-	kill -9 "$daemon" 2>/dev/null
-	wait "$daemon"
-	want_same "exit code after SIGTERM" $? 0
-	daemon=
 }
 
 # The watches, as the kernel numbers them: one that was taken away and set again has a new number.
@@ -72,12 +32,12 @@ sleep 10.2
 
 # ---- another backup: the watches stay ----
 
-configure live 'rescan_interval = 0;' "$work/A"
+configure live A 'rescan_interval = 0;'
 start_daemon
 want_log '^rrdmergd: idle merged=1 unchanged=0 skipped=1 failed=0 waiting=0 backup_needed=no$'
 before=$(watches)
 want_same "watched directories" "$(wc -l <<<"$before")" 3
-configure live 'rescan_interval = 0; workers = 3;' "$work/A" "$work/B"
+configure live A,B 'rescan_interval = 0; workers = 3;'
 reload
 want_log "^rrdmergd: reloaded file=conf\$"
 want_log "^rrdmergd: watching live=$work/live dirs=3 backup=$work/A backup=$work/B\$"
@@ -89,7 +49,7 @@ want_merged B/b/two.rrd now.rrd live/b/two.rrd
 # ---- nothing has changed ----
 
 reload
-want_same "reloads" "$(grep -c 'reloaded' log)" 2
+want_lines reloaded 2
 want_same "watches after a reload of the same" "$(watches)" "$before"
 
 # ---- a bad one: the old stays in force ----
@@ -106,12 +66,10 @@ sleep 10.2
 cp now.rrd live/a/three.rrd
 want_log '^rrdmergd: merged .* source=1 file=a/three\.rrd$'
 
-configure live 'facility = "nosuch";' "$work/A"
+configure live A 'facility = "nosuch";'
 reload
-want_same "refused" "$(grep -c 'not taken over' log)" 3
-configure live '' "$work/A"
-echo 'user = "nobody";' >>conf
-sed -i '/^user = "'"$(id -un)"'"/d' conf
+want_lines 'not taken over' 3
+user=nobody configure live A
 reload
 if [ "$(id -un)" != nobody ]; then
 	want_log '^rrdmergd: the configuration is not taken over: "user" is nobody .* restart'
@@ -119,7 +77,7 @@ fi
 
 # ---- another live tree ----
 
-configure other '' "$work/A"
+configure other A
 reload
 want_log "^rrdmergd: watching live=$work/other dirs=2 backup=$work/A\$"
 cp now.rrd other/a/one.rrd
@@ -138,11 +96,11 @@ for i in $(seq 60); do cp A/a/one.rrd A/many/$i.rrd; done
 sleep 10.2
 for i in $(seq 60); do
 	cp now.rrd live/many/$i.rrd
-	if [ $((i % 2)) = 0 ]; then configure live '' "$work/A"; else
-		configure live 'workers = 1;' "$work/A" "$work/B"; fi
+	if [ $((i % 2)) = 0 ]; then configure live A; else
+		configure live A,B 'workers = 1;'; fi
 	kill -HUP "$daemon"
 done
-configure live '' "$work/A" "$work/B"
+configure live A,B
 reload
 want_log '^rrdmergd: idle merged=6[0-9] unchanged=[0-4] skipped=0 failed=0 waiting=0 ' 40
 bad=0
@@ -154,18 +112,14 @@ end_daemon
 
 # ---- a disk that does not answer ----
 
-if command -v strace >/dev/null && strace -f -qq -o /dev/null true 2>/dev/null; then
+if can_trace; then
 	rm -rf live A B other && mkdir live A
 	for i in 1 2 3; do make_rrd A/$i.rrd 0 100; cp now.rrd live/$i.rrd; done
 	sleep 10.2
-	configure live 'workers = 1;' "$work/A"
-	# LeakSanitizer cannot look where another traces.
-	export ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0
-	start_daemon strace -f -qq -o trace -P "$work/A/1.rrd" -P "$work/A/2.rrd" \
-		-P "$work/A/3.rrd" -e trace=pread64 -e inject=pread64:delay_enter=60s
+	configure live A 'workers = 1;'
+	start_traced -P "$work/A/1.rrd" -P "$work/A/2.rrd" -P "$work/A/3.rrd" \
+		-e trace=pread64 -e inject=pread64:delay_enter=60s
 	wait_for '[ -s trace ]' 10
-	tracer=$daemon
-	daemon=$(pgrep -P "$tracer" | head -n 1)
 	sleep 0.5
 	kill -TERM "$daemon"
 	# strace keeps the thread that hangs; of the process, nothing else is left.

@@ -3,33 +3,9 @@
 # expressions, backups that come and go, files that stay open.
 set -u
 . "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/daemon.sh"
 need_programs "$rrdmerge" "$rrdmergd"
 cd "$work" || exit 99
-
-daemon=
-stop_daemon() {
-	local rc=$?
-
-	[ -z "$daemon" ] || kill -9 "$daemon" 2>/dev/null
-	(exit $rc)
-	leave
-}
-trap stop_daemon EXIT
-
-start_daemon() {
-	"$rrdmergd" -f conf -e 2>log &
-	daemon=$!
-	wait_for 'grep -q "^rrdmergd: watching live=" log' 10 || { fail "no start"; cat log; }
-}
-end_daemon() {
-	kill -TERM "$daemon"
-	wait "$daemon"
-	daemon=
-}
-want_log() {
-	if wait_for "grep -qE '$1' log" "${2:-10}"; then pass "log: $1"; else
-		fail "the log has no $1"; sed 's/^/    /' log; fi
-}
 
 # ---- descriptors 0 to 2 closed: no message ever goes into a database ----
 
@@ -105,8 +81,7 @@ make_rrd b.rrd 100 160 DS:1:GAUGE:8640:U:U $rras
 make_rrd now.rrd 190 250 DS:1:GAUGE:8640:U:U $rras
 cp now.rrd live/x.rrd; cp a.rrd A0/x.rrd; cp b.rrd B/x.rrd
 sleep 10.2
-user="user = \"$(id -un)\"; state_dir = \"$work/state\"; socket = \"$work/state/control.sock\";"         # else root would become the owner of live, or nobody
-printf 'live = "%s";\nbackup = [ "%s", "%s" ];\n%s\n' "$work/live" "$work/A" "$work/B" "$user" >conf
+configure live A,B
 start_daemon
 want_log "^rrdmergd: merged .* source=2 file=x\.rrd\$"
 want_log 'idle .* backup_needed=yes$'
@@ -129,7 +104,7 @@ end_daemon
 # ---- a backup that holds nothing yet is still needed ----
 
 rm -rf live A B && mkdir live A && cp now.rrd live/x.rrd
-printf 'live = "%s";\nbackup = "%s";\n%s\n' "$work/live" "$work/A" "$user" >conf
+configure live A
 start_daemon
 want_log 'idle .* skipped=1 .* backup_needed=yes$'
 end_daemon
