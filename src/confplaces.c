@@ -1,0 +1,87 @@
+#include "config.h"
+#include "confint.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <syslog.h>
+
+#include "io.h"
+#include "place.h"
+
+static void look_at(struct reading *r, const struct place *place)
+{
+	struct stat st;
+
+	if (stat(place->path, &st) == 0) {
+		if (!S_ISDIR(st.st_mode))
+			conf_report(r, LOG_ERR, place->at, "\"%s\" is not a directory: %s; "
+			       "name the directory that holds the RRD files", place->key,
+			       place->path);
+	} else if (errno == ENOENT) {
+		conf_report(r, LOG_WARNING, place->at, "\"%s\" does not exist yet: %s; "
+		       "check the path, or create it", place->key, place->path);
+	} else {
+		bool closed = errno == EACCES;
+
+		conf_report(r, closed ? LOG_WARNING : LOG_ERR, place->at, "\"%s\" cannot be %s: "
+		       "%s: %s; %s", place->key, closed ? "reached" : "used", place->path,
+		       strerror(errno), closed ? "let the user read it as whom this runs"
+		       : "check the path");
+	}
+}
+
+/* How `a` stands to `b` going by their names alone. */
+static int relate_names(const char *a, const char *b)
+{
+	for (;;) {
+		size_t a_len, b_len;
+
+		a += strspn(a, "/");
+		b += strspn(b, "/");
+		a_len = strcspn(a, "/");
+		b_len = strcspn(b, "/");
+		if (!a_len || !b_len)
+			return a_len ? IO_INSIDE : b_len ? IO_HOLDS : IO_SAME;
+		if (a_len != b_len || memcmp(a, b, a_len) != 0)
+			return IO_APART;
+		a += a_len;
+		b += b_len;
+	}
+}
+
+/* The trouble is told of where `a` stands. */
+static void check_apart(struct reading *r, const struct place *a, const struct place *b)
+{
+	const struct place *inner = a, *outer = b;
+	int relation = place_relate(a->path, b->path);
+
+	if (relation < 0)       /* one of them is not there yet */
+		relation = relate_names(a->path, b->path);
+	if (relation == IO_HOLDS) {
+		inner = b;
+		outer = a;
+	}
+	if (relation == IO_SAME)
+		conf_report(r, LOG_ERR, a->at, "\"%s\" %s and \"%s\" %s are the same directory; %s",
+		       b->key, b->path, a->key, a->path,
+		       strcmp(a->key, b->key) == 0 ? "name it once"
+		       : "name the restored copy, not the live tree, as backup");
+	else if (relation != IO_APART)
+		conf_report(r, LOG_ERR, a->at, "\"%s\" %s lies inside \"%s\" %s; "
+		       "use directories that do not hold one another", inner->key,
+		       inner->path, outer->key, outer->path);
+}
+
+void conf_check_places(struct reading *r)
+{
+	if (r->live.path)
+		look_at(r, &r->live);
+	for (size_t i = 0; i < r->conf.backups; i++) {
+		look_at(r, &r->backup[i]);
+		if (r->live.path)
+			check_apart(r, &r->backup[i], &r->live);
+		for (size_t j = 0; j < i; j++)
+			check_apart(r, &r->backup[i], &r->backup[j]);
+	}
+}
