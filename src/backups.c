@@ -299,8 +299,7 @@ int backups_new(const struct source_set *set, struct queue *queue, struct tally 
 
 	if (!backups)
 		return -ENOMEM;
-	for (unsigned n = 0; n < set->count && !r; n++)
-		r = source_add(&backups->set, set->source[n].path, set->source[n].file);
+	r = source_set_copy(set, &backups->set);
 	backups->queue = queue;
 	backups->tally = tally;
 	pthread_mutex_init(&backups->mutex, NULL);

@@ -126,27 +126,46 @@ struct ledger *books_ledger(struct books *books)
 
 /* ---- what is done is not done again ---- */
 
+/* What source n has for the file now.  0 or -errno. */
+static int record_now(const struct source_set *sources, unsigned n, const char *rel,
+		      struct source_found *found, struct record *record)
+{
+	struct stat st;
+	int r = source_find(sources, n, rel, found);
+
+	for (unsigned i = 0; i < found->count && !r; i++) {
+		struct io_stamp stamp;
+
+		if (fstatat(found->root, found->file[i].rel, &st, AT_SYMLINK_NOFOLLOW))
+			return -errno;
+		if (!S_ISREG(st.st_mode))
+			return REFUSED;
+		stamp = io_stamp_of(&st);
+		r = record_source(record, &sources->source[n], found->file[i].rel, &stamp);
+	}
+	return r;
+}
+
 /* What the sources have for the file now, as record_digest() has it; 0: one cannot be looked at. */
 static uint64_t digest_now(const struct books *books, const char *rel, unsigned *ret_sources)
 {
 	const struct source_set *sources = &books->options.site->sources;
+	struct source_found *found = calloc(sources->count, sizeof(*found));
 	struct record record = { 0 };
 	uint64_t digest = 0;
+	int r = found ? 0 : -ENOMEM;
 
-	if (record_begin(&record, sources->count))
-		goto out;
-	for (unsigned n = 0; n < sources->count; n++) {
-		struct io_stamp stamp;
-		int r = source_stat(sources, n, rel, &stamp);
-
-		if (r && r != -ENOENT && r != -ENOTDIR)
-			goto out;
-		if (!r)
-			record_source(&record, &sources->source[n], n, rel, &stamp);
+	for (unsigned n = 0; found && n < sources->count; n++)
+		found[n] = SOURCE_FOUND_NONE;
+	for (unsigned n = 0; n < sources->count && !r; n++)
+		r = record_now(sources, n, rel, &found[n], &record);
+	if (!r) {
+		*ret_sources = record.sources;
+		digest = record_digest(&record, rel);
 	}
-	*ret_sources = record.sources;
-	digest = record_digest(&record, rel);
-out:
+	for (unsigned n = 0; found && n < sources->count; n++)
+		source_found_free(&found[n]);
+	free(found);
 	record_free(&record);
 	return digest;
 }

@@ -2,6 +2,7 @@
 #include "gather.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,24 +13,32 @@
 #define TORN_S 60               /* a torn source that changed since may be mended in a moment */
 #define REFUSED_RETRY_MS 60000  /* a source that was refused may be mended */
 
-static int reserve(struct gather *gather, unsigned count)
+/* The next input, not counted yet: its buffers are those of a file before.  NULL: no memory. */
+static struct gather_input *next_input(struct gather *gather)
 {
-	if (count <= gather->inputs)
-		return 0;
-	struct gather_input *grown = reallocarray(gather->input, count, sizeof(*grown));
-	if (!grown)
-		return -ENOMEM;
-	memset(grown + gather->inputs, 0, (count - gather->inputs) * sizeof(*grown));
-	gather->input = grown;
-	gather->inputs = count;
-	return 0;
+	if (gather->inputs == gather->capacity) {
+		unsigned capacity = gather->capacity ? gather->capacity * 2 : 2;
+		struct gather_input *grown = reallocarray(gather->input, capacity, sizeof(*grown));
+
+		if (!grown)
+			return NULL;
+		memset(grown + gather->capacity, 0,
+		       (capacity - gather->capacity) * sizeof(*grown));
+		gather->input = grown;
+		gather->capacity = capacity;
+	}
+	return &gather->input[gather->inputs];
 }
 
 void gather_free(struct gather *gather)
 {
-	for (unsigned i = 0; i < gather->inputs; i++)
+	for (unsigned i = 0; i < gather->capacity; i++) {
 		rrd_free(&gather->input[i].db);
+		free(gather->input[i].file.rel);
+	}
 	free(gather->input);
+	if (gather->files.file)
+		source_found_free(&gather->files);
 	*gather = (struct gather){ 0 };
 }
 
@@ -42,13 +51,12 @@ char *gather_side(const struct source_set *sources, unsigned n, char *buffer)
 	return buffer;
 }
 
-bool gather_holds(const struct gather *gather, unsigned count, const struct io_stamp *stamp)
+bool gather_holds(const struct gather *gather, const struct io_stamp *stamp)
 {
-	for (unsigned n = 0; n < count && n < gather->inputs; n++) {
-		const struct gather_input *input = &gather->input[n];
+	for (unsigned i = 0; i < gather->inputs; i++) {
+		const struct io_stamp *input = &gather->input[i].db.stamp;
 
-		if (input->usable && input->db.stamp.dev == stamp->dev &&
-		    input->db.stamp.ino == stamp->ino)
+		if (input->dev == stamp->dev && input->ino == stamp->ino)
 			return true;
 	}
 	return false;
@@ -88,28 +96,14 @@ static enum gather_outcome later(struct gather *gather, enum gather_outcome outc
 	return outcome;
 }
 
-/* Reads source n.  Anything but GATHER_READY ends the try. */
-static enum gather_outcome read_one(struct gather *gather, const struct gather_request *request,
-				    unsigned n)
+/* Opens and reads one, and judges whether it is sound.  `ret_changing`: it may be in a moment. */
+static int read_file(const struct gather_request *request, int root, const char *rel,
+		     struct rrd *db, bool *ret_changing, struct reason *why)
 {
-	struct gather_input *input = &gather->input[n];
-	struct reason why = { "" };
-	char side[GATHER_SIDE_SIZE];
-	int fd;
-
-	input->usable = false;
-	gather_side(request->sources, n, side);
-	int r = source_open(request->sources, n, request->rel, &fd, &why);
-	if (r == -ENOENT || r == -ENOTDIR)
-		return GATHER_READY;
-	if (r == -ENXIO && !request->strict_roots) {
-		gather->all_seen = false;       /* not there yet, or not now */
-		gather->missing = true;
-		return GATHER_READY;
-	}
-	gather->found++;
 	int64_t age = INT64_MAX;
 	bool torn = false;
+	int fd = -1, r = io_open_file(root, rel, O_RDONLY, &fd, NULL, why);
+
 	if (!r) {
 		struct stat st;
 
@@ -117,15 +111,47 @@ static enum gather_outcome read_one(struct gather *gather, const struct gather_r
 			struct io_stamp stamp = io_stamp_of(&st);
 			age = age_ms(&stamp);
 		}
-		r = rrd_read(&input->db, fd, &why);
+		r = rrd_read(db, fd, why);
 		close(fd);
-		torn = !r && rrd_is_torn(&input->db, &why);
+		torn = !r && rrd_is_torn(db, why);
 		/* A daemon has time: what is no database yet may be half of one. */
 		torn = torn || (r == REFUSED && request->rest_s);
 		if (torn)
 			r = REFUSED;
 	}
-	bool changing = r == -ESTALE || r == -EAGAIN || (torn && age >= 0 && age < TORN_S * 1000);
+	*ret_changing = r == -ESTALE || r == -EAGAIN || (torn && age >= 0 && age < TORN_S * 1000);
+	return r;
+}
+
+static void count_in(struct gather *gather, struct gather_input *input, unsigned n,
+		     struct source_file *file)
+{
+	free(input->file.rel);
+	input->source = n;
+	input->file = *file;
+	file->rel = NULL;               /* it is the input's now */
+	gather->inputs++;
+	if (input->db.head.last_up > gather->newest)
+		gather->newest = input->db.head.last_up;
+	gather->bytes += input->db.size;
+}
+
+/* Takes one file of source n in.  Anything but GATHER_READY ends the try. */
+static enum gather_outcome take(struct gather *gather, const struct gather_request *request,
+				unsigned n, struct source_file *file)
+{
+	struct gather_input *input = next_input(gather);
+	struct reason why = { "" };
+	char side[GATHER_SIDE_SIZE];
+	bool changing = false;
+
+	gather_side(request->sources, n, side);
+	int r = input ? read_file(request, gather->files.root, file->rel, &input->db, &changing,
+				  &why)
+		      : reason_errno(&why, ENOMEM, "cannot be read");
+	if (r == -ENOENT || r == -ENOTDIR)      /* since it was found */
+		return GATHER_READY;
+	gather->found++;
 	if (changing && !request->last_try)
 		return later(gather, GATHER_TORN, RETRY_MS, side, &why);
 	if (r) {
@@ -140,31 +166,55 @@ static enum gather_outcome read_one(struct gather *gather, const struct gather_r
 		reason_set(&why, "changed a moment ago: left to rest");
 		return later(gather, GATHER_RESTING, left, side, &why);
 	}
-	gather->usable++;
-	input->usable = true;
-	if (input->db.head.last_up > gather->newest)
-		gather->newest = input->db.head.last_up;
-	gather->bytes += input->db.size;
+	count_in(gather, input, n, file);
 	return GATHER_READY;
+}
+
+/* What source n has.  Anything but GATHER_READY ends the try. */
+static enum gather_outcome take_source(struct gather *gather, const struct gather_request *request,
+				       unsigned n)
+{
+	enum gather_outcome outcome = GATHER_READY;
+	char side[GATHER_SIDE_SIZE];
+	int r = source_find(request->sources, n, request->rel, &gather->files);
+
+	gather_side(request->sources, n, side);
+	if (r == -ENXIO && !request->strict_roots) {
+		gather->all_seen = false;       /* not there yet, or not now */
+		gather->missing = true;
+	} else if (r) {
+		struct reason why;
+
+		reason_errno(&why, r == -ENXIO ? gather->files.error : -r,
+			     r == -ENXIO ? "is in a tree that cannot be opened" : "cannot be read");
+		gather->denied = gather->denied || gather->files.error == EACCES;
+		reason_add(&gather->why, "%s %s", side, why.text);
+		gather->found++;
+		gather->all_seen = false;
+		gather->retry_ms = REFUSED_RETRY_MS;
+	}
+	for (unsigned i = 0; i < gather->files.count && outcome == GATHER_READY; i++)
+		outcome = take(gather, request, n, &gather->files.file[i]);
+	source_found_end(&gather->files);
+	return outcome;
 }
 
 enum gather_outcome gather_read(struct gather *gather, const struct gather_request *request)
 {
 	enum gather_outcome outcome = GATHER_READY;
 
+	if (!gather->files.file)
+		gather->files = SOURCE_FOUND_NONE;
 	*gather = (struct gather){
 		.input = gather->input,
-		.inputs = gather->inputs,
+		.capacity = gather->capacity,
+		.files = gather->files,
 		.newest = INT64_MIN,
 		.all_seen = true,
 	};
-	if (reserve(gather, request->sources->count)) {
-		reason_set(&gather->why, "backup cannot be read: out of memory");
-		return GATHER_REFUSED;
-	}
 	for (unsigned n = 0; n < request->sources->count && outcome == GATHER_READY; n++)
-		outcome = read_one(gather, request, n);
-	if (outcome != GATHER_READY || gather->usable)
+		outcome = take_source(gather, request, n);
+	if (outcome != GATHER_READY || gather->inputs)
 		return outcome;
 	return gather->why.text[0] ? GATHER_REFUSED : GATHER_NONE;
 }

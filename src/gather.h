@@ -17,9 +17,11 @@ enum gather_outcome {
 	GATHER_TORN             /* a source is torn, or changed while it was read */
 };
 
+/* A file of a source that counts. */
 struct gather_input {
 	struct rrd db;
-	bool usable;
+	unsigned source;        /* which, in the order of trust */
+	struct source_file file;
 };
 
 struct gather_request {
@@ -31,13 +33,14 @@ struct gather_request {
 	uint64_t memo;          /* of the try before, or 0 */
 };
 
-/* What came of it.  Starts zeroed; `input` is kept from file to file. */
+/* What came of it.  Starts zeroed; memory is kept from file to file. */
 struct gather {
-	struct gather_input *input;     /* [request.sources->count] */
-	unsigned inputs;                /* there is room for */
+	struct gather_input *input;     /* the most trusted first */
+	unsigned inputs;
+	unsigned capacity;
+	struct source_found files;
 
-	unsigned found;         /* sources that have the file, whether it can be used or not */
-	unsigned usable;
+	unsigned found;         /* files of the sources, whether they can be used or not */
 	int64_t newest;         /* the latest last_up of those that can be used */
 	bool all_seen;          /* none was missing or refused */
 	bool missing;           /* the root of one could not be opened */
@@ -56,7 +59,7 @@ void gather_free(struct gather *gather);
 #define GATHER_SIDE_SIZE 24
 char *gather_side(const struct source_set *sources, unsigned n, char *buffer);
 
-/* Is this file, by its inode, one of the sources that were read? */
-bool gather_holds(const struct gather *gather, unsigned count, const struct io_stamp *stamp);
+/* Is this file, by its inode, one of those that were read? */
+bool gather_holds(const struct gather *gather, const struct io_stamp *stamp);
 
 #endif

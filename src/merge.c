@@ -178,7 +178,7 @@ static int check_live(struct merge_job *job, struct reason *why)
 		reason_set(why, "was written on another kind of machine");
 		return REFUSED;
 	}
-	if (gather_holds(&job->scratch->gather, job->site->sources.count, &live->stamp)) {
+	if (gather_holds(&job->scratch->gather, &live->stamp)) {
 		reason_set(why, "and backup are the same file");
 		return REFUSED;
 	}
@@ -241,16 +241,14 @@ static int plan_sources(struct merge_job *job, struct reason *refusals)
 
 	plan_clear(&scratch->plan);
 	*refusals = scratch->gather.why;
-	if (reserve(scratch, job->site->sources.count, live->head.ds_cnt))
+	if (reserve(scratch, scratch->gather.inputs, live->head.ds_cnt))
 		return reason_errno(refusals, ENOMEM, "cannot plan");
-	for (unsigned n = 0; n < job->site->sources.count; n++) {
+	for (unsigned n = 0; n < scratch->gather.inputs; n++) {
 		const struct gather_input *input = &scratch->gather.input[n];
 		uint64_t *map = scratch->map + taken * live->head.ds_cnt, refused = 0;
 		struct plan_source *source = &scratch->source[taken];
 		struct reason why = { "" };
 
-		if (!input->usable)
-			continue;
 		r = source_map(&live->head, &input->db.head, map, &refused, &why);
 		if (r || refused)
 			reason_add(refused ? refusals : &apart, "%s", why.text);
@@ -329,14 +327,16 @@ static int record_sources(struct merge_job *job)
 {
 	const struct source_set *sources = &job->site->sources;
 	struct merge_scratch *scratch = job->scratch;
+	int r = 0;
 
-	if (record_begin(&scratch->record, sources->count))
-		return -ENOMEM;
-	for (unsigned n = 0; n < scratch->gather.inputs && n < sources->count; n++)
-		if (scratch->gather.input[n].usable)
-			record_source(&scratch->record, &sources->source[n], n, job->request->rel,
-				      &scratch->gather.input[n].db.stamp);
-	return 0;
+	record_begin(&scratch->record);
+	for (unsigned n = 0; n < scratch->gather.inputs && !r; n++) {
+		const struct gather_input *input = &scratch->gather.input[n];
+
+		r = record_source(&scratch->record, &sources->source[input->source],
+				  input->file.rel, &input->db.stamp);
+	}
+	return r;
 }
 
 static enum ledger_verdict verdict_of(enum merge_outcome outcome)

@@ -63,6 +63,7 @@ static void add_counts(struct plan_counts *sum, const struct plan_counts *now,
 /* What is written is counted when it is written: a plan may not come to its end. */
 static void count_written(struct merge_job *job, size_t next, struct plan_counts *counted)
 {
+	const struct gather *gather = &job->scratch->gather;
 	const struct plan *plan = &job->scratch->plan;
 	struct merge_result *result = job->result;
 	struct plan_counts now = next < plan->extents
@@ -74,8 +75,9 @@ static void count_written(struct merge_job *job, size_t next, struct plan_counts
 		result->from = plan->from;
 	if (first || plan->to > result->to)
 		result->to = plan->to;
-	if (!result->source && plan->runs)
-		result->source = plan->run[0].source + 1;
+	/* An undo has no sources. */
+	if (!result->source && plan->runs && plan->run[0].source < gather->inputs)
+		result->source = gather->input[plan->run[0].source].source + 1;
 	add_counts(&result->counts, &now, counted);
 	*counted = now;
 }

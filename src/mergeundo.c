@@ -120,7 +120,8 @@ void merge_undo(struct merge_scratch *scratch, const struct merge_site *site, co
 
 	if (merge_begin(&job)) {
 		/* No source is asked: the ledger has it all. */
-		record_begin(&scratch->record, 0);
+		record_begin(&scratch->record);
+		scratch->gather.inputs = 0;
 		merge_apply(&job);
 		merge_end(&job);
 	}

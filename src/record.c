@@ -14,7 +14,6 @@ void record_free(struct record *record)
 	free(record->run);
 	free(record->open);
 	free(record->source);
-	free(record->index);
 	*record = (struct record){ 0 };
 }
 
@@ -52,34 +51,32 @@ uint64_t record_identity(const struct layout_header *head)
 
 /* ---- sources ---- */
 
-int record_begin(struct record *record, unsigned sources)
+void record_begin(struct record *record)
 {
 	record->sources = 0;
-	if (sources <= record->source_capacity)
-		return 0;
-	struct ledger_source *source = reallocarray(record->source, sources, sizeof(*source));
-	if (source)
-		record->source = source;
-	uint32_t *index = reallocarray(record->index, sources, sizeof(*index));
-	if (index)
-		record->index = index;
-	if (!source || !index)
-		return -ENOMEM;
-	record->source_capacity = sources;
-	return 0;
 }
 
-void record_source(struct record *record, const struct source *source, unsigned n,
-		   const char *rel, const struct io_stamp *stamp)
+int record_source(struct record *record, const struct source *source, const char *rel,
+		  const struct io_stamp *stamp)
 {
-	record->index[n] = record->sources;
+	if (record->sources == record->source_capacity) {
+		unsigned capacity = record->source_capacity ? record->source_capacity * 2 : 4;
+		struct ledger_source *grown = reallocarray(record->source, capacity,
+							   sizeof(*grown));
+
+		if (!grown)
+			return -ENOMEM;
+		record->source = grown;
+		record->source_capacity = capacity;
+	}
 	record->source[record->sources++] = (struct ledger_source){
 		.root = source->path,
-		.rel = source->file ? source->file : rel,
+		.rel = rel,
 		.size = stamp->size,
 		.mtime_ns = stamp->mtime_ns,
 		.ctime_ns = stamp->ctime_ns,
 	};
+	return 0;
 }
 
 uint64_t record_digest(const struct record *record, const char *rel)
@@ -138,7 +135,7 @@ int record_intent(struct record *record, const char *rel, const struct rrd *live
 		record->run[i] = (struct ledger_run){
 			.rra = run->rra,
 			.ds = run->ds,
-			.source = record->sources ? record->index[run->source] : 0,
+			.source = run->source < record->sources ? run->source : 0,
 			.step = (uint32_t)layout_resolution(head, run->rra),
 			.kind = kind_of(run->kind),
 			.first = run->first,

@@ -14,18 +14,17 @@ struct record {
 	size_t open_capacity;
 	struct ledger_source *source;
 	unsigned source_capacity, sources;
-	uint32_t *index;                /* [source_capacity] of each backup among `source` */
 };
 void record_free(struct record *record);
 
 /* What makes a live file the database that it is: its data sources and archives. */
 uint64_t record_identity(const struct layout_header *head);
 
-/* The sources of a file, in order: begin, each that has it, then what is asked of them.
- * 0 or -ENOMEM. */
-int record_begin(struct record *record, unsigned sources);
-void record_source(struct record *record, const struct source *source, unsigned n,
-		   const char *rel, const struct io_stamp *stamp);
+/* The sources' files for a live file, in order: begin, each, then what is asked of them; plan_run.source
+ * counts them as they come.  0 or -ENOMEM.  `rel` must stay as long as the record is asked. */
+void record_begin(struct record *record);
+int record_source(struct record *record, const struct source *source, const char *rel,
+		  const struct io_stamp *stamp);
 /* One number for them as they are. */
 uint64_t record_digest(const struct record *record, const char *rel);
 

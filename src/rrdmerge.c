@@ -18,6 +18,7 @@
 #include "progress.h"
 #include "record.h"
 #include "report.h"
+#include "suggest.h"
 #include "undo.h"
 #include "worker.h"
 
@@ -661,10 +662,10 @@ static void say_no_counterpart(struct run *run)
 {
 	char shown[LOG_PATH_SIZE], better[LOG_PATH_SIZE];
 	const struct source *source = &run->site.sources.source[0];
-	char *path = source_suggest(source, run->site.live, run->sample, run->samples);
+	char *path = suggest_backup(source, run->site.live, run->sample, run->samples);
 
 	if (!path)
-		path = source_suggest_live(source, run->site.live, run->sample, run->samples);
+		path = suggest_live(source, run->site.live, run->sample, run->samples);
 	log_escape(shown, sizeof(shown), source->path);
 	if (path)
 		log_message(LOG_ERR, "no file has a counterpart in %s; did you mean %s", shown,

@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,39 +15,69 @@
 
 /* ---- what a source holds ---- */
 
-/* The root is opened for each file and closed again, so that a backup can be unmounted. */
-int source_open(const struct source_set *set, unsigned n, const char *rel, int *ret_fd,
-		struct reason *why)
+static int add_file(struct source_found *found, const char *rel, enum source_way way)
+{
+	if (found->count == found->capacity) {
+		unsigned capacity = found->capacity ? found->capacity * 2 : 4;
+		struct source_file *grown = reallocarray(found->file, capacity, sizeof(*grown));
+
+		if (!grown)
+			return -ENOMEM;
+		found->file = grown;
+		found->capacity = capacity;
+	}
+	char *copy = strdup(rel);
+	if (!copy)
+		return -ENOMEM;
+	found->file[found->count++] = (struct source_file){ .rel = copy, .way = way };
+	return 0;
+}
+
+/* Whatever stands there: that it is no regular file, or cannot be looked at, is told to who opens it. */
+static bool is_there(int root, const char *rel)
+{
+	struct stat st;
+
+	return !fstatat(root, rel, &st, AT_SYMLINK_NOFOLLOW) ||
+	       (errno != ENOENT && errno != ENOTDIR);
+}
+
+int source_find(const struct source_set *set, unsigned n, const char *rel,
+		struct source_found *found)
 {
 	const struct source *source = &set->source[n];
-	int root = io_open_root(source->path);
+	const char *name = source->file ? source->file : rel;
+	int r = 0;
 
-	if (root < 0) {
-		reason_errno(why, -root, "is in a tree that cannot be opened");
+	source_found_end(found);
+	/* The root is opened for each file and closed again, so that a backup can be unmounted. */
+	found->root = io_open_root(source->path);
+	if (found->root < 0) {
+		found->error = -found->root;
 		return -ENXIO;
 	}
-	int r = io_open_file(root, source->file ? source->file : rel, O_RDONLY, ret_fd, NULL, why);
-	close(root);
+	if (is_there(found->root, name))
+		r = add_file(found, name, SOURCE_SAME);
+	if (r)
+		source_found_end(found);
 	return r;
 }
 
-int source_stat(const struct source_set *set, unsigned n, const char *rel,
-		struct io_stamp *ret_stamp)
+void source_found_end(struct source_found *found)
 {
-	const struct source *source = &set->source[n];
-	int root = io_open_root(source->path);
-	struct stat st;
+	if (found->root >= 0)
+		close(found->root);
+	found->root = -1;
+	for (unsigned i = 0; i < found->count; i++)
+		free(found->file[i].rel);
+	found->count = 0;
+}
 
-	if (root < 0)
-		return -ENXIO;
-	int r = fstatat(root, source->file ? source->file : rel, &st, AT_SYMLINK_NOFOLLOW)
-		? -errno : 0;
-	close(root);
-	if (!r && !S_ISREG(st.st_mode))
-		return REFUSED;
-	if (!r)
-		*ret_stamp = io_stamp_of(&st);
-	return r;
+void source_found_free(struct source_found *found)
+{
+	source_found_end(found);
+	free(found->file);
+	*found = SOURCE_FOUND_NONE;
 }
 
 int source_walk(const struct source_set *set, unsigned n, io_entry_fn *entry,
@@ -312,6 +341,20 @@ int source_add(struct source_set *set, const char *path, const char *file)
 	return 0;
 }
 
+int source_set_copy(const struct source_set *set, struct source_set *ret)
+{
+	struct source_set copy = { 0 };
+	int r = 0;
+
+	for (unsigned n = 0; n < set->count && !r; n++)
+		r = source_add(&copy, set->source[n].path, set->source[n].file);
+	if (r)
+		source_set_free(&copy);
+	else
+		*ret = copy;
+	return r;
+}
+
 void source_set_free(struct source_set *set)
 {
 	for (unsigned i = 0; i < set->count; i++) {
@@ -321,170 +364,4 @@ void source_set_free(struct source_set *set)
 	free(set->source);
 	links_free(set->links);
 	*set = (struct source_set){ 0 };
-}
-
-/* ---- one level off ---- */
-
-struct suggest {
-	const char *root;       /* the backup's */
-	const char *live_name;  /* last part of the live root's path */
-	char *const *rel;
-	size_t count;
-	size_t best_hits;
-	char *best;
-};
-
-static const char *last_part(const char *path)
-{
-	const char *slash = strrchr(path, '/');
-
-	return slash ? slash + 1 : path;
-}
-
-/* Takes `dir` as the best so far where more live files stand beneath it than beneath the
- * others; between equals, the one that is named as the live root is. */
-static void try_directory(struct suggest *suggest, const char *dir)
-{
-	struct stat st;
-	size_t hits = 0;
-	int root = io_open_root(dir);
-
-	if (root < 0)
-		return;
-	for (size_t i = 0; i < suggest->count; i++)
-		if (!fstatat(root, suggest->rel[i], &st, AT_SYMLINK_NOFOLLOW) &&
-		    S_ISREG(st.st_mode))
-			hits++;
-	close(root);
-	bool named = !strcmp(last_part(dir), suggest->live_name);
-	if (hits > suggest->best_hits || (hits && hits == suggest->best_hits && named)) {
-		char *copy = strdup(dir);
-
-		if (!copy)
-			return;
-		free(suggest->best);
-		suggest->best = copy;
-		suggest->best_hits = hits;
-	}
-}
-
-static int try_entry(const char *rel, enum io_kind kind, void *arg)
-{
-	struct suggest *suggest = arg;
-	char path[PATH_MAX];
-
-	if (kind == IO_DIR &&
-	    snprintf(path, sizeof(path), "%s/%s", suggest->root, rel) < (int)sizeof(path))
-		try_directory(suggest, path);
-	return 0;
-}
-
-struct descend {
-	int root;
-	struct suggest *suggest;
-};
-
-static int try_below(const char *rel, enum io_kind kind, void *arg)
-{
-	struct descend *descend = arg;
-
-	if (kind == IO_DIR) {
-		try_entry(rel, kind, descend->suggest);
-		io_list(descend->root, rel, try_entry, descend->suggest);
-	}
-	return 0;
-}
-
-static void try_above(struct suggest *suggest)
-{
-	char path[PATH_MAX];
-
-	if (!realpath(suggest->root, path))
-		return;
-	for (int level = 0; level < 2; level++) {
-		char *slash = strrchr(path, '/');
-
-		if (!slash || slash == path)
-			return;
-		*slash = '\0';
-		try_directory(suggest, path);
-	}
-}
-
-char *source_suggest(const struct source *source, const char *live_root, char *const *rel,
-		     size_t count)
-{
-	struct suggest suggest = {
-		.root = source->path,
-		.live_name = last_part(live_root),
-		.rel = rel,
-		.count = count,
-	};
-	struct descend descend = { io_open_root(source->path), &suggest };
-
-	if (descend.root >= 0) {
-		io_list(descend.root, "", try_below, &descend);
-		close(descend.root);
-	}
-	try_above(&suggest);
-	return suggest.best;
-}
-
-/* Length of the first `levels` parts of the path with their slashes; 0 where it has no more. */
-static size_t head_length(const char *rel, int levels)
-{
-	const char *at = rel;
-
-	while (levels--) {
-		at = strchr(at, '/');
-		if (!at)
-			return 0;
-		at++;
-	}
-	return (size_t)(at - rel);
-}
-
-/* How many of the live files that stand beneath the same head as `like` the backup has without it. */
-static size_t count_beneath(int root, const char *like, size_t len, char *const *rel, size_t count)
-{
-	struct stat st;
-	size_t hits = 0;
-
-	for (size_t i = 0; i < count; i++)
-		if (!strncmp(rel[i], like, len) &&
-		    !fstatat(root, rel[i] + len, &st, AT_SYMLINK_NOFOLLOW) && S_ISREG(st.st_mode))
-			hits++;
-	return hits;
-}
-
-char *source_suggest_live(const struct source *source, const char *live_root,
-			  char *const *rel, size_t count)
-{
-	int root = io_open_root(source->path);
-	const char *best = NULL, *seen = "";
-	size_t best_len = 0, best_hits = 0, seen_len = 0;
-	char *path = NULL;
-
-	if (root < 0)
-		return NULL;
-	for (int levels = 1; levels <= 2; levels++)
-		for (size_t i = 0; i < count; i++) {
-			size_t len = head_length(rel[i], levels), hits;
-
-			/* They are in order: what stands beneath the same head stands together. */
-			if (!len || (len == seen_len && !strncmp(rel[i], seen, len)))
-				continue;
-			seen = rel[i];
-			seen_len = len;
-			hits = count_beneath(root, rel[i], len, rel, count);
-			if (hits > best_hits) {
-				best = rel[i];
-				best_len = len;
-				best_hits = hits;
-			}
-		}
-	close(root);
-	if (best && asprintf(&path, "%s/%.*s", live_root, (int)best_len - 1, best) < 0)
-		path = NULL;
-	return path;
 }

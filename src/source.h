@@ -18,19 +18,36 @@ struct source_set {
 
 /* Appends a tree, or one file in a directory.  Copies its arguments.  0 or -ENOMEM. */
 int source_add(struct source_set *set, const char *path, const char *file);
+int source_set_copy(const struct source_set *set, struct source_set *ret);
 void source_set_free(struct source_set *set);
 
-/* Opens what source `n` holds for the live file `rel`.
- *    -ENOENT    nothing there: the file is skipped
- *    -ENXIO     the root itself cannot be opened
- *    REFUSED    a link, a FIFO, …  */
-int source_open(const struct source_set *set, unsigned n, const char *rel, int *ret_fd,
-		struct reason *why);
+/* How a file of a source came to belong to a live file. */
+enum source_way {
+	SOURCE_SAME             /* it has its path, or is the one file that is the source */
+};
 
-/* What it is now, not opened.  -ENOENT where there is none; -ENXIO, REFUSED (no regular file) or
- * another -errno where that cannot be told. */
-int source_stat(const struct source_set *set, unsigned n, const char *rel,
-		struct io_stamp *ret_stamp);
+/* A file of a source that holds, or may hold, a live file's history. */
+struct source_file {
+	char *rel;              /* beneath the source's root; owned by whoever has the list */
+	enum source_way way;
+};
+
+/* Starts as SOURCE_FOUND_NONE; the memory is kept from file to file. */
+struct source_found {
+	int root;               /* the source's, open until source_found_end(); -1: none */
+	int error;              /* why it could not be opened, an errno */
+	struct source_file *file;       /* [count] */
+	unsigned count, capacity;
+};
+#define SOURCE_FOUND_NONE ((struct source_found){ .root = -1 })
+
+/* Which files source `n` has for the live file `rel`, the most trusted first; none is opened, only
+ * its root.  0, -ENXIO where that cannot be opened, -ENOMEM. */
+int source_find(const struct source_set *set, unsigned n, const char *rel,
+		struct source_found *found);
+/* Closes the root and forgets the files. */
+void source_found_end(struct source_found *found);
+void source_found_free(struct source_found *found);
 
 /* Walks source `n`, a tree: see io_walk().  -errno where its root cannot be opened. */
 int source_walk(const struct source_set *set, unsigned n, io_entry_fn *entry,
@@ -47,15 +64,5 @@ bool source_holds_inode(const struct source_set *set, const struct io_stamp *liv
  * refused for a contradiction, each named in `why`. */
 int source_map(const struct layout_header *live, const struct layout_header *backup,
 	       uint64_t *map, uint64_t *ret_refused, struct reason *why);
-
-/* Where no live file has a counterpart: looks one and two levels up and down from the
- * backup's root for a directory beneath which some of the live files `rel[count]` stand.
- * Returns a path to free, or NULL. */
-char *source_suggest(const struct source *source, const char *live_root,
-		     char *const *rel, size_t count);
-/* The same for the live root: one or two levels down from it, beneath which live files stand that
- * this backup has. */
-char *source_suggest_live(const struct source *source, const char *live_root,
-			  char *const *rel, size_t count);
 
 #endif

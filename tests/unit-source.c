@@ -17,6 +17,7 @@
 
 #include "authority.h"
 #include "scratch.h"
+#include "suggest.h"
 
 #define NONE LAYOUT_NO_DS
 
@@ -206,8 +207,15 @@ static void test_map_many_names(void **state)
 
 static int try_open(const struct source_set *set, unsigned n, const char *rel, struct reason *why)
 {
-	int fd = -1, r = source_open(set, n, rel, &fd, why);
+	struct source_found found = SOURCE_FOUND_NONE;
+	int fd = -1, r = source_find(set, n, rel, &found);
 
+	assert_true(r ? found.root == -1 : found.count <= 1);
+	if (!r)
+		r = found.count ? io_open_file(found.root, found.file[0].rel, O_RDONLY, &fd, NULL,
+					       why)
+				: -ENOENT;
+	source_found_free(&found);
 	assert_true(r ? fd == -1 : fd >= 0);
 	if (!r) {
 		assert_int_equal(fcntl(fd, F_GETFL) & O_ACCMODE, O_RDONLY);
@@ -392,7 +400,7 @@ static void make_tree(const char *dir, size_t count)
 static void assert_suggested(const char *backup, const char *expected)
 {
 	struct source source = { .path = (char *)(uintptr_t)scratch(backup) };
-	char *path = source_suggest(&source, "/somewhere/perfdata", wanted, 3);
+	char *path = suggest_backup(&source, "/somewhere/perfdata", wanted, 3);
 
 	if (!expected) {
 		assert_null(path);
