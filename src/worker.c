@@ -223,16 +223,19 @@ static void free_pool(struct worker_pool *pool)
 
 bool worker_join_until(struct worker_pool *pool, uint64_t until_ns)
 {
+	bool all = true;
+
+	/* One that hangs keeps none of the others from being joined. */
 	for (unsigned i = 0; i < pool->started; i++) {
 		struct worker *worker = &pool->worker[i];
 
 		if (!worker->joined)
 			worker->joined = worker_join_thread(worker->thread, until_ns);
-		if (!worker->joined)
-			return false;
+		all = all && worker->joined;
 	}
-	free_pool(pool);
-	return true;
+	if (all)
+		free_pool(pool);
+	return all;
 }
 
 void worker_join(struct worker_pool *pool)
