@@ -10,6 +10,7 @@
 #include "notify.h"
 #include "privilege.h"
 #include "report.h"
+#include "suggest.h"
 
 #define SECOND UINT64_C(1000000000)
 #define PROGRESS_NS (10 * SECOND)
@@ -177,9 +178,9 @@ static bool say_lost(const struct bulletin_news *news)
 	for (unsigned n = 0; n < news->sources->count && !path && !live; n++) {
 		const struct source *source = &news->sources->source[n];
 
-		path = source_suggest(source, news->conf->live, sample, samples);
+		path = suggest_backup(source, news->conf->live, sample, samples);
 		if (!path)
-			live = source_suggest_live(source, news->conf->live, sample, samples);
+			live = suggest_live(source, news->conf->live, sample, samples);
 	}
 	log_escape(shown, sizeof(shown), news->conf->backup[0]);
 	if (live)
