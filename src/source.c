@@ -54,6 +54,7 @@ int source_find(const struct source_set *set, unsigned n, const char *rel,
 	found->root = io_open_root(source->path);
 	if (found->root < 0) {
 		found->error = -found->root;
+		found->root = -1;
 		return -ENXIO;
 	}
 	if (is_there(found->root, name))
