@@ -142,6 +142,12 @@ want_differ() {
 	if [ "$2" != "$3" ]; then pass "$1"; else fail "$1: both are $2"; fi
 }
 
+# same_file WHAT A B: byte for byte.
+same_file() {
+	if cmp -s "$2" "$3"; then pass "$1"; else
+		fail "$1: $(cmp -l "$2" "$3" 2>&1 | wc -l) bytes differ"; show_last; fi
+}
+
 summary_regex='^[0-9]+ merged, [0-9]+ unchanged, [0-9]+ skipped, [0-9]+ failed; '
 summary_regex+='[0-9]+ cells filled in [0-9]+\.[0-9]{2} s$'
 

@@ -3,30 +3,17 @@
 # not done again; and what happens where it is damaged, lost, in use, or may not be written.
 set -u
 . "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/daemon.sh"
 need rrdtool perl
-rrdmergctl=$builddir/rrdmergctl
 ledgersay=$builddir/tests/ledgersay
 need_programs "$rrdmerge" "$rrdmergd" "$rrdmergctl"
 [ -x "$ledgersay" ] || skip_all "tests/ledgersay is not built: configured without librrd"
 cd "$work" || exit 99
 chmod 755 .                             # some of it is done as another user
 
-daemon=
-stop_daemon() {
-	local rc=$?
-
-	[ -z "$daemon" ] || kill -9 "$daemon" 2>/dev/null
-	(exit $rc)
-	leave
-}
-trap stop_daemon EXIT
+settings=('workers = 2;')
 
 # ---- what is judged ----
-
-same_file() {
-	if cmp -s "$2" "$3"; then pass "$1"; else
-		fail "$1: $(cmp -l "$2" "$3" 2>&1 | wc -l) bytes differ"; show_last; fi
-}
 
 # record LEDGER: what it holds, into the file `record`.
 record() {
@@ -206,45 +193,6 @@ done
 
 # ---- the daemon ----
 
-# configure LIVE BACKUP [LINE…]
-configure() {
-	printf '%s\n' "live = \"$work/$1\";" "backup = \"$work/$2\";" \
-		"state_dir = \"$work/state\";" "socket = \"$work/sock\";" "workers = 2;" \
-		"user = \"$(id -un)\";" "${@:3}" >conf
-}
-
-# start_daemon [COMMAND…]: by COMMAND; waits until it watches.
-start_daemon() {
-	: >log
-	"$@" "$rrdmergd" -f conf -e 2>log &
-	daemon=$!
-	if wait_for 'grep -q "^rrdmergd: watching " log' 20; then pass started; else
-		fail "the daemon does not watch"; cat log; fi
-}
-
-end_daemon() {
-	kill -TERM "${1:-$daemon}"
-	wait_for "! kill -0 $daemon 2>/dev/null" 10 || { fail "does not end"; kill -9 "$daemon"; }
-	wait "$daemon"
-	want_same "exit code after SIGTERM" $? 0
-	daemon=
-}
-
-# want_log REGEX [SECONDS]
-want_log() {
-	if wait_for "grep -qaE -- '$1' log" "${2:-20}"; then pass "log: $1"; else
-		fail "the log has no $1"; tail -n 30 log | sed 's/^/    /'; fi
-}
-
-want_no_log() {
-	if grep -qaE -- "$1" log; then fail "the log has $1"; tail -n 30 log | sed 's/^/    /'
-	else pass "log lacks $1"; fi
-}
-
-ctl() {
-	run "$rrdmergctl" -s sock "$@"
-}
-
 all_as() {
 	local bad=0 file
 
@@ -265,13 +213,8 @@ want_same "cells on record" \
 	"$(awk '$1 == "cell" { sum += $6 } END { print sum }' record)" $((200 * cells))
 
 # A second start opens no RRD.
-traced=()
-if command -v strace >/dev/null && strace -f -qq -o /dev/null true 2>/dev/null; then
-	traced=(env "ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0"
-		strace -f -qq -e trace=open,openat,openat2 -o trace)
-else
+can_trace ||
 	echo "# no strace, or it may not trace here: what is opened is not looked at"
-fi
 
 # opened: the RRDs that were, by name.  The tracer is the daemon's parent.
 opened() {
@@ -279,16 +222,23 @@ opened() {
 }
 
 traced_start() {
-	start_daemon "${traced[@]}"
-	inner=$daemon
-	[ ${#traced[@]} = 0 ] || inner=$(pgrep -P "$daemon" | head -n 1)
+	if [ ${#traced[@]} = 0 ]; then start_daemon; else
+		start_traced -e trace=open,openat,openat2; fi
+}
+
+# The tracer ends as what it traces.
+traced_end() {
+	local inner=$daemon
+
+	[ ${#traced[@]} = 0 ] || daemon=$tracer
+	end_daemon 10 "$inner"
 }
 
 state=$(tree_state live)
 rm live/h0/later.rrd                    # it has no backup yet: it is looked for each time
 traced_start
 want_log '^rrdmergd: idle merged=0 unchanged=200 skipped=0 failed=0 waiting=0 backup_needed=no$' 60
-end_daemon "$inner"
+traced_end
 if [ ${#traced[@]} != 0 ]; then
 	want_same "opened by a start that finds all done" "$(opened)" ""
 	want_same "opened at all" "$(grep -c 'ledger\.db' trace | sed 's/^[1-9].*/some/')" some
@@ -312,7 +262,7 @@ cp wide.rrd wide.want && "$rrdmerge" old.rrd wide.want >/dev/null
 sleep 10.2
 traced_start
 want_log '^rrdmergd: idle merged=4 unchanged=197 skipped=0 failed=0 waiting=0 backup_needed=no$' 60
-end_daemon "$inner"
+traced_end
 for file in later 1 2; do
 	want_log "^rrdmergd: merged .* file=h[0-9]/$file\\.rrd\$"
 done
@@ -414,10 +364,8 @@ if [ "${runner[*]:-}" != none ]; then
 	rm -rf shut b.live state2 && mkdir -p shut b.live
 	for i in 1 2 3; do cp new.rrd b.live/$i.rrd; done
 	chmod 711 shut && touch log && chmod 666 log
-	user=$(id -un)
 	program=$rrdmergd
 	if [ "$(id -u)" = 0 ]; then
-		user=nobody
 		chown -R nobody b.live
 		readable || program=$work/bin/rrdmergd
 		mkdir run && chown nobody run
@@ -449,7 +397,7 @@ if [ "${runner[*]:-}" != none ]; then
 	all_as b.live want.rrd
 	pid=$daemon
 	[ "$(id -u)" != 0 ] || pid=$(pgrep -P "$daemon" rrdmergd || echo "$daemon")
-	end_daemon "$pid"
+	end_daemon 10 "$pid"
 	# --once does not wait for it.
 	rm -rf shut && mkdir shut && chmod 711 shut
 	[ "$(id -u)" = 0 ] || chmod 511 shut

@@ -3,30 +3,14 @@
 # is asked through its socket, while rrdtool goes on updating.
 set -u
 . "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/daemon.sh"
 need rrdtool perl
-rrdmergctl=$builddir/rrdmergctl
 need_programs "$rrdmerge" "$rrdmergd" "$rrdmergctl"
 cd "$work" || exit 99
 
-daemon=
-updater=
-leave_all() {
-	local rc=$?
-
-	[ -z "$daemon" ] || kill -9 "$daemon" 2>/dev/null
-	[ -z "$updater" ] || kill -9 "$updater" 2>/dev/null
-	(exit $rc)
-	leave
-}
-trap leave_all EXIT
+settings=('workers = 2;')
 
 # ---- what is judged ----
-
-# same_file WHAT A B: byte for byte.
-same_file() {
-	if cmp -s "$2" "$3"; then pass "$1"; else
-		fail "$1: $(cmp -l "$2" "$3" 2>&1 | wc -l) bytes differ"; show_last; fi
-}
 
 # words_of EXPRESSION FILE…: the expression over the words $w[0], $w[1] … of the files, each of the
 # same size, is the number of words for which it holds.
@@ -180,21 +164,17 @@ days() {
 days bigold.rrd 0 70
 days big.rrd 70 72
 cp big.rrd big.before
-trace=()
-if command -v strace >/dev/null && strace -f -qq -o /dev/null true 2>/dev/null; then
-	trace=(env "ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0"
-		strace -f -qq -e trace=fcntl -o trace)
-fi
+! can_trace || traced+=(-e trace=fcntl)
 merge_one big bigold.rrd
 filled=$(differing big.rrd big.before)
 if [ "$filled" -gt $(((1 << 20) / 8)) ]; then pass "more than 1 MB"; else
 	fail "only $filled cells: one hold is enough for them"; fi
-run "${trace[@]}" "$rrdmerge" --undo big.ledger 1
+run "${traced[@]}" "$rrdmerge" --undo big.ledger 1
 want_rc 0
 undone 1
 want_same "a large file: cells" "$cells" "$filled"
 same_file "a large file" big.rrd big.before
-if [ ${#trace[@]} != 0 ]; then
+if [ ${#traced[@]} != 0 ]; then
 	holds=$(grep -c 'F_SETLEASE, F_WRLCK) *= 0' trace)
 	if [ "$holds" -ge 2 ]; then pass "$holds holds"; else fail "$holds holds, not several"; fi
 fi
@@ -417,47 +397,15 @@ done
 
 # ---- the daemon ----
 
-# configure NAME [LINE…]
-configure() {
-	printf '%s\n' "live = \"$work/$1\";" "backup = \"$work/backup\";" \
-		"state_dir = \"$work/state\";" "socket = \"$work/sock\";" "workers = 2;" \
-		"user = \"$(id -un)\";" "${@:2}" >conf
-}
-
-start_daemon() {
-	: >log                          # of the one before, until it is its own
-	"$rrdmergd" -f conf -e 2>log &
-	daemon=$!
-	if wait_for 'grep -q "^rrdmergd: idle " log' 20; then pass started; else
-		fail "the daemon does not become idle"; cat log; fi
-}
-
-end_daemon() {
-	kill -TERM "$daemon"
-	wait_for '! kill -0 $daemon 2>/dev/null' 10 || { fail "does not end"; kill -9 "$daemon"; }
-	wait "$daemon"
-	want_same "exit code after SIGTERM" $? 0
-	daemon=
-}
-
-restart_daemon() {
-	end_daemon
+# begin, begin_again: until it is idle.
+begin() {
 	start_daemon
+	want_log '^rrdmergd: idle '
 }
 
-# want_log REGEX [SECONDS]
-want_log() {
-	if wait_for "grep -qaE -- '$1' log" "${2:-20}"; then pass "log: $1"; else
-		fail "the log has no $1"; tail -n 30 log | sed 's/^/    /'; fi
-}
-
-# merged_lines: how often the daemon has said that it merged something.
-merged_lines() {
-	grep -c '^rrdmergd: merged ' log
-}
-
-ctl() {
-	run "$rrdmergctl" -s sock "$@"
+begin_again() {
+	end_daemon
+	begin
 }
 
 # value KEY [N]: of the Nth record of the plain answer, or of any.
@@ -502,8 +450,8 @@ cp old.rrd backup/busy.rrd
 cp now.rrd want.rrd && "$rrdmerge" old.rrd want.rrd >/dev/null
 cells=$(differing now.rrd want.rrd)
 sleep 10.2                              # a backup is left alone until it has rested
-configure live
-start_daemon
+configure live backup
+begin
 want_log '^rrdmergd: idle merged=4 unchanged=0 skipped=0 failed=0 waiting=1 '
 for file in web01/one web01/two web01/three top; do
 	same_file "merged: $file" live/$file.rrd want.rrd
@@ -552,14 +500,14 @@ want_differ "undo PATH PATH" "$rc" 0
 want_same "what was refused touched nothing" "$(tree_state live)" "$state"
 
 # Undone it stays: over a restart, a reload, rescans, updates, and all of them.
-configure live 'rescan_interval = 1;'
-lines=$(merged_lines)
+configure live backup 'rescan_interval = 1;'
+merged=$(lines '^rrdmergd: merged ')
 kill -HUP "$daemon"
 want_log '^rrdmergd: reloaded '
 sleep 2.5                               # two rescans
 same_file "over a reload and a rescan" live/web01/one.rrd now.rrd
-want_same "lines of merges since" "$(merged_lines)" "$lines"
-restart_daemon
+want_lines '^rrdmergd: merged ' "$merged"
+begin_again
 want_log '^rrdmergd: idle merged=0 unchanged=4 skipped=0 failed=0 waiting=1 '
 for file in web01/one web01/two top; do
 	stays_undone "over a restart: $file" live/$file.rrd now.rrd
@@ -571,9 +519,9 @@ for m in 523 524; do
 done
 sleep 1.5
 same_file "over an update" live/web01/one.rrd twin.rrd
-restart_daemon
+begin_again
 stays_undone "over an update and a restart" live/web01/one.rrd twin.rrd
-want_same "lines of merges since" "$(merged_lines)" 0
+want_lines '^rrdmergd: merged ' 0
 
 # merge PATH asks for it.
 ctl merge web01/two.rrd
@@ -591,7 +539,7 @@ for path in nowhere.rrd "$work/backup/top.rrd" ../backup/top.rrd; do
 	want_rc 1
 	want_err '.'
 done
-restart_daemon
+begin_again
 stays_undone "merged again, and a restart" live/web01/two.rrd want.rrd
 ctl merge web01/one.rrd
 want_log '^rrdmergd: merged .* file=web01/one\.rrd$'
@@ -610,7 +558,7 @@ if [[ $(value open_rows_kept) == [1-9]* ]]; then pass kept; else
 want_same "the row that was open" "$(rrdtool dump live/busy.rrd | grep -c '<value>[^N]')" \
 	"$(rrdtool dump want.rrd | grep -c '<value>[^N]')"
 ctl merge busy.rrd
-wait_for '[ "$(grep -c "merged .* file=busy" log)" = 2 ]' 20 || fail "is not merged again"
+wait_lines 'merged .* file=busy' 2 || fail "is not merged again"
 (
 	trap - EXIT
 	for ((m = 524; ; m++)); do
@@ -621,22 +569,23 @@ wait_for '[ "$(grep -c "merged .* file=busy" log)" = 2 ]' 20 || fail "is not mer
 	done
 ) &
 updater=$!
+others=($updater)
 wait_for '[ -s updates.last ]' 10
 undone=0
 for ((k = 0; k < 10; k++)); do
 	ctl undo busy.rrd
 	want_rc 0
 	[ "$rc" != 0 ] || undone=$((undone + 1))
-	lines=$(merged_lines)
+	merged=$(lines '^rrdmergd: merged ')
 	ctl merge busy.rrd
 	want_rc 0
-	wait_for "[ \$(merged_lines) -gt $lines ]" 20 || fail "is not merged again"
+	wait_lines '^rrdmergd: merged ' $((merged + 1)) || fail "is not merged again"
 done
 ctl undo busy.rrd
 want_rc 0
 touch stop
 wait "$updater"
-updater=
+others=()
 last=$(cat updates.last)
 want_same "updates that failed" "$(cat updates.failed updates.err 2>/dev/null | head -n 3)" ""
 want_same "last_update" "$(last_update live/busy.rrd)" $((T0 + 60 * last))
@@ -656,9 +605,9 @@ want_same "known rows of minutes" \
 # Made anew, it is another database: nothing of its own is taken back.
 cp now.rrd other.rrd
 id=$(id_of web01/three.rrd)
-lines=$(merged_lines)
+merged=$(lines '^rrdmergd: merged ')
 mv other.rrd live/web01/three.rrd
-wait_for "[ \$(merged_lines) -gt $lines ]" 20 && pass "merged as a new one" || fail "is not merged"
+wait_lines '^rrdmergd: merged ' $((merged + 1)) && pass "merged as a new one" || fail "is not merged"
 same_file "made anew" live/web01/three.rrd want.rrd
 ctl undo "$id"
 want_rc 1
@@ -745,7 +694,7 @@ ctl undo --all
 want_same "nothing is left to undo" "$(cat out)" ""
 want_no_err 'of [2-9] files'
 want_same "nothing is touched" "$(tree_sum live)" "$state"
-restart_daemon
+begin_again
 sleep 1.5
 want_same "undone all, over a restart and a rescan" "$(tree_sum live)" "$state"
 
@@ -757,7 +706,7 @@ for generation in older newer; do
 	want_rc 0
 done
 cp live/gen.rrd second.rrd
-start_daemon
+begin
 ids=$("$rrdmergctl" -s sock history gen.rrd | awk '$1 == "id:" { print $2 }' | tail -n 1)
 ctl undo "$ids"
 want_rc 0
@@ -773,7 +722,7 @@ ctl merge top.rrd
 want_log '^rrdmergd: merged .* file=top\.rrd$'
 id=$(id_of top.rrd)
 mkdir -p second && cp now.rrd second/top.rrd
-configure second
+configure second backup
 kill -HUP "$daemon"
 want_log '^rrdmergd: merged .* file=top\.rrd$'
 wait_for 'cmp -s second/top.rrd want.rrd' 10
@@ -794,9 +743,9 @@ end_daemon
 
 # ---- without a ledger ----
 
-configure live 'ledger = false;'
+configure live backup 'ledger = false;'
 rm -rf state
-start_daemon
+begin
 for command in "undo top.rrd" "undo 1" "undo --all" history "history top.rrd"; do
 	# shellcheck disable=SC2086
 	ctl $command

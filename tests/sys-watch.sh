@@ -12,70 +12,25 @@ if [ -z "${SYS_WATCH_OWN:-}" ]; then
 	SYS_WATCH_OWN=nothing
 fi
 . "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/daemon.sh"
 need rrdtool perl
 need_programs "$rrdmergd" "$rrdmerge"
 cd "$work" || exit 99
 
-daemon=
 tracer=
-leave_all() {
-	local rc=$?
-
+settings=('workers = 2;')
+tidy() {
 	[ -z "$tracer" ] || kill "$tracer" 2>/dev/null
-	[ -z "$daemon" ] || kill -9 "$daemon" 2>/dev/null
 	cd / && umount -l "$work/live/sub" "$work/live" 2>/dev/null
-	(exit $rc)
-	leave
 }
-trap leave_all EXIT
 
 not_tried() {
 	echo "# not tried: $*"
 }
 
-# configure [LINE…]: writes conf.
-configure() {
-	printf '%s\n' "live = \"$work/live\";" "backup = \"$work/backup\";" 'workers = 2;' \
-		"state_dir = \"$work/state\";" "socket = \"$work/sock\";" \
-		"user = \"$(id -un)\";" "$@" >conf
-}
-
-# begin [PREFIX…]: a new live tree is what stands there; the daemon, by a prefix or as it is.
-begin() {
-	"$@" "$rrdmergd" -f conf -e 2>log &
-	daemon=$!
-}
-
 end() {
-	kill -TERM "$daemon"
-	if wait_for '! kill -0 $daemon 2>/dev/null' 10; then pass ended; else
-		fail "does not end on SIGTERM"; kill -9 "$daemon"; fi
-	wait "$daemon"
-	want_same "exit code after SIGTERM" $? 0
-	daemon=
+	end_daemon
 	want_same "one message is one line" "$(grep -vc '^rrdmergd: ' log)" 0
-}
-
-show_log() {
-	sed 's/^/    /' log | head -30
-}
-
-# want_log REGEX [SECONDS], want_no_log REGEX, want_lines COUNT REGEX
-want_log() {
-	if wait_for "grep -qE '$1' log" "${2:-20}"; then pass "log: $1"; else
-		fail "the log has no $1"; show_log; fi
-}
-
-want_no_log() {
-	if grep -qE "$1" log; then fail "the log has $1"; show_log; else pass "no $1"; fi
-}
-
-want_lines() {
-	local count
-
-	count=$(grep -cE "$2" log)
-	if [ "$count" = "$1" ]; then pass "$1 lines $2"; else
-		fail "$count lines and not $1: $2"; show_log; fi
 }
 
 # put FILE…: a live file that has no history yet, put there as rrdtool's create does it.
@@ -99,9 +54,9 @@ want_filled() {
 		fail "filled are $(filled), and not all of $1"; show_log; fi
 }
 
-# want_idle LIVE: in the end it counts so many files as done, and the others of the backup as
+# want_done LIVE: in the end it counts so many files as done, and the others of the backup as
 # waiting.
-want_idle() {
+want_done() {
 	local waiting=$((backup_files - $1))
 
 	if wait_for "grep '^rrdmergd: idle ' log | tail -n 1 | tr = ' ' | awk -v live=$1 -v w=$waiting '
@@ -140,7 +95,7 @@ lost='events were lost'
 
 directories() {
 	mkdir -p live/h1 && put live/h1/a.rrd
-	begin
+	launch
 	want_filled 1
 	mkdir live/h2 && put live/h2/a.rrd                      # new, and filled at once
 	mkdir -p live/deep/one/two && put live/deep/one/two/a.rrd
@@ -171,9 +126,9 @@ directories() {
 
 rewritten() {
 	mkdir -p live/h1 && put live/h1/{a,b,c}.rrd
-	begin
+	launch
 	want_filled 3
-	want_idle 3
+	want_done 3
 	rrdtool dump new.rrd >new.xml
 	rrdtool restore -f new.xml live/h1/a.rrd
 	wait_for "[ \$(grep -c 'merged .*file=h1/a' log) = 2 ]" 20 && pass "restored: again" ||
@@ -186,8 +141,8 @@ rewritten() {
 		pass "copied over: again" || { fail "not filled again"; show_log; }
 	mkdir -p live/h2 && put live/h2/a.rrd && want_log 'merged .*file=h2/a\.rrd'
 	end
-	want_lines 2 'merged .*file=h1/a\.rrd'
-	want_lines 2 'merged .*file=h1/b\.rrd'
+	want_lines 'merged .*file=h1/a\.rrd' 2
+	want_lines 'merged .*file=h1/b\.rrd' 2
 }
 
 # trace: strace writes to `trace` what the daemon opens from now on.
@@ -218,9 +173,9 @@ quiet() {
 		return
 	fi
 	mkdir -p live/h1 && put live/h1/{a,b,c}.rrd
-	begin
+	launch
 	want_filled 3
-	want_idle 3
+	want_done 3
 	sleep 3                         # its own writes raise events, and are looked after once
 	if ! trace; then
 		not_tried "that nothing is opened for an update: strace may not attach here"
@@ -250,7 +205,7 @@ quiet() {
 	want_same "opened again and again" "$(grep -c 'a\.rrd' trace)" "$before"
 	[ "$before" -ge 1 ] && pass "the trace sees" || fail "the trace is blind"
 	untrace
-	want_lines 1 'merged .*file=h2/a\.rrd'
+	want_lines 'merged .*file=h2/a\.rrd' 1
 	end
 }
 
@@ -258,7 +213,7 @@ quiet() {
 
 burst() {
 	mkdir live
-	begin
+	launch
 	want_log 'watching live='
 	mkdir burst
 	for host in $(seq 10); do
@@ -267,7 +222,7 @@ burst() {
 	done
 	cp -r burst live/
 	want_filled 2000 120
-	want_idle 2000
+	want_done 2000
 	want_no_log "$lost"
 	end
 	rm -rf burst
@@ -284,9 +239,9 @@ overflow() {
 		return
 	fi
 	mkdir -p live/h1 live/h2 live/h3 && put live/h{1,2,3}/{a,b,c}.rrd
-	begin
+	launch
 	want_filled 9
-	want_idle 9
+	want_done 9
 	kill -STOP "$daemon"
 	# By turns: the kernel joins equal events that follow each other.
 	# Twice as many as fit: it may take a while until all threads stand still.
@@ -301,10 +256,10 @@ overflow() {
 	want_log "$lost"
 	want_filled 8
 	rm -f live/x0 live/x1
-	want_idle 8                     # h1/{b,c}, h4/{a,b,c}, deep/one/two/{a,b}, h5/a
+	want_done 8                     # h1/{b,c}, h4/{a,b,c}, deep/one/two/{a,b}, h5/a
 	cp new.rrd live/h4/a.rrd && put live/deep/one/two/c.rrd live/h5/b.rrd   # watched again
 	want_filled 10
-	want_lines 1 "$lost"
+	want_lines "$lost" 1
 	end
 }
 
@@ -330,10 +285,10 @@ can_limit() {
 
 watch_limit() {
 	can_limit "the watch limit" || return
-	configure 'rescan_interval = 2;'
+	configure live backup 'rescan_interval = 2;'
 	mkdir -p live/h1 live/h2 live/h3 live/h4 live/deep/one/two
 	put live/h{1,2,3,4}/a.rrd live/deep/one/two/a.rrd
-	begin limited max_inotify_watches 3
+	launch limited max_inotify_watches 3
 	want_filled 5
 	want_log 'fs\.inotify\.max_user_watches'
 	put live/h{1,2,3,4}/b.rrd live/deep/one/two/b.rrd
@@ -341,18 +296,18 @@ watch_limit() {
 	mkdir live/h5 && put live/h5/a.rrd
 	want_filled 11
 	rm -r live/h1
-	want_idle 9
-	want_lines 1 'fs\.inotify\.max_user_watches'
+	want_done 9
+	want_lines 'fs\.inotify\.max_user_watches' 1
 	want_no_log 'No space left'
 	end
-	configure
+	configure live backup
 }
 
 instance_limit() {
 	can_limit "the limit of instances" || return
-	configure 'rescan_interval = 2;'
+	configure live backup 'rescan_interval = 2;'
 	mkdir -p live/h1 && put live/h1/a.rrd
-	begin limited max_inotify_instances 0
+	launch limited max_inotify_instances 0
 	want_filled 1
 	want_log 'fs\.inotify\.max_user_instances'
 	put live/h1/b.rrd && mkdir live/h2 && put live/h2/a.rrd
@@ -360,33 +315,33 @@ instance_limit() {
 	put live/h1/a.rrd                                       # replaced: another inode
 	want_filled 3
 	rm live/h1/b.rrd
-	want_idle 2
+	want_done 2
 	mv live gone
 	want_log 'waiting for it'
 	mv gone live
 	want_log 'live tree is there'
 	want_filled 2
-	want_idle 2
-	want_lines 1 'fs\.inotify\.max_user_instances'
+	want_done 2
+	want_lines 'fs\.inotify\.max_user_instances' 1
 	end
-	configure
+	configure live backup
 }
 
 # ---- the root ----
 
 # waits N: it says for the Nth time that it waits, and once only.
 waits() {
-	wait_for "[ \$(grep -c 'waiting for it live=' log) -ge $1 ]" 20
-	want_lines "$1" 'waiting for it live='
+	wait_lines 'waiting for it live=' "$1"
+	want_lines 'waiting for it live=' "$1"
 }
 
 resumes() {
-	wait_for "[ \$(grep -c 'live tree is there' log) -ge $1 ]" 20
-	want_lines "$1" 'live tree is there'
+	wait_lines 'live tree is there' "$1"
+	want_lines 'live tree is there' "$1"
 }
 
 root() {
-	begin                                                   # none at the start
+	launch                                                  # none at the start
 	waits 1
 	sleep 3                                                 # nor again at each try
 	waits 1
@@ -413,7 +368,7 @@ root() {
 	want_filled 1
 	put live/h3/b.rrd
 	want_filled 2
-	want_idle 2
+	want_done 2
 	rm -rf elsewhere
 	end
 }
@@ -424,9 +379,9 @@ mounted_over() {
 		return
 	fi
 	mkdir -p live/h1 && put live/h1/{a,b}.rrd
-	begin
+	launch
 	want_filled 2
-	want_idle 2                                             # no scan is under way any more
+	want_done 2                                             # no scan is under way any more
 	if ! mount -t tmpfs none live 2>/dev/null; then
 		not_tried "mounts: may not mount"
 		end
@@ -441,16 +396,16 @@ mounted_over() {
 	put live/h1/c.rrd
 	want_log 'merged .*file=h1/c\.rrd'
 	want_filled 3
-	want_idle 3
+	want_done 3
 	end
 }
 
 # ---- what raises no event is found by a rescan ----
 
 rescan() {
-	configure 'rescan_interval = 2;'
+	configure live backup 'rescan_interval = 2;'
 	mkdir -p live/h1 live/sub outside && put live/h1/a.rrd outside/b.rrd
-	begin
+	launch
 	want_filled 1
 	ln outside/b.rrd live/h1/b.rrd                          # an event, but no CLOSE_WRITE
 	rm outside/b.rrd
@@ -464,12 +419,12 @@ rescan() {
 			fail "a directory cannot be unmounted while the daemon is idle"
 		put live/sub/c.rrd
 		want_log 'merged .*file=sub/c\.rrd'
-		want_idle 3
+		want_done 3
 	else
 		not_tried "a mount below the root: may not mount"
 	fi
 	end
-	configure
+	configure live backup
 }
 
 network() {
@@ -479,8 +434,8 @@ network() {
 	fi
 	mkdir -p behind/h1 live && bindfs behind live || return
 	put behind/h1/a.rrd
-	configure 'rescan_interval = 2;'
-	begin
+	configure live backup 'rescan_interval = 2;'
+	launch
 	want_log 'FUSE'
 	wait_for 'cmp -s behind/h1/a.rrd merged.rrd' 20 && pass "filled on FUSE" || fail "not filled"
 	put behind/h1/b.rrd && mkdir behind/h2 && put behind/h2/a.rrd   # unseen by inotify
@@ -488,10 +443,10 @@ network() {
 	end
 	umount live
 	rm -rf behind
-	configure
+	configure live backup
 }
 
-configure
+configure live backup
 for part in ${PARTS:-directories rewritten quiet burst overflow watch_limit instance_limit root \
 		mounted_over rescan network}; do
 	[ -z "${VERBOSE:-}" ] || echo "== $part"
