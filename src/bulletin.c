@@ -23,26 +23,30 @@
 
 /* ---- refusals ---- */
 
-/* Never more than BULLETIN_REFUSALS in any one second, the last one included. */
-static void say_refusals(struct bulletin *bulletin, const struct bulletin_news *news,
-			 unsigned count)
+/* When the last ones were said, a ring: of the log, and not of a bulletin, for a reload may begin
+ * another. */
+static uint64_t refused_ns[BULLETIN_REFUSALS];
+static unsigned refused_next;
+
+/* Never more than BULLETIN_REFUSALS in any one second, the last one included: a line is as old as
+ * its end, however long it took to write. */
+static void say_refusals(const struct bulletin_news *news, unsigned count)
 {
-	uint64_t now = io_now_ns();
 	char rel[LOG_PATH_SIZE], line[REPORT_SIZE];
 	struct reason why;
 	bool partial;
 
 	while (count--) {
-		uint64_t *oldest = &bulletin->refusal_ns[bulletin->refusals % BULLETIN_REFUSALS];
+		uint64_t *oldest = &refused_ns[refused_next];
 
-		if ((*oldest && now - *oldest < SECOND) ||
+		if ((*oldest && io_now_ns() - *oldest < SECOND) ||
 		    !tally_next_refusal(news->tally, rel, sizeof(rel), &why, &partial))
 			return;
-		*oldest = now;
-		bulletin->refusals++;
 		log_message(LOG_WARNING, "%s",
 			    report_refused(line, sizeof(line), partial ? "partial" : "refused", rel,
 					   why.text));
+		*oldest = io_now_ns();
+		refused_next = (refused_next + 1) % BULLETIN_REFUSALS;
 	}
 }
 
@@ -246,7 +250,7 @@ void bulletin_tick(struct bulletin *bulletin, const struct bulletin_news *news)
 		say_watching(news);
 		bulletin->watching = true;
 	}
-	say_refusals(bulletin, news, REFUSALS);
+	say_refusals(news, REFUSALS);
 	if (news->busy && !bulletin->was_busy) {
 		bulletin->busy_since_ns = bulletin->progress_ns = now;
 		bulletin->busy_done = sums->live - sums->pending;
@@ -285,7 +289,7 @@ void bulletin_end(struct bulletin *bulletin, const struct bulletin_news *news)
 	struct reason why;
 	bool partial;
 
-	say_refusals(bulletin, news, BULLETIN_REFUSALS);
+	say_refusals(news, BULLETIN_REFUSALS);
 	while (group && tally_next_refusal(news->tally, rel, sizeof(rel), &why, &partial)) {
 		unsigned g = 0;
 

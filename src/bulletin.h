@@ -19,8 +19,6 @@ struct bulletin {
 	uint64_t busy_since_ns, progress_ns, waiting_ns, denied_ns;
 	size_t busy_done, progress_done, waiting;
 	uint64_t progress_cells;
-	uint64_t refusal_ns[BULLETIN_REFUSALS]; /* when the last ones were said, a ring */
-	unsigned refusals;
 	size_t denied[MERGE_DENIALS];
 	char idle[256];
 };

@@ -21,21 +21,26 @@ static struct {
 	unsigned targets;
 } target = { NULL, LOG_TO_STDERR };
 
-/* How many lines per file the second that began at `since_ns` has seen.  Guarded by `mutex`,
- * which is never held while a line is written. */
+#define SECOND UINT64_C(1000000000)
+#define BEING_SAID UINT64_MAX
+
+/* The last lines per file, a ring: when each of them had been written, or BEING_SAID; 0 for none
+ * yet.  A line takes the place of the oldest, a second after that at the soonest: so no second,
+ * wherever it begins and however long a write takes, sees more than there are places.
+ * Guarded by `mutex`, which is never held while a line is written. */
 static struct {
 	pthread_mutex_t mutex;
-	uint64_t since_ns;
-	unsigned said;
-	uint64_t omitted;
-} rate = { PTHREAD_MUTEX_INITIALIZER, 0, 0, 0 };
+	uint64_t said_ns[LOG_FILE_RATE];
+	unsigned next;
+	uint64_t omitted, omitted_ns;   /* how many since it was last said; the first of them */
+} rate = { PTHREAD_MUTEX_INITIALIZER, { 0 }, 0, 0, 0 };
 
 static uint64_t monotonic_ns(void)
 {
 	struct timespec now;
 
 	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+	return (uint64_t)now.tv_sec * SECOND + (uint64_t)now.tv_nsec;
 }
 
 /* The tests put a clock of their own here. */
@@ -236,42 +241,51 @@ static void say_omitted(uint64_t omitted)
 			    (unsigned long long)omitted, LOG_FILE_RATE);
 }
 
-/* True where one more line may be said in this second.  A count that a past second left is
- * handed to the caller, who says it. */
-static bool rate_allows(uint64_t *ret_omitted)
+/* A place for one more line, which rate_give() gets when it is written; NULL where there is none.
+ * What was left out for a second is handed to the caller, who says it. */
+static uint64_t *rate_take(uint64_t *ret_omitted)
 {
-	uint64_t now = clock_ns();
-	bool allowed;
+	uint64_t *place;
 
 	*ret_omitted = 0;
 	pthread_mutex_lock(&rate.mutex);
-	if (!rate.said || now - rate.since_ns >= 1000000000u) {
-		rate.since_ns = now;
-		rate.said = 0;
+	uint64_t now = clock_ns();      /* not before the lock: never older than a line of the ring */
+	if (rate.omitted && now - rate.omitted_ns >= SECOND) {
 		*ret_omitted = rate.omitted;
 		rate.omitted = 0;
 	}
-	allowed = rate.said < LOG_FILE_RATE;
-	if (allowed)
-		rate.said++;
-	else
-		rate.omitted++;
+	place = &rate.said_ns[rate.next];
+	if (*place && (*place == BEING_SAID || now - *place < SECOND)) {
+		place = NULL;
+		if (!rate.omitted++)
+			rate.omitted_ns = now;
+	} else {
+		*place = BEING_SAID;
+		rate.next = (rate.next + 1) % LOG_FILE_RATE;
+	}
 	pthread_mutex_unlock(&rate.mutex);
-	return allowed;
+	return place;
+}
+
+static void rate_give(uint64_t *place)
+{
+	pthread_mutex_lock(&rate.mutex);
+	*place = clock_ns();
+	pthread_mutex_unlock(&rate.mutex);
 }
 
 void log_file(int priority, const char *format, ...)
 {
-	uint64_t omitted;
-	bool allowed = rate_allows(&omitted);
+	uint64_t omitted, *place = rate_take(&omitted);
 	va_list args;
 
 	say_omitted(omitted);
-	if (!allowed)
+	if (!place)
 		return;
 	va_start(args, format);
 	say(priority, format, args);
 	va_end(args);
+	rate_give(place);
 }
 
 void log_flush(void)

@@ -19,8 +19,8 @@ void log_close(void);
  * Control characters in the outcome are escaped: one message is one line. */
 void log_message(int priority, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* The same for a line per file: at most LOG_FILE_RATE of them a second (a burst of as many);
- * what is left out is counted and said in a line of its own. */
+/* The same for a line per file: at most LOG_FILE_RATE of them in any one second (a burst of as
+ * many); what is left out is counted and said in a line of its own, once a second. */
 #define LOG_FILE_RATE 50
 void log_file(int priority, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Says now how many were left out since it was last said. */

@@ -24,6 +24,7 @@ static void fake_syslog(int priority, const char *format, ...)
 static int said_priority;
 static char said[LINE_SIZE];
 static unsigned said_count;
+static void (*on_syslog)(void);
 
 static void fake_syslog(int priority, const char *format, ...)
 {
@@ -34,6 +35,8 @@ static void fake_syslog(int priority, const char *format, ...)
 	va_end(args);
 	said_priority = priority;
 	said_count++;
+	if (on_syslog)
+		on_syslog();
 	errno = EPIPE;
 }
 
@@ -380,6 +383,93 @@ static void nothing_is_left_uncounted(void **state)
 	clock_ns = monotonic_ns;
 }
 
+/* What came of many lines at random times, written in random times. */
+#define STORM 20000
+static struct {
+	uint64_t at_ns[STORM];          /* when each that was said was said */
+	unsigned lines;
+	unsigned long long omitted;
+	uint64_t omitted_ns;            /* when it was said last that some were left out */
+	unsigned left, depth;
+} storm;
+
+static void storm_line(void)
+{
+	storm.left--;
+	log_file(LOG_INFO, "file=x");
+}
+
+/* Mostly next to nothing; now and then the reader is slow. */
+static void storm_wait(void)
+{
+	fake_time_ns += (uint64_t)(random() % 300 ? random() % 3000 : random() % 300000000);
+}
+
+/* Writing takes a while, at both of its ends, and other threads say something meanwhile. */
+static void storm_syslog(void)
+{
+	unsigned long long n;
+	bool is_file = !strcmp(said, "file=x");
+
+	storm_wait();
+	if (is_file)
+		storm.at_ns[storm.lines++] = fake_time_ns;
+	if (sscanf(said, "omitted lines=%llu", &n) == 1) {
+		assert_true(!storm.omitted_ns || fake_time_ns - storm.omitted_ns > 699999999);
+		storm.omitted_ns = fake_time_ns;
+		storm.omitted += n;
+	}
+	long more = random() % 50 ? random() % 3 : 2 * LOG_FILE_RATE;
+	while (more-- && storm.depth < 2 * LOG_FILE_RATE && storm.left) {
+		storm.depth++;
+		storm_line();
+		storm.depth--;
+	}
+	storm_wait();
+}
+
+static int by_time(const void *a, const void *b)
+{
+	const uint64_t *x = a, *y = b;
+
+	return (*x > *y) - (*x < *y);
+}
+
+/* No second, wherever it begins, sees more lines than are allowed; and none goes uncounted. */
+static void no_second_sees_more(void **state)
+{
+	const char *env = getenv("SEED");
+	unsigned seed = env ? (unsigned)strtoul(env, NULL, 0) : (unsigned)time(NULL);
+
+	(void)state;
+	print_message("SEED=%u\n", seed);
+	srandom(seed);
+	clock_ns = fake_clock;
+	fake_time_ns += UINT64_C(2000000000);
+	log_open("unit", LOG_TO_SYSLOG, LOG_DAEMON);
+	on_syslog = storm_syslog;
+	for (storm.left = STORM; storm.left;) {
+		static const long gap[] = { 1, 1000, 300000, 10000000 };
+
+		fake_time_ns += (uint64_t)(random() % 500 ? random() % gap[random() % 4]
+							  : random() % 1500000000);
+		storm_line();
+	}
+	storm.omitted_ns = 0;
+	on_syslog = NULL;
+	said[0] = '\0';
+	log_flush();
+	if (!strncmp(said, "omitted lines=", 14))
+		storm.omitted += strtoull(said + 14, NULL, 10);
+	qsort(storm.at_ns, storm.lines, sizeof(storm.at_ns[0]), by_time);
+	assert_true(storm.lines > 10 * LOG_FILE_RATE);
+	for (unsigned i = LOG_FILE_RATE; i < storm.lines; i++)
+		assert_true(storm.at_ns[i] - storm.at_ns[i - LOG_FILE_RATE] >= 1000000000);
+	assert_int_equal(storm.lines + storm.omitted, STORM);
+	log_close();
+	clock_ns = monotonic_ns;
+}
+
 static void facilities(void **state)
 {
 	(void)state;
@@ -411,6 +501,7 @@ int main(void)
 		cmocka_unit_test(long_message_is_cut),
 		cmocka_unit_test(files_are_bounded),
 		cmocka_unit_test(nothing_is_left_uncounted),
+		cmocka_unit_test(no_second_sees_more),
 		cmocka_unit_test(facilities),
 	};
 
