@@ -58,8 +58,8 @@ configure() {
 
 # launch [COMMAND…]: the daemon, behind a command such as strace.
 launch() {
-	: >log                          # of the one before, until it is its own
-	"$@" "$rrdmergd" -f conf -e 2>log &
+	: >log                          # a test may empty it, too, for it is appended to
+	"$@" "$rrdmergd" -f conf -e 2>>log &
 	daemon=$!
 }
 

@@ -37,28 +37,26 @@ if [ -z "${SYS_FAULTS_OWN:-}" ]; then
 	SYS_FAULTS_OWN=nothing
 fi
 . "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/daemon.sh"
 . "$(dirname "$0")/faults.sh"
 need rrdtool
-need_programs "$rrdmerge" "$rrdmergd" "$builddir/rrdmergctl"
+need_programs "$rrdmerge" "$rrdmergd" "$rrdmergctl"
 crashed=$builddir/tests/crashed
 survive=$builddir/tests/survive
 [ -x "$crashed" ] || skip_all "tests/crashed is not built: configured without librrd"
 need_faults
 cd "$work" || exit 99
 
-daemon=
+settings=('workers = 2;')
 bindfs=
-leave_all() {
-	local rc=$? pid
+tidy() {
+	local pid
 
-	for pid in $(jobs -p) $daemon $bindfs; do
+	for pid in $(jobs -p) $bindfs; do
 		kill -9 "$pid" 2>/dev/null
 	done
 	cd / && umount -l "$work/fuse" "$work/state" 2>/dev/null
-	(exit $rc)
-	leave
 }
-trap leave_all EXIT
 
 not_tried() {
 	echo "# not tried: $*"
@@ -66,54 +64,9 @@ not_tried() {
 
 # ---- the daemon ----
 
-# configure [LINE…]
-configure() {
-	printf '%s\n' "live = \"$work/live\";" "state_dir = \"$work/state\";" \
-		"socket = \"$work/sock\";" "user = \"$(id -un)\";" 'workers = 2;' "$@" >conf
-	grep -q '^backup' conf || echo "backup = \"$work/backup\";" >>conf
-}
-
 # begin [FAULT_…=…]…
 begin() {
-	if [ $# = 0 ]; then
-		"$rrdmergd" -f conf -e 2>log &
-	else
-		start_with_faults "$@" "$rrdmergd" -f conf -e 2>log
-	fi
-	daemon=$!
-}
-
-end() {
-	local pid=$daemon
-
-	kill -TERM "$daemon"
-	if wait_for '! kill -0 $daemon 2>/dev/null' "${1:-10}"; then pass ended; else
-		fail "does not end on SIGTERM"; show_log; kill -9 "$daemon"; fi
-	daemon=
-	wait "$pid"
-	want_same "exit code after SIGTERM" $? 0
-}
-
-show_log() {
-	tail -n 20 log | cut -c1-300 | sed 's/^/    /'
-}
-
-# want_log REGEX [SECONDS]
-want_log() {
-	if wait_for "grep -qE -- '$1' log" "${2:-20}"; then pass "log: $1"; else
-		fail "the log has no $1"; show_log; fi
-}
-
-want_no_log() {
-	if grep -qE -- "$1" log; then fail "the log has $1"; show_log; else pass "no $1"; fi
-}
-
-want_lines() {
-	local count
-
-	count=$(grep -cE -- "$2" log)
-	if [ "$count" = "$1" ]; then pass "$1 lines $2"; else
-		fail "$count lines and not $1: $2"; show_log; fi
+	if [ $# = 0 ]; then launch; else launch env LD_PRELOAD="$faults" "$@"; fi
 }
 
 # want_file FILE WANTED [SECONDS]
@@ -124,7 +77,7 @@ want_file() {
 
 # The daemon answers, whatever else it waits for.
 want_answer() {
-	run timeout 10 "$builddir/rrdmergctl" -s "$work/sock" status
+	run timeout 10 "$rrdmergctl" -s "$work/sock" status
 	want_rc 0
 }
 
@@ -281,10 +234,12 @@ again_in_link() {
 scene_rights() {
 	[ -n "$(other_user)" ] || { not_tried "rights that go: needs root and a user nobody"; return; }
 	chmod 711 "$work"
+	mkdir -p bin && cp "$rrdmerge" "$faults" bin/   # where it was built may be shut for others
 	lay
 	chown -R nobody live
-	setpriv --reuid=nobody --regid="$(id -g nobody)" --clear-groups env LD_PRELOAD="$faults" \
-		FAULT_STOP=lease:1:live/h1/a "$rrdmerge" -j1 backup live >out 2>err &
+	setpriv --reuid=nobody --regid="$(id -g nobody)" --clear-groups \
+		env LD_PRELOAD="$work/bin/${faults##*/}" FAULT_STOP=lease:1:live/h1/a \
+		"$work/bin/rrdmerge" -j1 backup live >out 2>err &
 	local pid=$!
 	wait_for "is_stopped $pid" 10 || fail "does not come to its lease"
 	chown root live/h1/a.rrd && chmod 444 live/h1/a.rrd
@@ -305,7 +260,7 @@ scene_retry() {
 
 	for rule in pread:1:EIO:backup/h1/a pwrite:2:EIO:live/h1/a syncfs:1:EIO; do
 		lay
-		configure 'rescan_interval = 2;'
+		configure live backup 'rescan_interval = 2;'
 		begin FAULT_ERROR=$rule
 		want_log '^rrdmergd: watching '
 		[ $rule = syncfs:1:EIO ] ||
@@ -313,7 +268,7 @@ scene_retry() {
 		want_file live/h1/a.rrd new.want 40
 		want_file live/h2/b.rrd new.want
 		want_log '^rrdmergd: idle merged=[0-9]+ unchanged=[0-9]+ skipped=0 failed=0 ' 40
-		end
+		end_daemon
 	done
 }
 
@@ -328,7 +283,7 @@ scene_full() {
 	mkdir state
 	mount -t tmpfs -o size=256k none state 2>/dev/null ||
 		{ not_tried "a full disk: no tmpfs can be mounted"; return; }
-	configure 'rescan_interval = 2;'
+	configure live backup 'rescan_interval = 2;'
 	begin
 	want_log '^rrdmergd: idle merged=2 '
 	want_file live/h1/a.rrd new.want
@@ -342,8 +297,8 @@ scene_full() {
 	rm state/filler
 	want_log '^rrdmergd: the ledger works again ' 30
 	want_file live/h1/c.rrd new.want 30
-	want_lines 1 'nothing is merged until'
-	end
+	want_lines 'nothing is merged until' 1
+	end_daemon
 	umount state
 	# Full from the beginning.
 	lay
@@ -356,7 +311,7 @@ scene_full() {
 	want_file live/h1/a.rrd new.rrd 0
 	rm state/filler && mount -o remount,size=1m state
 	want_file live/h1/a.rrd new.want 30
-	end
+	end_daemon
 	umount state
 }
 
@@ -375,7 +330,7 @@ scene_fuse() {
 		{ not_tried "a backup on FUSE: $(head -n 1 bindfs.err)"; kill $bindfs; return; }
 	lay
 	rm live/h2/b.rrd
-	configure "backup = \"$work/fuse\";" 'rescan_interval = 2;'
+	configure live fuse 'rescan_interval = 2;'
 	begin
 	want_file live/h1/a.rrd new.want
 	want_log '^rrdmergd: idle merged=1 '
@@ -383,7 +338,7 @@ scene_fuse() {
 	cp -p new.rrd x && mv x live/h2/b.rrd
 	sleep 1.5
 	want_answer
-	configure "backup = \"$work/fuse\";" 'rescan_interval = 3;'
+	configure live fuse 'rescan_interval = 3;'
 	kill -HUP "$daemon"
 	sleep 0.5
 	want_answer
@@ -391,7 +346,7 @@ scene_fuse() {
 	want_log '^rrdmergd: a disk has not answered: the configuration names it'
 	want_answer
 	# One that names it no more is taken over when the worker that hangs comes back.
-	configure "backup = \"$work/backup\";" 'rescan_interval = 3;'
+	configure live backup 'rescan_interval = 3;'
 	kill -HUP "$daemon"
 	sleep 1
 	want_answer
@@ -400,7 +355,7 @@ scene_fuse() {
 	want_file live/h2/b.rrd new.want 30
 	want_answer
 	: >log
-	configure "backup = \"$work/fuse\";" 'rescan_interval = 3;'
+	configure live fuse 'rescan_interval = 3;'
 	kill -HUP "$daemon"
 	want_log '^rrdmergd: reloaded '
 	# It dies, and is back.
@@ -420,7 +375,7 @@ scene_fuse() {
 	kill -STOP $bindfs
 	cp -p new.rrd x && mv x live/h1/a.rrd
 	sleep 0.5
-	end 20
+	end_daemon 20
 	kill -9 $bindfs
 	umount -l fuse
 	bindfs=
@@ -430,7 +385,7 @@ scene_fuse() {
 
 scene_twice() {
 	lay
-	configure
+	configure live backup
 	begin
 	want_log '^rrdmergd: idle merged=2 '
 	sed "s|$work/sock|$work/sock2|" conf >conf2
@@ -440,7 +395,7 @@ scene_twice() {
 	want_answer
 	cp -p new.rrd x && mv x live/h1/c.rrd
 	want_file live/h1/c.rrd new.want
-	end
+	end_daemon
 }
 
 # A daemon, rrdmerge again and again, and updates: nobody loses anything.
@@ -449,7 +404,7 @@ scene_together() {
 
 	[ -e pristine ] || return
 	rm -rf live state && cp -r pristine live && cp -r merged twin
-	configure "backup = \"$work/site\";" 'seam = "rebuild";'
+	configure live site 'seam = "rebuild";'
 	begin
 	"$survive" update . $files >updates &
 	pid=$!
@@ -463,7 +418,7 @@ scene_together() {
 	want_same "updater: $(tail -n 2 updates)" $? 0
 	sed 's/^/# /' updates
 	sleep 1
-	end
+	end_daemon
 	run "$rrdmerge" --seam rebuild site live
 	want_rc 0
 	run "$survive" compare . $files

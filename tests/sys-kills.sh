@@ -7,6 +7,7 @@
 # KILLS=500 kills it so often; SEED repeats the choices.
 set -u
 . "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/daemon.sh"
 need_programs "$rrdmergd" "$rrdmerge"
 survive=$builddir/tests/survive
 [ -x "$survive" ] || skip_all "tests/survive is not built: configured without librrd"
@@ -17,18 +18,6 @@ kills=${KILLS:-40}
 export SEED=${SEED:-$(date +%s)}
 echo "SEED=$SEED KILLS=$kills"
 RANDOM=$((SEED % 32768))
-
-daemon=
-updater=
-leave_all() {
-	local rc=$?
-
-	[ -z "$daemon" ] || kill -9 "$daemon" 2>/dev/null
-	[ -z "$updater" ] || kill -9 "$updater" 2>/dev/null
-	(exit $rc)
-	leave
-}
-trap leave_all EXIT
 
 for host in $(seq 0 19); do
 	mkdir -p backup/h$host pristine/h$host
@@ -43,15 +32,8 @@ want_summary "$files" 0 0 0
 cp -r pristine live
 cp -r merged twin
 
-cat >conf <<END
-live = "$work/live";
-backup = "$work/backup";
-workers = 2;
-state_dir = "$work/state";
-socket = "$work/sock";
-user = "$(id -un)";
-seam = "rebuild";
-END
+settings=('workers = 2;' 'seam = "rebuild";')
+configure live backup
 
 begin() {
 	"$rrdmergd" -f conf -e 2>>log &
@@ -61,6 +43,7 @@ begin() {
 wait_for "[ \$SECONDS -ge $((made + 11)) ]" 12        # a backup is left alone until it has rested
 "$survive" update . "$files" >updates &
 updater=$!
+others=($updater)
 sleep 1.5                       # the first rows of live's own are finished before it is merged
 
 amid=0
@@ -85,7 +68,7 @@ kill -TERM "$updater"
 wait "$updater"
 want_same "updater's exit code: $(tail -n 3 updates)" $? 0
 sed 's/^/# /' updates
-updater=
+others=()
 
 # To its end.
 lines=$(wc -l <log)
