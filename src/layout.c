@@ -4,124 +4,41 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+
+#include "layoutint.h"
 
 /* Kinds of machines that we can read.  All offsets follow from a row: see layout.h. */
 static const struct layout_form forms[] = {
-#if defined(__LP64__)
-	{ "this machine's", 8, 8, 8, __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__ },
-#else
-	{ "this machine's", sizeof(long), __alignof__(struct { double d; }), sizeof(long),
-	  __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__ },
-#endif
+	/* name                                            word align time big endian */
+	{ "64-bit little-endian",                             8, 8, 8, false },
+	{ "64-bit big-endian",                                8, 8, 8, true },
+	{ "32-bit little-endian",                             4, 8, 4, false },
+	{ "32-bit little-endian, 64-bit time_t",              4, 8, 8, false },
+	{ "32-bit big-endian",                                4, 8, 4, true },
+	{ "32-bit big-endian, 64-bit time_t",                 4, 8, 8, true },
+	{ "i386",                                             4, 4, 4, false },
+	{ "i386, 64-bit time_t",                              4, 4, 8, false },
+	{ "32-bit big-endian, doubles at 4",                  4, 4, 4, true },
+	{ "32-bit big-endian, doubles at 4, 64-bit time_t",   4, 4, 8, true },
 };
 
+#define FORMS (sizeof(forms) / sizeof(forms[0]))
 #define FLOAT_COOKIE 8.642135E130
-#define FOREIGN "was written on another kind of machine (32 bit, or the other byte order)"
-#define NAME LAYOUT_NAME_SIZE
-#define PAR_COUNT 10            /* parameters of 8 bytes in stat_head, ds_def, rra_def */
-#define PAR_SIZE (PAR_COUNT * 8u)
-#define LAST_DS_SIZE 30u
 #define VERSION_MAX 5
 /* A ring's span in seconds, and any time in it, must stay far from overflowing 64 bits. */
 #define TIME_MAX (INT64_C(1) << 53)
+#define USEC_MAX 999999
 #define OP_VARIABLE 1           /* of rrdtool's op_en */
 #define OP_END 32
 #define OP_PREV_OTHER 36
 
-/* ---- values ---- */
-
-static uint64_t get_uint(const uint8_t *at, unsigned size, bool big_endian)
+static bool is_native(const struct layout_form *form)
 {
-	uint64_t value = 0;
-
-	for (unsigned i = 0; i < size; i++)
-		value = value << 8 | at[big_endian ? i : size - 1 - i];
-	return value;
+	return form->word == sizeof(long) && form->align == __alignof__(struct { double d; }) &&
+	       form->time == sizeof(time_t) &&
+	       form->big_endian == (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__);
 }
-
-static uint64_t get_word(const struct layout_form *form, const uint8_t *at)
-{
-	return get_uint(at, form->word, form->big_endian);
-}
-
-static int64_t get_time(const struct layout_form *form, const uint8_t *at)
-{
-	uint64_t value = get_uint(at, form->time, form->big_endian);
-
-	return form->time == 4 ? (int32_t)(uint32_t)value : (int64_t)value;
-}
-
-static double get_double(const struct layout_form *form, const uint8_t *at)
-{
-	uint64_t bits = get_uint(at, 8, form->big_endian);
-	double value;
-
-	memcpy(&value, &bits, sizeof(value));
-	return value;
-}
-
-static unsigned align(unsigned offset, unsigned to)
-{
-	return (offset + to - 1) / to * to;
-}
-
-/* ---- where things stand in a section ---- */
-
-static unsigned float_cookie_at(const struct layout_form *form)
-{
-	return align(9, form->align);   /* after cookie[4] and version[5] */
-}
-
-static unsigned ds_cnt_at(const struct layout_form *form)
-{
-	return float_cookie_at(form) + 8;
-}
-
-static unsigned stat_head_size(const struct layout_form *form)
-{
-	return align(ds_cnt_at(form) + 3 * form->word, form->align) + PAR_SIZE;
-}
-
-static unsigned ds_par_at(const struct layout_form *form)
-{
-	return align(2 * NAME, form->align);
-}
-
-static unsigned ds_def_size(const struct layout_form *form)
-{
-	return ds_par_at(form) + PAR_SIZE;
-}
-
-static unsigned row_cnt_at(const struct layout_form *form)
-{
-	return align(NAME, form->word);
-}
-
-static unsigned rra_par_at(const struct layout_form *form)
-{
-	return align(row_cnt_at(form) + 2 * form->word, form->align);
-}
-
-static unsigned rra_def_size(const struct layout_form *form)
-{
-	return rra_par_at(form) + PAR_SIZE;
-}
-
-static unsigned live_head_size(const struct layout_form *form, unsigned version)
-{
-	if (version < 3)
-		return form->time;
-	/* A 64-bit time_t is aligned as a double is. */
-	unsigned to = form->time == 8 ? form->align : form->word;
-	return align(form->time + form->word, to);
-}
-
-static unsigned pdp_prep_size(const struct layout_form *form)
-{
-	return align(LAST_DS_SIZE, form->align) + PAR_SIZE;
-}
-
-#define CDP_PREP_SIZE PAR_SIZE
 
 /* ---- first look ---- */
 
@@ -130,25 +47,28 @@ static bool is_number(const char *version)
 	return strspn(version, "0123456789") == 4 && version[4] == '\0';
 }
 
-static const struct layout_form *find_form(const uint8_t *bytes, size_t len)
+static bool has_cookie(const struct layout_form *form, const uint8_t *bytes, size_t len)
 {
-	for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]); i++) {
-		unsigned at = float_cookie_at(&forms[i]);
+	unsigned at = float_cookie_at(form);
 
-		if (len >= at + 8 && get_double(&forms[i], bytes + at) == FLOAT_COOKIE)
-			return &forms[i];
-	}
-	return NULL;
+	return len >= at + 8 && get_double(form, bytes + at) == FLOAT_COOKIE;
 }
 
-/* True where the float cookie stands as another kind of machine would have written it. */
-static bool is_foreign(const uint8_t *bytes, size_t len)
+/* True where the float cookie stands as no machine of the table would have written it: at another
+ * place, or with its two halves swapped as old ARM processors did. */
+static bool is_unknown_form(const uint8_t *bytes, size_t len)
 {
-	for (unsigned at = 12; at <= 16; at += 4) {
-		for (int big = 0; big < 2; big++) {
-			struct layout_form form = { "", 8, 8, 8, big };
+	struct layout_form form = { .big_endian = false };
 
-			if (len >= at + 8 && get_double(&form, bytes + at) == FLOAT_COOKIE)
+	for (unsigned at = 9; at <= 24 && len >= at + 8; at++) {
+		uint8_t swapped[8];
+
+		memcpy(swapped, bytes + at + 4, 4);
+		memcpy(swapped + 4, bytes + at, 4);
+		for (int big = 0; big < 2; big++) {
+			form.big_endian = big;
+			if (get_double(&form, bytes + at) == FLOAT_COOKIE ||
+			    get_double(&form, swapped) == FLOAT_COOKIE)
 				return true;
 		}
 	}
@@ -190,60 +110,26 @@ static bool measure_sections(const uint8_t *bytes, struct layout_header *head)
 	return true;
 }
 
-/* A 32-bit machine that aligns doubles to 8 has the cookie where a 64-bit one has it; its counts
- * then make sense as 32-bit numbers only. */
-static bool is_32_bit(const uint8_t *bytes, size_t len, const struct layout_header *head,
-		      uint64_t file_size)
+/* What the first bytes tell if it is that kind of machine's. */
+static int measure_as(const struct layout_form *form, const uint8_t *bytes, size_t len,
+		      uint64_t file_size, struct layout_header *ret, struct reason *why)
 {
-	struct layout_form narrow = *head->form;
-	struct layout_header as = { .form = &narrow, .version = head->version };
+	struct layout_header head = {
+		.form = form,
+		.native = is_native(form),
+		.version = (unsigned)atoi((const char *)bytes + 4),
+	};
 
-	narrow.word = narrow.time = 4;
-	return len >= stat_head_size(&narrow) && measure_sections(bytes, &as) &&
-	       as.ds_cnt >= 1 && as.rra_cnt >= 1 && as.step >= 1 && as.size <= file_size;
-}
-
-int layout_measure(const uint8_t *bytes, size_t len, uint64_t file_size,
-		   struct layout_header *ret, struct reason *why)
-{
-	struct layout_header head = { 0 };
-
-	if (file_size == 0) {
-		reason_set(why, "is empty");
-		return REFUSED;
-	}
-	if (len < 9 || memcmp(bytes, "RRD", 4) || !is_number((const char *)bytes + 4)) {
-		reason_set(why, "is not an RRD file");
-		return REFUSED;
-	}
-	head.version = (unsigned)atoi((const char *)bytes + 4);
-	head.form = find_form(bytes, len);
-	if (!head.form) {
-		reason_set(why, is_foreign(bytes, len)
-			? FOREIGN
-			: "is damaged: its float cookie is not there");
-		return REFUSED;
-	}
-	head.native = head.form == &forms[0];
-	if (head.version < 1 || head.version > VERSION_MAX) {
-		reason_set(why, "is of RRD version %.4s; versions 0001 to 000%d are known",
-			   (const char *)bytes + 4, VERSION_MAX);
-		return REFUSED;
-	}
-	if (len < stat_head_size(head.form)) {
+	if (len < stat_head_size(form)) {
 		reason_set(why, "is truncated: %llu bytes are no header",
 			   (unsigned long long)file_size);
 		return REFUSED;
 	}
 	if (!measure_sections(bytes, &head) || head.ds_cnt < 1 || head.rra_cnt < 1 ||
 	    head.step < 1 || head.ds_cnt > LAYOUT_DS_MAX || head.rra_cnt > LAYOUT_RRA_MAX) {
-		if (is_32_bit(bytes, len, &head, file_size))
-			reason_set(why, FOREIGN);
-		else
-			reason_set(why, "is damaged, or too large: %llu data sources, %llu RRAs, "
-				   "step %llu", (unsigned long long)head.ds_cnt,
-				   (unsigned long long)head.rra_cnt,
-				   (unsigned long long)head.step);
+		reason_set(why, "is damaged, or too large: %llu data sources, %llu RRAs, step %llu",
+			   (unsigned long long)head.ds_cnt, (unsigned long long)head.rra_cnt,
+			   (unsigned long long)head.step);
 		return REFUSED;
 	}
 	if (head.size > file_size) {
@@ -253,6 +139,68 @@ int layout_measure(const uint8_t *bytes, size_t len, uint64_t file_size,
 	}
 	*ret = head;
 	return 0;
+}
+
+/* All kinds of machines that the first bytes may be of.  One is all but always the only one of
+ * its word size; whether its time_t is long or short only the whole header tells. */
+static int measure_all(const uint8_t *bytes, size_t len, uint64_t file_size,
+		       struct layout_header *ret, struct reason *why)
+{
+	struct layout_header head;
+	struct reason first = { "" }, other;
+	unsigned found = 0;
+	uint64_t size = 0;
+
+	for (size_t i = 0; i < FORMS; i++) {
+		struct reason *keep = !first.text[0] || is_native(&forms[i]) ? &first : &other;
+
+		if (!has_cookie(&forms[i], bytes, len) ||
+		    measure_as(&forms[i], bytes, len, file_size, &head, keep))
+			continue;
+		found++;
+		if (head.size > size)
+			size = head.size;
+		*ret = head;
+	}
+	if (!found) {
+		reason_set(why, "%s", first.text);
+		return REFUSED;
+	}
+	if (found > 1)
+		*ret = (struct layout_header){ .version = ret->version, .size = size };
+	ret->file_size = file_size;
+	return 0;
+}
+
+int layout_measure(const uint8_t *bytes, size_t len, uint64_t file_size,
+		   struct layout_header *ret, struct reason *why)
+{
+	bool any = false;
+
+	if (file_size == 0) {
+		reason_set(why, "is empty");
+		return REFUSED;
+	}
+	if (len < 9 || memcmp(bytes, "RRD", 4) || !is_number((const char *)bytes + 4)) {
+		reason_set(why, "is not an RRD file");
+		return REFUSED;
+	}
+	for (size_t i = 0; i < FORMS && !any; i++)
+		any = has_cookie(&forms[i], bytes, len);
+	if (!any) {
+		reason_set(why, is_unknown_form(bytes, len)
+			   ? "was written on a kind of machine that is not known here; take the "
+			     "output of \"rrdtool dump\" there instead"
+			   : "is damaged: its float cookie is not there");
+		return REFUSED;
+	}
+	int version = atoi((const char *)bytes + 4);
+	if (version < 1 || version > VERSION_MAX) {
+		reason_set(why, "is of RRD version %.4s; versions 0001 to 000%d are known",
+			   (const char *)bytes + 4, VERSION_MAX);
+		return REFUSED;
+	}
+	return measure_all(bytes, len, file_size, ret, why);
 }
 
 /* ---- the whole header ---- */
@@ -331,7 +279,7 @@ static bool decode_ds(const struct layout_header *head, const uint8_t *at, struc
 static uint64_t decode_rras(const uint8_t *bytes, struct layout_header *head)
 {
 	const struct layout_form *form = head->form;
-	const uint8_t *def = bytes + stat_head_size(form) + head->ds_cnt * ds_def_size(form);
+	const uint8_t *def = rra_def_of(head, bytes, 0);
 	const uint8_t *ptr = bytes + head->size - head->rra_cnt * form->word;
 	uint64_t row_size, rows_at = head->size;
 
@@ -361,15 +309,33 @@ static uint64_t decode_rras(const uint8_t *bytes, struct layout_header *head)
 	return head->rra_cnt;
 }
 
+/* What tells a long time_t from a short one, besides the length: in the wrong form, these are
+ * pieces of something else. */
+static int check_foreign(const uint8_t *bytes, const struct layout_header *head,
+			 struct reason *why)
+{
+	if (head->last_up_usec < 0 || head->last_up_usec > USEC_MAX) {
+		reason_set(why, "is damaged: last_update has %lld microseconds",
+			   (long long)head->last_up_usec);
+		return REFUSED;
+	}
+	for (uint64_t i = 0; i < head->ds_cnt; i++)
+		if (!memchr(pdp_prep_of(head, bytes, i), '\0', LAST_DS_SIZE)) {
+			reason_set(why, "is damaged: the last value of data source %llu of %llu has "
+				   "no end", (unsigned long long)i + 1,
+				   (unsigned long long)head->ds_cnt);
+			return REFUSED;
+		}
+	return 0;
+}
+
 static int decode_sections(const uint8_t *bytes, struct layout_header *head, struct reason *why)
 {
 	const struct layout_form *form = head->form;
 	const uint8_t *live_head = bytes + head->pdp_prep - live_head_size(form, head->version);
 
 	for (uint64_t i = 0; i < head->ds_cnt; i++) {
-		const uint8_t *at = bytes + stat_head_size(form) + i * ds_def_size(form);
-
-		if (!decode_ds(head, at, &head->ds[i])) {
+		if (!decode_ds(head, ds_def_of(head, bytes, i), &head->ds[i])) {
 			reason_set(why, "is damaged: data source %llu of %llu is impossible",
 				   (unsigned long long)i + 1, (unsigned long long)head->ds_cnt);
 			return REFUSED;
@@ -383,18 +349,19 @@ static int decode_sections(const uint8_t *bytes, struct layout_header *head, str
 	}
 	head->last_up = get_time(form, live_head);
 	if (head->version >= 3)
-		head->last_up_usec = (int64_t)get_word(form, live_head + align(form->time,
-									       form->word));
+		head->last_up_usec = (int64_t)get_word(form, live_head + align_to(form->time,
+										  form->word));
 	if (head->last_up < 0 || head->last_up > TIME_MAX) {
 		reason_set(why, "is damaged: last_update %lld is no time",
 			   (long long)head->last_up);
 		return REFUSED;
 	}
-	return 0;
+	return head->native ? 0 : check_foreign(bytes, head, why);
 }
 
-int layout_decode(const uint8_t *bytes, size_t len, struct layout_header *head,
-		  struct reason *why)
+/* Of a kind of machine that is known by now. */
+static int decode_known(const uint8_t *bytes, size_t len, struct layout_header *head,
+			struct reason *why)
 {
 	if (len < head->size) {
 		reason_set(why, "is truncated: %llu of its header's %llu bytes",
@@ -408,6 +375,73 @@ int layout_decode(const uint8_t *bytes, size_t len, struct layout_header *head,
 	if (r)
 		layout_free(head);
 	return r;
+}
+
+/* What came of trying one kind of machine after the other. */
+struct trial {
+	struct layout_header best;      /* the one that is as long as the file, else the first */
+	unsigned found, exact;
+	struct reason names, why;       /* of those found; of the first that was not */
+};
+
+/* -errno ends it. */
+static int try_form(struct trial *trial, const struct layout_form *form, const uint8_t *bytes,
+		    size_t len, uint64_t file_size)
+{
+	struct layout_header head;
+	struct reason ignored, *keep = trial->why.text[0] ? &ignored : &trial->why;
+
+	if (!has_cookie(form, bytes, len) ||
+	    measure_as(form, bytes, len, file_size, &head, NULL))
+		return 0;
+	int r = decode_known(bytes, len, &head, keep);
+	if (r)
+		return r < 0 ? r : 0;
+	if (head.file_size > file_size) {
+		reason_set(keep, "is truncated: %llu bytes of %llu", (unsigned long long)file_size,
+			   (unsigned long long)head.file_size);
+		layout_free(&head);
+		return 0;
+	}
+	bool exact = head.file_size == file_size;
+	reason_add(&trial->names, "%s", form->name);
+	if (trial->found++ && !exact) {
+		layout_free(&head);
+		return 0;
+	}
+	trial->exact += exact;
+	layout_free(&trial->best);
+	trial->best = head;
+	return 0;
+}
+
+static int decode_all(const uint8_t *bytes, size_t len, uint64_t file_size,
+		      struct layout_header *ret, struct reason *why)
+{
+	struct trial trial = { .found = 0 };
+	int r = 0;
+
+	for (size_t i = 0; i < FORMS && !r; i++)
+		r = try_form(&trial, &forms[i], bytes, len, file_size);
+	if (!r && (trial.exact == 1 || (trial.found == 1 && !trial.exact))) {
+		*ret = trial.best;
+		return 0;
+	}
+	layout_free(&trial.best);
+	if (r || !trial.found)
+		reason_set(why, "%s", trial.why.text);
+	else
+		reason_set(why, "could be of more than one kind of machine, and its length does not "
+			   "tell which (%s); take the output of \"rrdtool dump\" there instead",
+			   trial.names.text);
+	return r ? r : REFUSED;
+}
+
+int layout_decode(const uint8_t *bytes, size_t len, struct layout_header *head,
+		  struct reason *why)
+{
+	return head->form ? decode_known(bytes, len, head, why)
+			  : decode_all(bytes, len, head->file_size, head, why);
 }
 
 void layout_free(struct layout_header *head)
@@ -433,9 +467,8 @@ static const uint8_t *cdp_scratch(const struct layout_header *head, const uint8_
 static const uint8_t *pdp_scratch(const struct layout_header *head, const uint8_t *bytes,
 				  uint64_t ds, unsigned scratch)
 {
-	unsigned size = pdp_prep_size(head->form);
-
-	return bytes + head->pdp_prep + ds * size + (size - PAR_SIZE) + scratch * 8u;
+	return pdp_prep_of(head, bytes, ds) + pdp_prep_size(head->form) - PAR_SIZE +
+	       scratch * 8u;
 }
 
 double layout_cdp_double(const struct layout_header *head, const uint8_t *bytes,

@@ -79,13 +79,13 @@ struct layout_rra {
 
 /* The four numbers of the table above: one kind of machine. */
 struct layout_form {
-	const char *name;
+	const char *name;               /* for messages */
 	unsigned word, align, time;     /* bytes */
 	bool big_endian;
 };
 
 struct layout_header {
-	const struct layout_form *form;
+	const struct layout_form *form; /* NULL: layout_decode() finds out */
 	bool native;                    /* this machine's own form: may be live */
 	unsigned version;               /* 1 to 5 */
 	uint64_t ds_cnt, rra_cnt;
@@ -103,12 +103,15 @@ struct layout_header {
 #define LAYOUT_HEAD_SIZE 128
 
 /* From the first bytes of a file of `file_size` bytes: which form it has and how long its
- * header is.  Refuses what is no RRD, of another kind of machine, or too short. */
+ * header is, at most where several forms are possible.  Refuses what is no RRD, of a kind of
+ * machine that the table does not hold, or too short. */
 int layout_measure(const uint8_t *bytes, size_t len, uint64_t file_size,
 		   struct layout_header *ret, struct reason *why);
 
-/* From the whole header (`len` ≥ ret->size of layout_measure) everything else.  On success the
- * caller frees with layout_free(); on failure nothing is held. */
+/* From the whole header (`len` ≥ ret->size of layout_measure) everything else.  Where several
+ * forms are possible, all are tried: the one counts that gives the file's length, and in a file
+ * that is longer than it need be only one that nothing else speaks against; else it is refused.
+ * On success the caller frees with layout_free(); on failure nothing is held. */
 int layout_decode(const uint8_t *bytes, size_t len, struct layout_header *head,
 		  struct reason *why);
 void layout_free(struct layout_header *head);

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "foreign.h"
+
 /* Most headers fit in here, so that one read is enough to know the file. */
 #define FIRST_READ 4096
 /* A buffer larger than this is not kept for the next file. */
@@ -45,6 +47,45 @@ static int read_part(struct rrd *db, int fd, size_t from, size_t to, struct reas
 	return r ? reason_errno(why, -r, "cannot be read") : 0;
 }
 
+int rrd_adopt(struct rrd *db, uint8_t *image, size_t size, const char *origin,
+	      struct reason *why)
+{
+	struct layout_header head;
+
+	layout_free(&db->head);
+	free(db->bytes);
+	db->bytes = image;
+	db->size = db->capacity = size;
+	int r = layout_measure(image, size, size, &head, why);
+	if (!r)
+		r = layout_decode(image, size, &head, why);
+	if (!r && head.file_size != size) {
+		layout_free(&head);
+		reason_set(why, "is truncated: %llu bytes of %llu", (unsigned long long)size,
+			   (unsigned long long)head.file_size);
+		r = REFUSED;
+	}
+	if (r) {
+		db->size = 0;
+		return r;
+	}
+	db->head = head;
+	db->head.native = false;
+	db->origin = origin;
+	return 0;
+}
+
+/* From another kind of machine's form to ours. */
+static int translate(struct rrd *db, struct reason *why)
+{
+	const char *origin = db->head.form->name;
+	uint8_t *image;
+	size_t size;
+	int r = foreign_translate(&db->head, db->bytes, &image, &size, why);
+
+	return r ? r : rrd_adopt(db, image, size, origin, why);
+}
+
 /* Reads the first bytes, the header, and then what the header says is there. */
 static int read_all(struct rrd *db, int fd, uint64_t file_size, struct reason *why)
 {
@@ -75,7 +116,9 @@ static int read_all(struct rrd *db, int fd, uint64_t file_size, struct reason *w
 		return REFUSED;
 	}
 	db->size = (size_t)head.file_size;
-	return db->size > have ? read_part(db, fd, have, db->size, why) : 0;
+	if (db->size > have)
+		r = read_part(db, fd, have, db->size, why);
+	return !r && !head.native ? translate(db, why) : r;
 }
 
 int rrd_read(struct rrd *db, int fd, struct reason *why)
@@ -84,6 +127,7 @@ int rrd_read(struct rrd *db, int fd, struct reason *why)
 
 	layout_free(&db->head);
 	db->size = 0;
+	db->origin = NULL;
 	if (fstat(fd, &before))
 		return reason_errno(why, errno, "cannot be looked at");
 	if ((uint64_t)before.st_size > RRD_SIZE_MAX) {
@@ -120,8 +164,8 @@ static bool is_zero(double value)
 	return value == 0.0;    /* −0 as well */
 }
 
-/* A coarse row that a merge has made again is another than rrd_update wrote.  It is whole if the file's
- * own rows of one PDP give it. */
+/* A coarse row that a merge has made again is another than rrd_update wrote.  It is whole if the
+ * file's own rows of one PDP give it. */
 static bool is_made_of_pdps(const struct rrd *db, uint64_t rra, uint64_t ds, double cell)
 {
 	const struct layout_rra *def = &db->head.rra[rra];

@@ -11,7 +11,9 @@
 struct rrd {
 	struct layout_header head;
 	struct io_stamp stamp;  /* of the file at the moment it was read */
-	uint8_t *bytes;         /* header and rows as in the file; rows in host order */
+	const char *origin;     /* NULL: bytes as in the file; else what they were made from, in words:
+				 * a kind of machine, a dump.  Never live. */
+	uint8_t *bytes;         /* header and rows in this machine's form */
 	size_t size;            /* bytes in use */
 	size_t capacity;        /* kept from one file to the next */
 };
@@ -19,11 +21,17 @@ struct rrd {
 /* A zeroed struct rrd is empty and may be read into again and again. */
 void rrd_free(struct rrd *db);
 
-/* Reads the whole database with pread, neither locking nor mapping the file.
+/* Reads the whole database with pread, neither locking nor mapping the file.  One that another kind
+ * of machine wrote is turned into this machine's form (head.native is false, origin set).
  *    REFUSED    not an RRD that we can read,
  *    -ESTALE    the file changed while it was read: try again,
  *    -ENOMEM, -EIO … */
 int rrd_read(struct rrd *db, int fd, struct reason *why);
+
+/* The same of an image in this machine's form that was made of something else: header and rows.
+ * Takes the image over in any case; `origin` must outlive the database. */
+int rrd_adopt(struct rrd *db, uint8_t *image, size_t size, const char *origin,
+	      struct reason *why);
 
 /* True where the rows do not agree with what the header says was written last: the file was
  * copied while it was being updated.  Says which RRA in `why`. */
