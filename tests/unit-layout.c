@@ -528,11 +528,13 @@ static void test_foreign(void **state)
 {
 	static const struct {
 		const char *name, *form;        /* NULL: this machine's own */
+		unsigned tail;                  /* bytes that the file is too long */
 	} files[] = {
-		{ "0001b328", "32-bit big-endian" }, { "0001b648", "64-bit big-endian" },
-		{ "0001l324", "i386" }, { "0001l648", NULL }, { "0003b328", "32-bit big-endian" },
-		{ "0003l324", "i386" }, { "0003l328", "32-bit little-endian" },
-		{ "0003l648", NULL }, { "rrdtool", NULL }
+		{ "0001b328", "32-bit big-endian", 0 }, { "0001b648", "64-bit big-endian", 0 },
+		{ "0001l324", "i386", 0 }, { "0001l648", NULL, 0 },
+		{ "0003b328", "32-bit big-endian", 0 }, { "0003l324", "i386", 0 },
+		{ "0003l328", "32-bit little-endian", 4 }, { "0003l648", NULL, 0 },
+		{ "rrdtool", NULL, 0 }
 	};
 	const char *top = getenv("top_srcdir");
 	char path[4096];
@@ -557,7 +559,7 @@ static void test_foreign(void **state)
 			fail_msg("%s: %s", files[i].name, why.text);
 		assert_false(head.native);
 		assert_string_equal(head.form->name, files[i].form);
-		assert_int_equal(head.file_size, size);
+		assert_int_equal(head.file_size + files[i].tail, size);
 		assert_string_equal(head.ds[0].name, "speed");
 		assert_string_equal(head.ds[1].name, "weight");
 		layout_free(&head);
