@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "confint.h"
+#include "globs.h"
 #include "log.h"
 #include "wire.h"
 
@@ -76,7 +77,7 @@ int conf_read(const char *path, struct conf *ret, conf_report_fn *report_fn, voi
 out:
 	config_destroy(&parsed);
 	conf_free(&r.conf);
-	free(r.backup);
+	free(r.given);
 	return rc;
 }
 
@@ -84,13 +85,19 @@ void conf_free(struct conf *conf)
 {
 	if (!conf)
 		return;
-	for (size_t i = 0; i < conf->backups; i++)
-		free(conf->backup[i]);
-	free(conf->backup);
+	globs_free(conf->backup, conf->backups);
+	globs_free(conf->given, conf->givens);
+	names_rules_free(conf->rename, conf->renames);
 	free(conf->live);
 	free(conf->state_dir);
 	free(conf->socket);
 	free(conf->rrdcached);
 	free(conf->user);
 	memset(conf, 0, sizeof(*conf));
+}
+
+bool conf_same_sources(const struct conf *a, const struct conf *b)
+{
+	return globs_same(a->backup, a->backups, b->backup, b->backups) && a->match == b->match &&
+	       names_same(a->rename, a->renames, b->rename, b->renames);
 }

@@ -5,10 +5,25 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "names.h"
+
+enum conf_match {
+	CONF_MATCH_AUTO,        /* data sources belong together by label where both sides have one */
+	CONF_MATCH_LABEL,       /* by label, or not at all */
+	CONF_MATCH_NAME         /* by name, whatever labels say */
+};
+
+#define CONF_BACKUPS_MAX 400
+
 struct conf {
 	char *live;
-	char **backup;          /* [backups], most trusted first */
-	size_t backups;
+	char **backup;          /* [backups], most trusted first; a pattern that matches nothing is */
+	size_t backups;         /* in it as it stands, and no directory */
+	char **given;           /* [givens], the backups as they were written: paths and patterns */
+	size_t givens;
+	struct names_rule *rename;      /* [renames] */
+	size_t renames;
+	enum conf_match match;
 	unsigned workers;
 	char *state_dir;
 	char *socket;
@@ -28,5 +43,8 @@ typedef void conf_report_fn(int priority, const char *message, void *arg);
  * alone.  0, or -EINVAL where there was an error, or -errno where the file could not be read. */
 int conf_read(const char *path, struct conf *ret, conf_report_fn *report, void *arg);
 void conf_free(struct conf *conf);
+
+/* Do they name the same backups, and lead the same files of them to the same live ones? */
+bool conf_same_sources(const struct conf *a, const struct conf *b);
 
 #endif

@@ -30,7 +30,7 @@ struct reading {
 	void *arg;
 	bool failed;            /* an error was reported */
 	bool no_memory;
-	struct place live, *backup;     /* [conf.backups] */
+	struct place live, *given;      /* [conf.givens] */
 	struct conf conf;
 };
 
@@ -44,7 +44,8 @@ int conf_parse(struct reading *r, config_t *parsed);
 /* Takes the values, and reports those that are wrong, unknown or missing. */
 void conf_take_settings(struct reading *r, const config_setting_t *root);
 
-/* Are they there, and apart from each other? */
+/* Finds the directories that the backups' patterns stand for.  Are all there, and apart from each
+ * other? */
 void conf_check_places(struct reading *r);
 
 #endif

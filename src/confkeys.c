@@ -11,6 +11,7 @@
 #include <syslog.h>
 
 #include "log.h"
+#include "names.h"
 #include "wire.h"
 
 #define WORKERS_MAX 64
@@ -96,28 +97,41 @@ static void take_live(struct reading *r, const config_setting_t *s, const struct
 	r->live = (struct place){ key->name, r->conf.live, origin_of(s) };
 }
 
+/* The elements of what may be one or several. */
+static unsigned count_of(const config_setting_t *s)
+{
+	return config_setting_is_array(s) || config_setting_is_list(s)
+		? (unsigned)config_setting_length(s) : 1;
+}
+
+static const config_setting_t *elem_of(const config_setting_t *s, unsigned i)
+{
+	return config_setting_is_array(s) || config_setting_is_list(s)
+		? config_setting_get_elem(s, i) : s;
+}
+
+/* What patterns stand for is looked for when all keys are known. */
 static void take_backup(struct reading *r, const config_setting_t *s, const struct key *key)
 {
-	bool many = config_setting_is_array(s) || config_setting_is_list(s);
-	unsigned length = many ? (unsigned)config_setting_length(s) : 1;
+	unsigned length = count_of(s);
 	struct conf *conf = &r->conf;
 
 	if (!length)
 		report_empty(r, s, key);
-	conf->backup = calloc(length + 1, sizeof(*conf->backup));
-	r->backup = calloc(length + 1, sizeof(*r->backup));
-	if (!conf->backup || !r->backup) {
+	conf->given = calloc(length + 1, sizeof(*conf->given));
+	r->given = calloc(length + 1, sizeof(*r->given));
+	if (!conf->given || !r->given) {
 		r->no_memory = true;
 		return;
 	}
 	for (unsigned i = 0; i < length; i++) {
-		const config_setting_t *elem = many ? config_setting_get_elem(s, i) : s;
+		const config_setting_t *elem = elem_of(s, i);
 		char *path = take_path(r, elem, key);
 
 		if (!path)
 			continue;
-		r->backup[conf->backups] = (struct place){ key->name, path, origin_of(elem) };
-		conf->backup[conf->backups++] = path;
+		r->given[conf->givens] = (struct place){ key->name, path, origin_of(elem) };
+		conf->given[conf->givens++] = path;
 	}
 }
 
@@ -260,21 +274,27 @@ static void take_seam(struct reading *r, const config_setting_t *s, const struct
 		       "\"heal\" or \"rebuild\"", how);
 }
 
-static const struct key keys[] = {
-	{ "live", take_live, PATH, "\"/var/lib/pnp4nagios/perfdata\"", "" },
-	{ "backup", take_backup, PATH, "\"/srv/restore/perfdata\"", " of the restored RRD files" },
-	{ "workers", take_workers, "a whole number", "2", "" },
-	{ "state_dir", take_state_dir, PATH, "\"" CONF_STATE_DIR "\"", "" },
-	{ "socket", take_socket, PATH, "\"" WIRE_SOCKET "\"", "" },
-	{ "rrdcached", take_rrdcached, PATH, "\"unix:/run/rrdcached.sock\"", " of its socket" },
-	{ "facility", take_facility, "a name in quotes", "\"daemon\"", "" },
-	{ "user", take_user, "a name in quotes", "\"nagios\"", "" },
-	{ "rescan_interval", take_rescan, "a whole number of seconds", "900", "" },
-	{ "spread", take_spread, "true or false", "true", "" },
-	{ "ledger", take_ledger, "true or false", "true", "" },
-	{ "seam", take_seam, "a name in quotes", "\"heal\"", "" },
-};
-#define KEYS (sizeof(keys) / sizeof(keys[0]))
+static void take_match(struct reading *r, const config_setting_t *s, const struct key *key)
+{
+	static const char *const names[] = {
+		[CONF_MATCH_AUTO] = "auto", [CONF_MATCH_LABEL] = "label", [CONF_MATCH_NAME] = "name",
+	};
+	const char *how;
+	size_t i = 0;
+
+	if (!is_type(r, s, key, CONFIG_TYPE_STRING))
+		return;
+	how = config_setting_get_string(s);
+	while (i < 3 && strcmp(how, names[i]))
+		i++;
+	if (i < 3)
+		r->conf.match = (enum conf_match)i;
+	else
+		conf_report(r, LOG_ERR, origin_of(s), "\"match\" is \"%s\", which is not known; use "
+			    "\"auto\", \"label\" or \"name\"", how);
+}
+
+/* ---- keys that there are not ---- */
 
 /* How many letters must be changed, put in or left out to make one word of the other; words
  * of 31 letters at most. */
@@ -304,12 +324,13 @@ static size_t distance(const char *a, const char *b)
 	return row[lb];
 }
 
-static void report_unknown(struct reading *r, const config_setting_t *s)
+static void report_unknown(struct reading *r, const config_setting_t *s, const struct key *keys,
+			   size_t count, const char *where)
 {
 	const char *name = config_setting_name(s), *nearest = NULL;
 	size_t least = SIZE_MAX;
 
-	for (size_t i = 0; i < KEYS; i++) {
+	for (size_t i = 0; i < count; i++) {
 		size_t d = distance(name, keys[i].name);
 
 		if (d < least) {
@@ -318,12 +339,150 @@ static void report_unknown(struct reading *r, const config_setting_t *s)
 		}
 	}
 	if (nearest && least * 2 <= strlen(nearest))
-		conf_report(r, LOG_ERR, origin_of(s), "unknown key \"%s\"; did you mean \"%s\"?",
-		       name, nearest);
+		conf_report(r, LOG_ERR, origin_of(s), "unknown key \"%s\"%s; did you mean \"%s\"?",
+		       name, where, nearest);
 	else
-		conf_report(r, LOG_ERR, origin_of(s), "unknown key \"%s\"; take it out, "
-		       "or see rrdmergd.conf(5) for those there are", name);
+		conf_report(r, LOG_ERR, origin_of(s), "unknown key \"%s\"%s; take it out, "
+		       "or see rrdmergd.conf(5) for those there are", name, where);
 }
+
+/* ---- the rules ---- */
+
+/* Backslashes are doubled where a message is escaped, as they must be in the file. */
+#define FROM "\"^web01\\.old/(.*)\""
+#define RULE "{ from = " FROM "; to = \"web01/$1\"; }"
+
+static const struct key rule_keys[] = {
+	{ "from", NULL, "a regular expression in quotes", FROM, "" },
+	{ "to", NULL, "a path in quotes", "\"web01/$1\"", "" },
+};
+
+/* Each says by itself what is wrong with it, in its own line. */
+static void check_rule(struct reading *r, const config_setting_t *from, const config_setting_t *to,
+		       const struct names_rule *rule)
+{
+	struct names_rule part = { .from = rule->from };
+	struct reason why = { "" };
+	int rc = names_check(&part, &why);
+
+	if (rc == REFUSED)
+		conf_report(r, LOG_ERR, origin_of(from), "in \"rename\", %s", why.text);
+	part.tos = 1;
+	for (unsigned i = 0; i < rule->tos && !rc; i++) {
+		part.to = rule->to + i;
+		rc = names_check(&part, &why);
+		if (rc == REFUSED)
+			conf_report(r, LOG_ERR, origin_of(elem_of(to, i)), "in \"rename\", %s",
+				    why.text);
+	}
+	if (rc < 0)
+		r->no_memory = true;
+}
+
+/* A member that must be there. */
+static const config_setting_t *member_of(struct reading *r, const config_setting_t *s,
+					 const struct key *key)
+{
+	const config_setting_t *member = config_setting_get_member(s, key->name);
+
+	if (!member)
+		conf_report(r, LOG_ERR, origin_of(s), "in \"rename\", a rule has no \"%s\"; write it "
+			    "like %s", key->name, RULE);
+	return member;
+}
+
+static void take_rule(struct reading *r, const config_setting_t *s)
+{
+	const config_setting_t *from = member_of(r, s, &rule_keys[0]);
+	const config_setting_t *to = member_of(r, s, &rule_keys[1]);
+	struct names_rule *rule = &r->conf.rename[r->conf.renames];
+	unsigned length;
+	bool good = true;
+
+	for (int i = 0; i < config_setting_length(s); i++) {
+		const config_setting_t *m = config_setting_get_elem(s, (unsigned)i);
+
+		if (m != from && m != to)
+			report_unknown(r, m, rule_keys, 2, " in a rule of \"rename\"");
+	}
+	if (!from || !to || !is_type(r, from, &rule_keys[0], CONFIG_TYPE_STRING))
+		return;
+	length = count_of(to);
+	if (!length)
+		conf_report(r, LOG_ERR, origin_of(to), "in \"rename\", \"to\" is an empty list; name "
+			    "at least one path");
+	for (unsigned i = 0; i < length; i++)
+		good = is_type(r, elem_of(to, i), &rule_keys[1], CONFIG_TYPE_STRING) && good;
+	if (!length || !good)
+		return;
+	r->conf.renames++;              /* from here on it is freed with the rest */
+	rule->from = strdup(config_setting_get_string(from));
+	rule->to = calloc(length, sizeof(*rule->to));
+	good = rule->from && rule->to;
+	for (unsigned i = 0; i < length && good; i++) {
+		rule->to[i] = strdup(config_setting_get_string(elem_of(to, i)));
+		rule->tos = i + 1;
+		good = rule->to[i];
+	}
+	if (!good)
+		r->no_memory = true;
+	else
+		check_rule(r, from, to, rule);
+}
+
+static void take_rename(struct reading *r, const config_setting_t *s, const struct key *key)
+{
+	bool many = config_setting_is_array(s) || config_setting_is_list(s);
+	unsigned length = count_of(s);
+
+	if (!many) {
+		conf_report(r, LOG_ERR, origin_of(s), "\"%s\" is %s and must be %s; write it like "
+			    "%s = %s;", key->name, type_name(config_setting_type(s)), key->kind,
+			    key->name, key->example);
+		return;
+	}
+	if (length > NAMES_RULES_MAX) {
+		conf_report(r, LOG_ERR, origin_of(s), "\"rename\" has %u rules, and more than %d are "
+			    "too many; make fewer of them with groups, as in " RULE, length,
+			    NAMES_RULES_MAX);
+		return;
+	}
+	r->conf.rename = calloc(length + 1, sizeof(*r->conf.rename));
+	if (!r->conf.rename) {
+		r->no_memory = true;
+		return;
+	}
+	for (unsigned i = 0; i < length; i++) {
+		const config_setting_t *elem = config_setting_get_elem(s, i);
+
+		if (config_setting_is_group(elem))
+			take_rule(r, elem);
+		else
+			conf_report(r, LOG_ERR, origin_of(elem), "in \"rename\", a rule is %s and must "
+				    "be a group; write it like %s",
+				    type_name(config_setting_type(elem)), RULE);
+	}
+}
+
+/* ---- all of them ---- */
+
+static const struct key keys[] = {
+	{ "live", take_live, PATH, "\"/var/lib/pnp4nagios/perfdata\"", "" },
+	{ "backup", take_backup, PATH, "\"/srv/restore/perfdata\"", " of the restored RRD files" },
+	{ "workers", take_workers, "a whole number", "2", "" },
+	{ "state_dir", take_state_dir, PATH, "\"" CONF_STATE_DIR "\"", "" },
+	{ "socket", take_socket, PATH, "\"" WIRE_SOCKET "\"", "" },
+	{ "rrdcached", take_rrdcached, PATH, "\"unix:/run/rrdcached.sock\"", " of its socket" },
+	{ "facility", take_facility, "a name in quotes", "\"daemon\"", "" },
+	{ "user", take_user, "a name in quotes", "\"nagios\"", "" },
+	{ "rescan_interval", take_rescan, "a whole number of seconds", "900", "" },
+	{ "spread", take_spread, "true or false", "true", "" },
+	{ "ledger", take_ledger, "true or false", "true", "" },
+	{ "seam", take_seam, "a name in quotes", "\"heal\"", "" },
+	{ "match", take_match, "a name in quotes", "\"auto\"", "" },
+	{ "rename", take_rename, "a list of rules", "( " RULE " )", "" },
+};
+#define KEYS (sizeof(keys) / sizeof(keys[0]))
 
 void conf_take_settings(struct reading *r, const config_setting_t *root)
 {
@@ -338,7 +497,7 @@ void conf_take_settings(struct reading *r, const config_setting_t *root)
 		if (k < KEYS)
 			keys[k].take(r, s, &keys[k]);
 		else
-			report_unknown(r, s);
+			report_unknown(r, s, keys, KEYS, "");
 	}
 	for (size_t k = 0; k < 2; k++)          /* live and backup */
 		if (!config_setting_get_member(root, keys[k].name))

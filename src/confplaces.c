@@ -2,10 +2,12 @@
 #include "confint.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <syslog.h>
 
+#include "globs.h"
 #include "io.h"
 #include "place.h"
 
@@ -73,15 +75,66 @@ static void check_apart(struct reading *r, const struct place *a, const struct p
 		       inner->path, outer->key, outer->path);
 }
 
+/* ---- the backups, and what their patterns stand for ---- */
+
+static void report_no_match(struct reading *r, const struct place *given)
+{
+	char **list;
+	size_t count;
+	int error;
+
+	if (globs_expand(given->path, &list, &count, &error))
+		return;
+	globs_free(list, count);
+	if (error)
+		conf_report(r, LOG_WARNING, given->at, "\"%s\" matches nothing that can be reached: "
+			    "%s: %s; let the user read the directories on the way as whom this runs",
+			    given->key, given->path, strerror(error));
+	else
+		conf_report(r, LOG_WARNING, given->at, "\"%s\" matches no directory yet: %s; check "
+			    "the pattern, or create one", given->key, given->path);
+}
+
+static void check_backups(struct reading *r, const size_t *from)
+{
+	for (size_t i = 0; i < r->conf.backups; i++) {
+		struct place backup = r->given[from[i]];
+
+		if (globs_is(backup.path) && !strcmp(backup.path, r->conf.backup[i])) {
+			report_no_match(r, &backup);
+			continue;
+		}
+		backup.path = r->conf.backup[i];
+		look_at(r, &backup);
+		if (r->live.path)
+			check_apart(r, &backup, &r->live);
+		for (size_t j = 0; j < i; j++) {
+			struct place other = r->given[from[j]];
+
+			/* What one pattern has matched, it was meant to match. */
+			if (from[i] == from[j])
+				continue;
+			other.path = r->conf.backup[j];
+			check_apart(r, &backup, &other);
+		}
+	}
+}
+
 void conf_check_places(struct reading *r)
 {
+	struct conf *conf = &r->conf;
+	size_t *from = NULL;
+
 	if (r->live.path)
 		look_at(r, &r->live);
-	for (size_t i = 0; i < r->conf.backups; i++) {
-		look_at(r, &r->backup[i]);
-		if (r->live.path)
-			check_apart(r, &r->backup[i], &r->live);
-		for (size_t j = 0; j < i; j++)
-			check_apart(r, &r->backup[i], &r->backup[j]);
-	}
+	if (globs_expand_all(conf->given, conf->givens, &conf->backup, &conf->backups, &from))
+		r->no_memory = true;
+	else if (conf->backups > CONF_BACKUPS_MAX)
+		conf_report(r, LOG_ERR, r->given[from[CONF_BACKUPS_MAX]].at, "\"backup\" stands for %zu "
+			    "directories, and more than %d are too many: %s; name fewer, or narrow "
+			    "the pattern", conf->backups, CONF_BACKUPS_MAX,
+			    r->given[from[CONF_BACKUPS_MAX]].path);
+	else
+		check_backups(r, from);
+	free(from);
 }

@@ -1,0 +1,43 @@
+/* index: which backup files the rename rules lead to a live file.
+ *
+ * An expression cannot be turned round, so those are remembered that a walk over the backups has met.
+ * Invariants:
+ *  1. A file is found from the moment in which it was added, until a whole walk has not met it.
+ *  2. Only files that a rule leads to another path than their own are in it; by their own path the
+ *     others are found without it.  It does not tell which backup has the file: that is asked of each.
+ * One mutex inside; every function may be called from any thread. */
+#ifndef INDEX_H
+#define INDEX_H
+
+#include "names.h"
+
+struct index;
+
+/* Copies the rules.  0, REFUSED where one cannot be followed, or -ENOMEM. */
+int index_new(const struct names_rule *rule, size_t count, struct index **ret, struct reason *why);
+/* One more who has it; and one less: the last frees it.  NULL, no rules, is fine everywhere here. */
+struct index *index_ref(struct index *index);
+void index_free(struct index *index);
+const struct names *index_names(const struct index *index);
+
+/* A walk over all backups: begin, each file of each, end; what was not met is forgotten then, unless
+ * one of them could not be walked (`whole` is false).
+ * `path` is the file's, beneath its backup's root; `rrd` that of the RRD that it stands for, which is
+ * the same, or for a dump begins the same and ends in .rrd.  The rules are for that.  0 or -ENOMEM. */
+void index_begin(struct index *index);
+int index_add(struct index *index, const char *path, const char *rrd);
+void index_end(struct index *index, bool whole);
+
+/* Does a backup file of this path serve the live file of this path?  Not where a rule leads it
+ * elsewhere. */
+bool index_serves_own(const struct index *index, const char *rel);
+
+/* The backup files that rules lead to the live file `live`, by the rule's number (from 1), then by
+ * path.  What `hit` returns, other than 0, ends it and is handed back; or -ENOMEM. */
+typedef int index_hit_fn(const char *path, unsigned rule, void *arg);
+int index_find(struct index *index, const char *live, index_hit_fn *hit, void *arg);
+
+/* How many there are. */
+size_t index_count(struct index *index);
+
+#endif

@@ -1,0 +1,271 @@
+#include "config.h"
+#include "names.h"
+
+#include <errno.h>
+#include <regex.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "io.h"
+
+#define GROUPS 10               /* $0 to $9 */
+
+struct compiled {
+	regex_t from;
+	char **to;
+	size_t tos;
+};
+
+struct names {
+	size_t count;
+	struct compiled rule[];
+};
+
+/* ---- the rules ---- */
+
+static int check_to(const char *from, const char *to, size_t groups, struct reason *why)
+{
+	if (*from == '^' && *to == '/') {
+		reason_set(why, "\"to\" leads to an absolute path: %.100s; write the path beneath the "
+			   "live tree, without the / at its beginning", to);
+		return REFUSED;
+	}
+	for (const char *at = to; *at; at++) {
+		if (*at == '\\' && at[1] >= '0' && at[1] <= '9') {
+			reason_set(why, "\"to\" has \\%c in it: %.100s; write $%c", at[1], to, at[1]);
+			return REFUSED;
+		}
+		if (*at != '$')
+			continue;
+		at++;
+		if (*at == '$')
+			continue;
+		if (*at < '0' || *at > '9') {
+			reason_set(why, "\"to\" has a $ without a number: %.100s; write $1 for the "
+				   "first group, $$ for a dollar sign", to);
+			return REFUSED;
+		}
+		if ((size_t)(*at - '0') > groups) {
+			reason_set(why, "\"to\" asks for $%c: %.100s; \"from\" has %zu group%s, in ( )",
+				   *at, to, groups, groups == 1 ? "" : "s");
+			return REFUSED;
+		}
+	}
+	return 0;
+}
+
+/* What is compiled is to be freed where this returns 0. */
+static int compile(const struct names_rule *rule, regex_t *ret, struct reason *why)
+{
+	char words[160];
+	int error;
+
+	if (!*rule->from) {
+		reason_set(why, "\"from\" is empty; write what it must match, like "
+			   "\"^web01/(.*)\"");
+		return REFUSED;
+	}
+	error = regcomp(ret, rule->from, REG_EXTENDED);
+	if (error) {
+		regerror(error, ret, words, sizeof(words));
+		reason_set(why, "\"from\" is no regular expression: %s: %.100s; see regex(7)", words,
+			   rule->from);
+		return error == REG_ESPACE ? -ENOMEM : REFUSED;
+	}
+	for (size_t i = 0; i < rule->tos; i++)
+		if (check_to(rule->from, rule->to[i], ret->re_nsub, why)) {
+			regfree(ret);
+			return REFUSED;
+		}
+	return 0;
+}
+
+int names_check(const struct names_rule *rule, struct reason *why)
+{
+	regex_t compiled;
+	int r = compile(rule, &compiled, why);
+
+	if (!r)
+		regfree(&compiled);
+	return r;
+}
+
+bool names_same(const struct names_rule *a, size_t a_count, const struct names_rule *b,
+		size_t b_count)
+{
+	bool same = a_count == b_count;
+
+	for (size_t i = 0; same && i < a_count; i++) {
+		same = !strcmp(a[i].from, b[i].from) && a[i].tos == b[i].tos;
+		for (size_t k = 0; same && k < a[i].tos; k++)
+			same = !strcmp(a[i].to[k], b[i].to[k]);
+	}
+	return same;
+}
+
+static void free_list(char **list, size_t count)
+{
+	for (size_t i = 0; list && i < count; i++)
+		free(list[i]);
+	free(list);
+}
+
+void names_rules_free(struct names_rule *rule, size_t count)
+{
+	for (size_t i = 0; rule && i < count; i++) {
+		free(rule[i].from);
+		free_list(rule[i].to, rule[i].tos);
+	}
+	free(rule);
+}
+
+static int copy_to(struct compiled *compiled, const struct names_rule *rule)
+{
+	compiled->to = calloc(rule->tos + 1, sizeof(*compiled->to));
+	if (!compiled->to)
+		return -ENOMEM;
+	for (size_t i = 0; i < rule->tos; i++) {
+		compiled->to[i] = strdup(rule->to[i]);
+		if (!compiled->to[i])
+			return -ENOMEM;
+		compiled->tos++;
+	}
+	return 0;
+}
+
+int names_new(const struct names_rule *rule, size_t count, struct names **ret, struct reason *why)
+{
+	struct names *names = calloc(1, sizeof(*names) + count * sizeof(names->rule[0]));
+	int r = names ? 0 : -ENOMEM;
+
+	for (size_t i = 0; i < count && !r; i++) {
+		r = compile(&rule[i], &names->rule[i].from, why);
+		if (r)
+			break;
+		names->count++;
+		r = copy_to(&names->rule[i], &rule[i]);
+	}
+	if (r)
+		names_free(names);
+	else
+		*ret = names;
+	return r;
+}
+
+void names_free(struct names *names)
+{
+	if (!names)
+		return;
+	for (size_t i = 0; i < names->count; i++) {
+		regfree(&names->rule[i].from);
+		free_list(names->rule[i].to, names->rule[i].tos);
+	}
+	free(names);
+}
+
+/* ---- a path ---- */
+
+/* Is it a path beneath a root, with one spelling only, of an RRD? */
+static const char *fault_of(const char *path)
+{
+	if (*path == '/')
+		return "an absolute path";
+	for (const char *part = path; ; part++) {
+		size_t len = strcspn(part, "/");
+
+		if ((len == 1 && *part == '.') || (len == 2 && part[0] == '.' && part[1] == '.'))
+			return "a path with . or .. in it";
+		if (!len)
+			return *path ? "a path with an empty part" : "an empty path";
+		part += len;
+		if (!*part)
+			break;
+	}
+	return io_is_rrd_name(path) ? NULL : "what is no .rrd";
+}
+
+struct text {
+	char *at;
+	size_t used;
+	bool cut;
+};
+
+static void put(struct text *text, const char *from, size_t len)
+{
+	if (text->used + len >= NAMES_SIZE) {
+		text->cut = true;
+		return;
+	}
+	memcpy(text->at + text->used, from, len);
+	text->used += len;
+	text->at[text->used] = '\0';
+}
+
+static void expand(struct text *text, const char *to, const char *rel, const regmatch_t *match)
+{
+	while (*to) {
+		size_t len = strcspn(to, "$");
+
+		put(text, to, len);
+		to += len;
+		if (!*to)
+			break;
+		const regmatch_t *group = to[1] == '$' ? NULL : &match[to[1] - '0'];
+		if (!group)
+			put(text, "$", 1);
+		else if (group->rm_so >= 0)     /* else it took no part in the match */
+			put(text, rel + group->rm_so, (size_t)(group->rm_eo - group->rm_so));
+		to += 2;
+	}
+}
+
+static int replace(const struct names *names, size_t i, const char *rel, const regmatch_t *match,
+		   unsigned nth, char *buffer, struct reason *why)
+{
+	const struct compiled *rule = &names->rule[i];
+	struct text text = { .at = buffer };
+	const char *fault;
+
+	if (nth >= rule->tos)
+		return -ENOENT;
+	*buffer = '\0';
+	put(&text, rel, (size_t)match[0].rm_so);
+	expand(&text, rule->to[nth], rel, match);
+	put(&text, rel + match[0].rm_eo, strlen(rel + match[0].rm_eo));
+	fault = text.cut ? "a path that is too long" : fault_of(buffer);
+	if (!fault)
+		return 0;
+	reason_set(why, "rename rule %zu leads to %s: %.200s", i + 1, fault, buffer);
+	return REFUSED;
+}
+
+int names_apply(const struct names *names, const char *rel, unsigned nth, char buffer[NAMES_SIZE],
+		unsigned *ret_rule, struct reason *why)
+{
+	size_t len = strlen(rel);
+
+	if (len >= NAMES_SIZE && !nth) {
+		reason_set(why, "the path is too long");
+		*ret_rule = 0;
+		return REFUSED;
+	}
+	if (len >= NAMES_SIZE)
+		return -ENOENT;
+	for (size_t i = 0; names && i < names->count; i++) {
+		regmatch_t match[GROUPS];
+		int r = regexec(&names->rule[i].from, rel, GROUPS, match, 0);
+
+		if (r == REG_NOMATCH)
+			continue;
+		if (r)
+			return -ENOMEM;
+		*ret_rule = (unsigned)i + 1;
+		return replace(names, i, rel, match, nth, buffer, why);
+	}
+	if (nth)
+		return -ENOENT;
+	memcpy(buffer, rel, len + 1);
+	*ret_rule = 0;
+	return 0;
+}
