@@ -18,7 +18,8 @@
 
 struct books {
 	struct books_options options;
-	pthread_mutex_t mutex;          /* for the queue and the live tree, in callbacks */
+	struct source_set sources;      /* our own */
+	pthread_mutex_t mutex;          /* for the sources, and in callbacks the queue and the live tree */
 	struct ledger *ledger;
 	char *path;
 	bool broken_said;
@@ -104,9 +105,27 @@ bool books_close(struct books *books, uint64_t until_ns)
 	if (!ledger_close(books->ledger, until_ns))
 		return false;
 	pthread_mutex_destroy(&books->mutex);
+	source_set_free(&books->sources);
 	free(books->path);
 	free(books);
 	return true;
+}
+
+int books_set_sources(struct books *books, const struct source_set *sources)
+{
+	struct source_set copy, old;
+
+	if (!books)
+		return 0;
+	int r = source_set_copy(sources, &copy);
+	if (r)
+		return r;
+	pthread_mutex_lock(&books->mutex);
+	old = books->sources;
+	books->sources = copy;
+	pthread_mutex_unlock(&books->mutex);
+	source_set_free(&old);
+	return 0;
 }
 
 void books_serve(struct books *books, struct queue *queue, struct tally *tally)
@@ -147,26 +166,32 @@ static int record_now(const struct source_set *sources, unsigned n, const char *
 }
 
 /* What the sources have for the file now, as record_digest() has it; 0: one cannot be looked at. */
-static uint64_t digest_now(const struct books *books, const char *rel, unsigned *ret_sources)
+static uint64_t digest_now(struct books *books, const char *rel, unsigned *ret_sources)
 {
-	const struct source_set *sources = &books->options.site->sources;
-	struct source_found *found = calloc(sources->count, sizeof(*found));
+	struct source_set sources = { 0 };
 	struct record record = { 0 };
 	uint64_t digest = 0;
-	int r = found ? 0 : -ENOMEM;
 
-	for (unsigned n = 0; found && n < sources->count; n++)
+	/* Nothing is held while a disk is waited for. */
+	pthread_mutex_lock(&books->mutex);
+	int r = source_set_copy(&books->sources, &sources);
+	pthread_mutex_unlock(&books->mutex);
+	struct source_found *found = calloc(sources.count + 1, sizeof(*found));
+	if (!found)
+		r = -ENOMEM;
+	for (unsigned n = 0; found && n < sources.count; n++)
 		found[n] = SOURCE_FOUND_NONE;
-	for (unsigned n = 0; n < sources->count && !r; n++)
-		r = record_now(sources, n, rel, &found[n], &record);
+	for (unsigned n = 0; n < sources.count && !r; n++)
+		r = record_now(&sources, n, rel, &found[n], &record);
 	if (!r) {
 		*ret_sources = record.sources;
 		digest = record_digest(&record, rel);
 	}
-	for (unsigned n = 0; found && n < sources->count; n++)
+	for (unsigned n = 0; found && n < sources.count; n++)
 		source_found_free(&found[n]);
 	free(found);
 	record_free(&record);
+	source_set_free(&sources);
 	return digest;
 }
 

@@ -11,7 +11,7 @@ struct books;
 
 struct books_options {
 	const char *state_dir;          /* the ledger is STATE_DIR/ledger.db */
-	const struct merge_site *site;  /* its live tree and sources; must outlive the books */
+	const struct merge_site *site;  /* its live tree; must outlive the books */
 	struct queue *queue;
 	struct tally *tally;
 };
@@ -25,6 +25,9 @@ bool books_close(struct books *books, uint64_t until_ns);
 /* From now on files come back to this queue and tally; NULL: to none.  So the ledger stays open while a
  * reload puts all else away: its directory may be ours no more (systemd gives it back to root then). */
 void books_serve(struct books *books, struct queue *queue, struct tally *tally);
+
+/* The backups from now on; none before the first time.  0 or -ENOMEM. */
+int books_set_sources(struct books *books, const struct source_set *sources);
 
 struct ledger *books_ledger(struct books *books);
 

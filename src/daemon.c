@@ -38,6 +38,13 @@
 
 enum { STATUS_FINE, STATUS_FAILED, STATUS_CONFIG };
 
+/* Workers and what they work with, which is theirs alone: it may outlast a reload. */
+struct crew {
+	struct worker_pool *pool;
+	struct merge_site site;
+	struct crew *next;
+};
+
 struct daemon {
 	const struct daemon_options *options;
 	struct conf *conf;
@@ -48,8 +55,8 @@ struct daemon {
 	struct tally *tally;
 	struct live *live;
 	struct backups *backups;
-	struct worker_pool *pool;
-	struct merge_site *working;     /* the pool's own: it may outlast a reload */
+	struct crew *crew;      /* at work; NULL: none */
+	struct crew *left;      /* those of before a reload that have not come back */
 	struct books *books;    /* NULL: ledger = false */
 	struct control *control;
 	struct commands commands;
@@ -144,7 +151,7 @@ static void feed_watchdog(struct daemon *d, uint64_t now)
 {
 	char path[PATH_MAX] = "", shown[LOG_PATH_SIZE];
 	uint64_t watchdog = notify_watchdog_ns();
-	uint64_t stalled = d->pool ? worker_stalled_ns(d->pool, path, sizeof(path)) : 0;
+	uint64_t stalled = d->crew ? worker_stalled_ns(d->crew->pool, path, sizeof(path)) : 0;
 	struct backups_state walk = backups_state(d->backups);
 
 	if (walk.stalled_ns > stalled) {
@@ -170,7 +177,9 @@ static void say_cached(struct daemon *d)
 	char shown[LOG_PATH_SIZE];
 	struct reason why = { "" };
 
-	switch (d->site.cached ? cached_news(d->site.cached, &why) : CACHED_NO_NEWS) {
+	struct cached *cached = d->crew ? d->crew->site.cached : NULL;
+
+	switch (cached ? cached_news(cached, &why) : CACHED_NO_NEWS) {
 	case CACHED_LOST:
 		log_message(LOG_WARNING, "rrdcached is not asked for now: %s; merging goes on without "
 			    "it", log_escape(shown, sizeof(shown), why.text));
@@ -231,44 +240,55 @@ static bool tick(struct daemon *d)
 
 /* ---- start and end ---- */
 
-static void free_working(struct daemon *d)
+static void free_crew(struct crew *crew)
 {
-	if (!d->working)
+	if (!crew)
 		return;
-	source_set_free(&d->working->sources);
-	free((char *)(uintptr_t)d->working->live);
-	free(d->working);
-	d->working = NULL;
-}
-
-static int copy_site(struct daemon *d)
-{
-	struct merge_site *site = malloc(sizeof(*site));
-	int r = 0;
-
-	if (!site)
-		return -ENOMEM;
-	*site = d->site;
-	site->sources = (struct source_set){ NULL, 0, NULL };
-	site->live = strdup(d->site.live);
-	d->working = site;
-	for (unsigned n = 0; n < d->site.sources.count && !r; n++)
-		r = source_add(&site->sources, d->site.sources.source[n].path,
-			       d->site.sources.source[n].file);
-	if (site->live && !r)
-		return 0;
-	free_working(d);
-	return -ENOMEM;
+	cached_free(crew->site.cached);
+	source_set_free(&crew->site.sources);
+	free((char *)(uintptr_t)crew->site.live);
+	free(crew);
 }
 
 /* True where there are none any more. */
 static bool workers_ended(struct daemon *d, uint64_t until_ns)
 {
-	if (d->pool && !worker_join_until(d->pool, until_ns))
+	if (d->crew && !worker_join_until(d->crew->pool, until_ns))
 		return false;
-	d->pool = NULL;
-	free_working(d);
+	free_crew(d->crew);
+	d->crew = NULL;
 	return true;
+}
+
+/* The same for those who were left behind. */
+static bool left_ended(struct daemon *d, uint64_t until_ns)
+{
+	struct crew **at = &d->left;
+
+	while (*at) {
+		struct crew *crew = *at;
+
+		if (worker_join_until(crew->pool, until_ns)) {
+			*at = crew->next;
+			free_crew(crew);
+		} else {
+			at = &crew->next;
+		}
+	}
+	return !d->left;
+}
+
+/* A disk holds them: what they have in hand is theirs until they come back, and then they end. */
+static void leave_behind(struct daemon *d)
+{
+	char path[PATH_MAX] = "", shown[LOG_PATH_SIZE];
+
+	worker_stalled_ns(d->crew->pool, path, sizeof(path));
+	log_message(LOG_WARNING, "a disk has not answered: what waits for it is left behind file=%s",
+		    log_escape(shown, sizeof(shown), path));
+	d->crew->next = d->left;
+	d->left = d->crew;
+	d->crew = NULL;
 }
 
 static int start_workers(struct daemon *d)
@@ -281,10 +301,25 @@ static int start_workers(struct daemon *d)
 		.torn_tries = d->options->once ? ONCE_TORN_TRIES : 0,
 		.retry_refused = !d->options->once,
 	};
+	struct crew *crew = calloc(1, sizeof(*crew));
+	int r;
 
-	int r = copy_site(d);
+	if (!crew)
+		return -ENOMEM;
+	crew->site = d->site;
+	crew->site.live = strdup(d->site.live);
+	crew->site.sources = (struct source_set){ 0 };
+	r = source_set_copy(&d->site.sources, &crew->site.sources);
+	if (!r && !crew->site.live)
+		r = -ENOMEM;
+	if (!r && d->conf->rrdcached)
+		r = cached_new(d->conf->rrdcached, &crew->site.cached);
 	if (!r)
-		r = worker_start(&options, d->working, d->queue, &calls, d, &d->pool);
+		r = worker_start(&options, &crew->site, d->queue, &calls, d, &crew->pool);
+	if (r)
+		free_crew(crew);
+	else
+		d->crew = crew;
 	return r;
 }
 
@@ -298,10 +333,10 @@ static int set_sources(struct daemon *d)
 	};
 	for (size_t n = 0; n < d->conf->backups && !r; n++)
 		r = source_add(&d->site.sources, d->conf->backup[n], NULL);
-	if (r)
-		return r;
-	if (d->conf->rrdcached)
-		r = cached_new(d->conf->rrdcached, &d->site.cached);
+	if (!r)
+		r = books_set_sources(d->books, &d->site.sources);
+	if (!r && d->live)
+		r = live_set_sources(d->live, &d->site.sources);
 	return r ? r : backups_new(&d->site.sources, d->queue, d->tally, &d->backups);
 }
 
@@ -411,13 +446,10 @@ static int start(struct daemon *d)
 	return r;
 }
 
-/* No worker uses them any more. */
 static void drop_sources(struct daemon *d)
 {
 	backups_free(d->backups);
 	d->backups = NULL;
-	cached_free(d->site.cached);
-	d->site.cached = NULL;
 	source_set_free(&d->site.sources);
 }
 
@@ -447,14 +479,16 @@ static void end(struct daemon *d, int status)
 
 	notify_stopping();
 	queue_stop(d->queue);
-	bool ended = workers_ended(d, io_now_ns() + END_NS);
+	uint64_t until = io_now_ns() + END_NS;
+	bool ended = workers_ended(d, until);
+	ended = left_ended(d, until) && ended;
 	news.sums = tally_sums(d->tally);
 	bulletin_end(&d->bulletin, &news);
 	if (ended) {
 		log_message(LOG_NOTICE, "ended");
 		return;
 	}
-	worker_stalled_ns(d->pool, path, sizeof(path));
+	worker_stalled_ns(d->crew ? d->crew->pool : d->left->pool, path, sizeof(path));
 	log_message(LOG_WARNING, "ended; a disk has not answered, and the file in hand is left for the "
 		    "next start file=%s", log_escape(shown, sizeof(shown), path));
 	log_close();
@@ -543,7 +577,29 @@ static void go_on_reloading(struct daemon *d)
 		return;
 	d->reloading = true;
 	d->reload_ns = io_now_ns();
-	queue_stop(d->queue);
+	d->reread_said = false;
+	worker_leave(d->crew->pool);
+}
+
+/* The configuration is read: the files in hand are brought to their end.  True when that is so; who
+ * waits for a disk is left behind, unless it is the live tree that is another. */
+static bool workers_are_off(struct daemon *d)
+{
+	bool same_live = !strcmp(d->conf->live, d->next.live);
+
+	if (workers_ended(d, io_now_ns()) && (same_live || left_ended(d, io_now_ns())))
+		return true;
+	if (io_now_ns() - d->reload_ns < RELOAD_NS)
+		return false;
+	if (same_live) {
+		leave_behind(d);
+		return true;
+	}
+	if (!d->reread_said)
+		log_message(LOG_WARNING, "a disk has not answered: the new live tree is taken over when "
+			    "it does, or at a restart");
+	d->reread_said = true;
+	return false;
 }
 
 /* Every live file is looked at again, with the new sources. */
@@ -565,7 +621,7 @@ static void reopen_log(const struct daemon *d)
 	log_open("rrdmergd", d->options->log_targets, d->conf->facility);
 }
 
-/* The workers have ended.  What has not changed is left as it is, the watches above all. */
+/* No worker is at work.  What has not changed is left as it is, the watches above all. */
 static int finish_reload(struct daemon *d)
 {
 	struct conf old = *d->conf;
@@ -575,6 +631,10 @@ static int finish_reload(struct daemon *d)
 	int r = 0;
 
 	*d->conf = d->next;
+	if (same_live) {                /* who was left behind may still look at it */
+		d->conf->live = old.live;
+		old.live = d->next.live;
+	}
 	d->next = (struct conf){ 0 };
 	d->reloading = false;
 	if (d->conf->facility != old.facility)
@@ -586,10 +646,6 @@ static int finish_reload(struct daemon *d)
 		drop_all(d);
 		r = start(d);
 	} else {
-		/* The ledger's threads look at it. */
-		books_serve(d->books, NULL, NULL);
-		d->site.live = d->conf->live;
-		books_serve(d->books, d->queue, d->tally);
 		live_set_rescan(d->live, d->conf->rescan_s);
 		drop_sources(d);
 		if (!same_sources)
@@ -637,9 +693,9 @@ static int loop(struct daemon *d)
 		}
 		if (d->reread)
 			go_on_reloading(d);
-		if (d->reloading)
-			workers_ended(d, io_now_ns());
-		if (d->reloading && !d->pool && !pthread_rwlock_trywrlock(&d->commands.lock)) {
+		left_ended(d, io_now_ns());
+		if (d->reloading && workers_are_off(d) &&
+		    !pthread_rwlock_trywrlock(&d->commands.lock)) {
 			int r = finish_reload(d);
 			set_commands(d);
 			pthread_rwlock_unlock(&d->commands.lock);

@@ -36,7 +36,7 @@
 struct live {
 	char *path;
 	bool once;
-	const struct source_set *sources;
+	struct source_set sources;      /* our own, under the mutex */
 	struct queue *queue;
 	struct tally *tally;
 	struct watch *watch;
@@ -308,21 +308,28 @@ static void say_unwatched(struct live *live, int error)
 			    "%d s", strerror(-error), (int)(UNWATCHED_NS / SECOND));
 }
 
-/* How the directory that `fd` is stands to the backups: IO_APART, or how it does not. */
-static int relate_to_sources(const struct live *live, int fd, const char **ret_source)
+/* How the directory that `fd` is stands to the backups: IO_APART, or how it does not, and `shown` is
+ * which.  -ENOMEM. */
+static int relate_to_sources(struct live *live, int fd, char *shown)
 {
 	char path[sizeof("/proc/self/fd/") + 3 * sizeof(fd)];
+	struct source_set sources = { 0 };
+	int relation = IO_APART;
 
+	/* Nothing is held while a disk is waited for. */
+	pthread_mutex_lock(&live->mutex);
+	int r = source_set_copy(&live->sources, &sources);
+	pthread_mutex_unlock(&live->mutex);
+	if (r)
+		return r;
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	for (unsigned n = 0; n < live->sources->count; n++) {
-		int relation = place_relate(path, live->sources->source[n].path);
-
-		if (relation > IO_APART) {
-			*ret_source = live->sources->source[n].path;
-			return relation;
-		}
+	for (unsigned n = 0; n < sources.count && relation <= IO_APART; n++) {
+		relation = place_relate(path, sources.source[n].path);
+		if (relation > IO_APART)
+			log_escape(shown, LOG_PATH_SIZE, sources.source[n].path);
 	}
-	return IO_APART;
+	source_set_free(&sources);
+	return relation > IO_APART ? relation : IO_APART;
 }
 
 /* To relate asks the backups' disks, and one that hangs must not hang the live files: so only where
@@ -339,7 +346,7 @@ static bool is_to_relate(struct live *live, uint64_t root)
  * directory that is found good here is ever written to.  0 or -errno: -ELOOP where it is not. */
 static int find_root_good(struct live *live)
 {
-	const char *source = "";
+	char shown[LOG_PATH_SIZE];
 	struct stat st;
 	int fd = io_open_root(live->path), relation;
 
@@ -347,16 +354,15 @@ static int find_root_good(struct live *live)
 		return fd;
 	int r = fstat(fd, &st) ? -errno : 0;
 	if (!r && is_to_relate(live, merge_root_id(&st))) {
-		relation = relate_to_sources(live, fd, &source);
+		relation = relate_to_sources(live, fd, shown);
 		if (relation != IO_APART)
-			r = -ELOOP;
-		if (r && atomic_exchange(&live->missing_error, r) != r) {
-			char what[LOG_PATH_SIZE + 120], shown[LOG_PATH_SIZE];
+			r = relation < 0 ? relation : -ELOOP;
+		if (r == -ELOOP && atomic_exchange(&live->missing_error, r) != r) {
+			char what[LOG_PATH_SIZE + 120];
 
 			snprintf(what, sizeof(what), "live tree %s the backup %s: nothing is written "
 				 "until it does not", relation == IO_SAME ? "is" : relation == IO_INSIDE
-				 ? "lies inside" : "holds",
-				 log_escape(shown, sizeof(shown), source));
+				 ? "lies inside" : "holds", shown);
 			say_root(LOG_ERR, what, live);
 		}
 		atomic_store(&live->root, r ? 0 : merge_root_id(&st));
@@ -567,14 +573,13 @@ int live_new(const struct live_options *options, struct queue *queue, struct tal
 		return r;
 	pthread_mutex_init(&live->mutex, NULL);
 	live->once = options->once;
-	live->sources = options->sources;
 	live->queue = queue;
 	live->tally = tally;
 	atomic_store(&live->rescan_s, options->rescan_s);
 	live->scan_ns = io_now_ns();
 	live->path = strdup(options->path);
 	live->wake = eventfd(0, EFD_CLOEXEC);
-	if (!live->path || live->wake < 0)
+	if (!live->path || live->wake < 0 || source_set_copy(options->sources, &live->sources))
 		goto out;
 	r = watch_new(live->path, &calls, live, &live->watch);
 	if (r)
@@ -607,12 +612,29 @@ void live_free(struct live *live)
 		pthread_join(live->events, NULL);
 	}
 	watch_free(live->watch);
+	source_set_free(&live->sources);
 	tdestroy(live->odd, free);
 	if (live->wake >= 0)
 		close(live->wake);
 	free(live->path);
 	pthread_mutex_destroy(&live->mutex);
 	free(live);
+}
+
+int live_set_sources(struct live *live, const struct source_set *sources)
+{
+	struct source_set copy, old;
+	int r = source_set_copy(sources, &copy);
+
+	if (r)
+		return r;
+	pthread_mutex_lock(&live->mutex);
+	old = live->sources;
+	live->sources = copy;
+	pthread_mutex_unlock(&live->mutex);
+	source_set_free(&old);
+	live_relate(live);
+	return 0;
 }
 
 void live_relate(struct live *live)

@@ -37,6 +37,8 @@ int live_new(const struct live_options *options, struct queue *queue, struct tal
 	     struct live **ret);
 /* No worker may use it any more. */
 void live_free(struct live *live);
+/* The backups are others from now on.  0 or -ENOMEM, and they are as before. */
+int live_set_sources(struct live *live, const struct source_set *sources);
 /* rescan_interval is another from now on. */
 void live_set_rescan(struct live *live, unsigned rescan_s);
 

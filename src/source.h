@@ -18,6 +18,7 @@ struct source_set {
 
 /* Appends a tree, or one file in a directory.  Copies its arguments.  0 or -ENOMEM. */
 int source_add(struct source_set *set, const char *path, const char *file);
+/* Another of the same, to be freed like the first.  0 or -ENOMEM. */
 int source_set_copy(const struct source_set *set, struct source_set *ret);
 void source_set_free(struct source_set *set);
 

@@ -33,6 +33,7 @@ struct worker_pool {
 	const struct worker_calls *calls;
 	void *arg;
 	unsigned started;
+	atomic_bool leaving;    /* nothing more is taken from the queue */
 	struct worker worker[];
 };
 
@@ -128,7 +129,7 @@ static void *work(void *arg)
 	struct merge_scratch *scratch = merge_scratch_new();
 	struct queue_job job;
 
-	while (queue_take(pool->queue, &job)) {
+	while (!atomic_load(&pool->leaving) && queue_take(pool->queue, &job)) {
 		begin(worker, &job);
 		if (job.kind == QUEUE_FILE && scratch) {
 			do_file(pool, scratch, &job);
@@ -199,6 +200,12 @@ int worker_start(const struct worker_options *options, const struct merge_site *
 	}
 	*ret = pool;
 	return 0;
+}
+
+void worker_leave(struct worker_pool *pool)
+{
+	atomic_store(&pool->leaving, true);
+	queue_stop(pool->queue);
 }
 
 bool worker_join_thread(pthread_t thread, uint64_t until_ns)

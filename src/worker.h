@@ -34,6 +34,10 @@ int worker_start(const struct worker_options *options, const struct merge_site *
 		 struct queue *queue, const struct worker_calls *calls, void *arg,
 		 struct worker_pool **ret);
 
+/* Each ends when it is done with what it has in hand.  The queue is stopped, so that they wake; once it
+ * is resumed for another pool they take nothing from it all the same. */
+void worker_leave(struct worker_pool *pool);
+
 /* Waits for the threads to end (queue_end or queue_stop) and frees the pool. */
 void worker_join(struct worker_pool *pool);
 /* The same, but not beyond `until_ns` of the monotonic clock.  False where one has not ended (a

@@ -345,15 +345,20 @@ scene_fuse() {
 	want_file live/h2/b.rrd new.rrd 0
 	want_log '^rrdmergd: a disk has not answered: the configuration names it'
 	want_answer
-	# One that names it no more is taken over when the worker that hangs comes back.
+	# One that names it no more is taken over all the same: who hangs is left behind, with the one
+	# file that he has in hand.
 	configure live backup 'rescan_interval = 3;'
 	kill -HUP "$daemon"
-	sleep 1
-	want_answer
-	kill -CONT $bindfs
+	want_log '^rrdmergd: a disk has not answered: what waits for it is left behind '
 	want_log '^rrdmergd: reloaded '
+	want_answer
+	cp -p new.rrd x && mv x live/h1/c.rrd
+	want_file live/h1/c.rrd new.want 30
+	want_file live/h2/b.rrd new.rrd 0
+	kill -CONT $bindfs
 	want_file live/h2/b.rrd new.want 30
 	want_answer
+	rm live/h1/c.rrd
 	: >log
 	configure live fuse 'rescan_interval = 3;'
 	kill -HUP "$daemon"
