@@ -1,8 +1,10 @@
 #include "config.h"
 #include "labels.h"
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define OP_NUMBER 0             /* of rrdtool's op_en, src/rrd_rpncalc.h */
@@ -119,4 +121,277 @@ int labels_by_name(const struct layout_header *live, const struct layout_header 
 			   ours, theirs);
 	}
 	return REFUSED;
+}
+
+/* ---- what a sidecar says of its file ---- */
+
+/* Called 1, 2, …: all that pnp4nagios' names say is where they stand. */
+static bool has_numbers_only(const struct layout_header *head)
+{
+	for (uint64_t i = 0; i < head->ds_cnt; i++) {
+		const char *name = head->ds[i].name;
+
+		if (head->ds[i].type != DST_COMPUTE && strspn(name, "0123456789") != strlen(name))
+			return false;
+	}
+	return true;
+}
+
+bool labels_want_sidecars(const struct layout_header *live, enum labels_match match)
+{
+	return match == LABELS_LABEL || (match == LABELS_AUTO && has_numbers_only(live));
+}
+
+enum told {
+	TOLD,
+	TOLD_NOTHING,           /* there is no sidecar, or it does not know the file */
+	TOLD_OTHERWISE          /* it does not describe the file */
+};
+
+/* Finds the value that each data source keeps; of[i] is NULL for a COMPUTE one, which keeps none.
+ * `why` is for TOLD_OTHERWISE. */
+static enum told ask_sidecar(const struct labels_side *side, const char *name,
+			     const struct sidecar_ds **of, struct reason *why)
+{
+	const struct layout_header *head = side->head;
+	uint64_t listed = 0, kept = 0, at = 0;
+
+	for (uint64_t i = 0; i < head->ds_cnt; i++) {
+		of[i] = NULL;
+		kept += head->ds[i].type != DST_COMPUTE;
+	}
+	for (size_t n = 0; side->sidecar && n < side->sidecar->count; n++) {
+		const struct sidecar_ds *value = &side->sidecar->ds[n];
+
+		if (!sidecar_tells_of(side->sidecar, value, side->file))
+			continue;
+		while (at < head->ds_cnt && head->ds[at].type == DST_COMPUTE)
+			at++;
+		if (at < head->ds_cnt)
+			of[at++] = value;
+		listed++;
+	}
+	if (!listed)
+		return TOLD_NOTHING;
+	if (listed == kept)
+		return TOLD;
+	reason_add(why, "%s has %llu data source%s and its sidecar lists %llu%s: which is which is "
+		   "not known", name, (unsigned long long)kept, kept == 1 ? "" : "s",
+		   (unsigned long long)listed,
+		   side->sidecar->failed ? " (its last update failed)" : "");
+	return TOLD_OTHERWISE;
+}
+
+/* ---- by label ---- */
+
+struct by_label {
+	const struct labels_side *live, *backup;
+	const struct sidecar_ds **ours, **theirs;       /* [ds_cnt] of each */
+	uint64_t *map;
+	bool differ_said;
+	int backup_has_more;    /* labels than live: 1 or 0; -1: not looked yet */
+	struct reason *why;
+};
+
+static bool is_same(const struct sidecar_ds *x, const struct sidecar_ds *y)
+{
+	if (!*x->name || strcmp(x->name, y->name))
+		return false;
+	return x->multiple || y->multiple || !*x->label || !*y->label ||
+	       !strcmp(x->label, y->label);
+}
+
+/* How often it stands in the sidecar, in whichever file. */
+static size_t count_same(const struct sidecar *sidecar, const struct sidecar_ds *ds)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < sidecar->count; i++)
+		count += is_same(&sidecar->ds[i], ds);
+	return count;
+}
+
+/* Has `x` a label that `y` lacks? */
+static bool has_more(const struct sidecar *x, const struct sidecar *y)
+{
+	for (size_t i = 0; i < x->count; i++)
+		if (!count_same(y, &x->ds[i]))
+			return true;
+	return false;
+}
+
+/* "%" is written "%%". */
+static const char *unit_of(const struct sidecar_ds *ds)
+{
+	return strcmp(ds->unit, "%%") ? ds->unit : "%";
+}
+
+static const char *label_of(const struct sidecar_ds *ds)
+{
+	return *ds->label ? ds->label : ds->name;
+}
+
+static void list_labels(const struct sidecar *sidecar, char *buffer, size_t size)
+{
+	size_t used = 0;
+
+	buffer[0] = '\0';
+	for (size_t i = 0; i < sidecar->count; i++) {
+		const char *label = label_of(&sidecar->ds[i]);
+		size_t room = size - used - (i + 1 < sidecar->count ? sizeof(",...") : 1);
+
+		if (strlen(label) + 1 > room) {
+			snprintf(buffer + used, size - used, "%s...", i ? "," : "");
+			return;
+		}
+		used += (size_t)snprintf(buffer + used, size - used, "%s%s", i ? "," : "", label);
+	}
+}
+
+static int differ(struct by_label *by)
+{
+	char ours[100], theirs[100];
+
+	if (!by->differ_said) {
+		list_labels(by->live->sidecar, ours, sizeof(ours));
+		list_labels(by->backup->sidecar, theirs, sizeof(theirs));
+		reason_add(by->why, "labels differ: live has %s and backup has %s", ours, theirs);
+	}
+	by->differ_said = true;
+	return REFUSED;
+}
+
+/* Sees whether live's i-th may take from the backup's j-th, which has its label. */
+static int check_pair(struct by_label *by, uint64_t i, uint64_t j)
+{
+	const struct layout_ds *live = &by->live->head->ds[i], *backup = &by->backup->head->ds[j];
+	const struct sidecar_ds *ours = by->ours[i], *theirs = by->theirs[j];
+
+	if (live->type != backup->type) {
+		reason_add(by->why, "data source %s (%.60s): live is %s and backup is %s",
+			   live->name, label_of(ours), layout_dst_name(live->type),
+			   layout_dst_name(backup->type));
+		return REFUSED;
+	}
+	if (*ours->unit && *theirs->unit && strcmp(unit_of(ours), unit_of(theirs))) {
+		reason_add(by->why, "data source %s (%.60s): live is in %.20s and backup in %.20s",
+			   live->name, label_of(ours), unit_of(ours), unit_of(theirs));
+		return REFUSED;
+	}
+	by->map[i] = j;
+	return 0;
+}
+
+/* Finds the backup's for live's i-th. */
+static int match_label(struct by_label *by, uint64_t i)
+{
+	const struct sidecar *live = by->live->sidecar, *backup = by->backup->sidecar;
+	const struct sidecar_ds *ours = by->ours[i];
+	uint64_t found = LAYOUT_NO_DS;
+	size_t there = count_same(backup, ours);
+
+	if (!there) {
+		if (by->backup_has_more < 0)
+			by->backup_has_more = has_more(backup, live);
+		return by->backup_has_more ? differ(by) : 0;
+	}
+	for (uint64_t j = 0; j < by->backup->head->ds_cnt && found == LAYOUT_NO_DS; j++)
+		if (by->theirs[j] && is_same(by->theirs[j], ours))
+			found = j;
+	if (found == LAYOUT_NO_DS)
+		return 0;               /* another file has it */
+	if (there > 1 || count_same(live, by->theirs[found]) > 1) {
+		reason_add(by->why, "data source %s (%.60s): the label stands twice in %s",
+			   by->live->head->ds[i].name, label_of(ours),
+			   there > 1 ? "backup" : "live");
+		return REFUSED;
+	}
+	return check_pair(by, i, found);
+}
+
+static int map_by_label(struct by_label *by, uint64_t *ret_refused)
+{
+	const struct layout_header *live = by->live->head;
+	uint64_t matched = 0, refused = 0;
+
+	for (uint64_t i = 0; i < live->ds_cnt; i++) {
+		by->map[i] = LAYOUT_NO_DS;
+		if (by->ours[i] ? match_label(by, i)
+				: match_ds(live, i, by->backup->head, by->map, by->why))
+			refused++;
+		else if (by->map[i] != LAYOUT_NO_DS)
+			matched++;
+	}
+	*ret_refused = refused;
+	if (!matched && !refused)
+		differ(by);
+	return matched ? 0 : REFUSED;
+}
+
+/* ---- one or the other ---- */
+
+static int refuse_all(const struct layout_header *live, uint64_t *map, uint64_t *ret_refused)
+{
+	for (uint64_t i = 0; i < live->ds_cnt; i++)
+		map[i] = LAYOUT_NO_DS;
+	*ret_refused = live->ds_cnt;
+	return REFUSED;
+}
+
+static int map_numbers(const struct labels_side *live, const struct labels_side *backup,
+		       uint64_t *map, struct labels_verdict *verdict, struct reason *why)
+{
+	const struct layout_header *x = live->head, *y = backup->head;
+	int r = labels_by_name(x, y, map, &verdict->refused, why);
+
+	verdict->unproven = !r && (x->ds_cnt > 1 || y->ds_cnt > 1) && has_numbers_only(x);
+	return r;
+}
+
+static int map_told(struct by_label *by, enum labels_match match, struct labels_verdict *verdict)
+{
+	const struct layout_header *live = by->live->head;
+	enum told ours = ask_sidecar(by->live, "live", by->ours, by->why);
+	enum told theirs = ask_sidecar(by->backup, "backup", by->theirs, by->why);
+
+	if (ours == TOLD && theirs == TOLD)
+		return map_by_label(by, &verdict->refused);
+	if (ours == TOLD_OTHERWISE || theirs == TOLD_OTHERWISE)
+		return refuse_all(live, by->map, &verdict->refused);
+	if (match == LABELS_AUTO)
+		return map_numbers(by->live, by->backup, by->map, verdict, by->why);
+	reason_add(by->why, "no sidecar of %s tells which data source is which, and match is "
+		   "\"label\"", ours == TOLD ? "backup" : "live");
+	return refuse_all(live, by->map, &verdict->refused);
+}
+
+int labels_map(const struct labels_side *live, const struct labels_side *backup,
+	       enum labels_match match, uint64_t *map, struct labels_verdict *ret,
+	       struct reason *why)
+{
+	struct labels_verdict verdict = { 0 };
+	struct by_label by = {
+		.live = live,
+		.backup = backup,
+		.map = map,
+		.backup_has_more = -1,
+		.why = why,
+	};
+	int r = -ENOMEM;
+
+	reason_set(why, "%s", "");
+	if (match == LABELS_NAME) {
+		r = labels_by_name(live->head, backup->head, map, &verdict.refused, why);
+		*ret = verdict;
+		return r;
+	}
+	by.ours = calloc(live->head->ds_cnt, sizeof(const struct sidecar_ds *));
+	by.theirs = calloc(backup->head->ds_cnt, sizeof(const struct sidecar_ds *));
+	if (by.ours && by.theirs) {
+		r = map_told(&by, match, &verdict);
+		*ret = verdict;
+	}
+	free(by.ours);
+	free(by.theirs);
+	return r;
 }

@@ -1,12 +1,59 @@
-/* labels: which data source of a backup belongs to which of live. */
+/* labels: which data source of a backup belongs to which of live.
+ *
+ * Most tools give their data sources names that mean something, and these are what matches.
+ * pnp4nagios calls them 1, 2, … in the order of the plugin's output, which may have changed: only
+ * the sidecars of both sides (sidecar.h) can tell which is which.  Where they do,
+ *
+ *  1. a sidecar counts when it lists as many values as its RRD has data sources.  One that does not
+ *     is of another output than the RRD is (whatever its RC): nothing is taken then.
+ *  2. live's i-th takes from the backup's j-th where NAME and LABEL are the same and stand once on
+ *     either side, the types are equal, and the units are or one of them is not said.  (MB and GB,
+ *     s and ms, are other scales of the same thing; an empty unit says nothing, and so contradicts
+ *     none, "%" neither.)  LABEL counts only between two files of storage type SINGLE: a MULTIPLE
+ *     file is called after NAME.
+ *  3. a label that the backup lacks is new, and no contradiction, unless the backup has labels in
+ *     its turn that live lacks: it may be one of these under another name.  Then it is refused.
+ *
+ * Nothing here opens a file. */
 #ifndef LABELS_H
 #define LABELS_H
 
 #include "layout.h"
+#include "sidecar.h"
 
-/* By name and type, COMPUTE by its RPN with the names put in.  map[live ds] = backup ds, or
- * LAYOUT_NO_DS.  Returns 0, or REFUSED where nothing at all can be taken.  `ret_refused` counts the
- * live data sources that were refused for a contradiction, each named in `why`. */
+enum labels_match {
+	LABELS_AUTO,            /* by label where both sides have sidecars, else by name */
+	LABELS_LABEL,           /* what no sidecar proves is refused */
+	LABELS_NAME             /* sidecars are not asked */
+};
+
+/* One of the two files, and what is said of it. */
+struct labels_side {
+	const struct layout_header *head;
+	const struct sidecar *sidecar;  /* as sidecar_find() gave it; NULL: none */
+	const char *file;               /* the RRD's name, by which the sidecar knows it */
+};
+
+struct labels_verdict {
+	uint64_t refused;       /* of live's data sources, for a contradiction or want of proof */
+	bool unproven;          /* data sources called by numbers alone were matched by these */
+};
+
+/* Are the sidecars worth looking for? */
+bool labels_want_sidecars(const struct layout_header *live, enum labels_match match);
+
+/* map[live's data source] = the backup's, or LAYOUT_NO_DS.  For a file that belongs to live only by
+ * what sidecars say (sidecar_siblings()), `match` is LABELS_LABEL.
+ *    0          something can be taken; what is refused of it is in `why`
+ *    REFUSED    nothing at all can be
+ *    -ENOMEM    */
+int labels_map(const struct labels_side *live, const struct labels_side *backup,
+	       enum labels_match match, uint64_t *map, struct labels_verdict *ret,
+	       struct reason *why);
+
+/* By name and type, COMPUTE by its RPN with the names put in.  Returns 0, or REFUSED where nothing
+ * at all can be taken.  `ret_refused` counts the live data sources that were refused for a
+ * contradiction, each named in `why`. */
 int labels_by_name(const struct layout_header *live, const struct layout_header *backup,
 		   uint64_t *map, uint64_t *ret_refused, struct reason *why);
 

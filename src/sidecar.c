@@ -13,8 +13,8 @@
 #define RRD ".rrd"
 #define XML ".xml"
 #define ENDING 4                /* of both */
-/* A service's name may be any beginning of the file's name that ends before a "_": of those for which
- * there is a file, so many are read. */
+/* A service's name may be any beginning of the file's name that ends before a "_": of those for
+ * which there is a file, so many are read. */
 #define READ_MAX 8
 
 /* ---- reading ---- */
@@ -85,7 +85,7 @@ static int damaged(struct parse *parse, const char *what)
 	return REFUSED;
 }
 
-/* The value of "<TAG>value</TAG>", ended with a NUL in place; NULL where the line is something else. */
+/* The value of "<TAG>value</TAG>", ended with a NUL in place; NULL where it is another line. */
 static char *value_of(char *line, size_t len, const char *tag)
 {
 	size_t tag_len = strlen(tag), around = 2 * tag_len + strlen("<></>");
@@ -295,7 +295,8 @@ static int read_of_service(int root, const char *rel, size_t len, struct sidecar
 	const char *file = last_part(rel);
 	char path[PATH_MAX];
 	struct stat st;
-	int fd, n = snprintf(path, sizeof(path), "%.*s" XML, (int)(file - rel + (ptrdiff_t)len), rel);
+	int fd, dir_len = (int)(file - rel);
+	int n = snprintf(path, sizeof(path), "%.*s" XML, dir_len + (int)len, rel);
 
 	if (n >= (int)sizeof(path) || !len || len > NAME_MAX - ENDING)
 		return -ENOENT;

@@ -16,10 +16,10 @@
  *      </RRD> …
  *    </NAGIOS>
  *
- *  1. It is no XML: nothing is escaped.  A value goes from its opening tag to the closing tag at the
- *     end of the same line, whatever is between.
- *  2. SINGLE: all values are in <service>.rrd, the n-th in the n-th data source (rrdtool's update goes
- *     by position; the names 1, 2, … need not be).
+ *  1. It is no XML: nothing is escaped.  A value goes from its opening tag to the closing tag at
+ *     the end of the same line, whatever is between.
+ *  2. SINGLE: all values are in <service>.rrd, the n-th in the n-th data source (rrdtool's update
+ *     goes by position; the names need not be 1, 2, … any more).
  *  3. MULTIPLE: each is the one data source of <service>_<NAME>.rrd.
  *  4. The file is written anew after each update, that of the RRD having come first; and also where
  *     the update was refused because the plugin has more or fewer values now: then it tells of the
@@ -59,8 +59,8 @@ struct sidecar {
 int sidecar_read(int fd, struct sidecar *ret, struct reason *why);
 void sidecar_free(struct sidecar *sidecar);
 
-/* Finds and reads the sidecar that tells of the RRD `rel` beneath `root`, whether that file is there or
- * not: <service>.xml for <service>.rrd, and for <service>_<name>.rrd of the same service.
+/* Finds and reads the sidecar that tells of the RRD `rel` beneath `root`, whether that file is there
+ * or not: <service>.xml for <service>.rrd, and for <service>_<name>.rrd of the same service.
  *    -ENOENT    none does
  *    REFUSED    one should, and cannot be used; or two do */
 int sidecar_find(int root, const char *rel, struct sidecar *ret, struct reason *why);
@@ -68,7 +68,7 @@ int sidecar_find(int root, const char *rel, struct sidecar *ret, struct reason *
 /* Is this value kept in the RRD of this name (no directories)? */
 bool sidecar_tells_of(const struct sidecar *sidecar, const struct sidecar_ds *ds, const char *file);
 
-/* Called with a path beneath the backup's root.  A return other than 0 ends it and is handed back. */
+/* Called with a path beneath the backup's root.  A return other than 0 ends it. */
 typedef int sidecar_sibling_fn(const char *rel, void *arg);
 
 /* The files of a backup that hold values of the live file `rel` as the other storage type has them:
