@@ -16,7 +16,8 @@
 #define PROGRESS_NS (10 * SECOND)
 #define WAITING_NS (600 * SECOND)       /* those that wait are listed no more often */
 #define WAITING_DIRS 20
-#define DENIED_NS (60 * SECOND)
+#define DENIED_STILL_NS (60 * SECOND)
+#define DENIED_NS (600 * SECOND)
 #define REFUSALS 4              /* per-file lines a tick: ticks are a tenth of a second apart */
 #define GROUPS 16               /* reasons told apart at the end */
 #define SAMPLES 256
@@ -50,20 +51,35 @@ static void say_refusals(const struct bulletin_news *news, unsigned count)
 	}
 }
 
-/* One line for those that lack the same right, as soon as there is one, then when there are more
- * or less of them. */
-static void say_denied(struct bulletin *bulletin, const struct bulletin_news *news, bool now_too)
+/* Are there other denials than were said, and do their numbers stand?  While files are looked at they
+ * grow: then they are said when they have not for a while, or when they have grown for long. */
+static bool denials_due(struct bulletin *bulletin, const size_t *denied, bool settled)
+{
+	uint64_t now = io_now_ns();
+
+	if (!memcmp(bulletin->denied, denied, sizeof(bulletin->denied))) {
+		bulletin->denied_ns = now;
+		return false;
+	}
+	if (memcmp(bulletin->denied_seen, denied, sizeof(bulletin->denied_seen))) {
+		memcpy(bulletin->denied_seen, denied, sizeof(bulletin->denied_seen));
+		bulletin->denied_still_ns = now;
+	}
+	return settled || now - bulletin->denied_still_ns >= DENIED_STILL_NS ||
+	       now - bulletin->denied_ns >= DENIED_NS;
+}
+
+/* One line for those that lack the same right, and again when there are more or less of them. */
+static void say_denied(struct bulletin *bulletin, const struct bulletin_news *news, bool settled)
 {
 	static const char *const right[MERGE_DENIALS] = {
 		[MERGE_DENIED_SOURCE] = "read backup",
 		[MERGE_DENIED_READ] = "read live",
 		[MERGE_DENIED_WRITE] = "write live",
 	};
-	uint64_t now = io_now_ns();
-	bool due = now_too || !bulletin->denied_ns || now - bulletin->denied_ns >= DENIED_NS;
 	struct privilege_user user;
 
-	if (!memcmp(bulletin->denied, news->sums.denied, sizeof(bulletin->denied)) || !due)
+	if (!denials_due(bulletin, news->sums.denied, settled))
 		return;
 	privilege_current(&user);
 	for (int kind = MERGE_ALLOWED + 1; kind < MERGE_DENIALS; kind++) {
@@ -81,7 +97,6 @@ static void say_denied(struct bulletin *bulletin, const struct bulletin_news *ne
 		tally_list_free(example, listed);
 	}
 	memcpy(bulletin->denied, news->sums.denied, sizeof(bulletin->denied));
-	bulletin->denied_ns = now;
 }
 
 /* ---- who waits ---- */
@@ -251,6 +266,8 @@ void bulletin_tick(struct bulletin *bulletin, const struct bulletin_news *news)
 		bulletin->watching = true;
 	}
 	say_refusals(news, REFUSALS);
+	if (news->busy)
+		say_denied(bulletin, news, false);
 	if (news->busy && !bulletin->was_busy) {
 		bulletin->busy_since_ns = bulletin->progress_ns = now;
 		bulletin->busy_done = sums->live - sums->pending;
@@ -259,7 +276,6 @@ void bulletin_tick(struct bulletin *bulletin, const struct bulletin_news *news)
 		size_t done = sums->live - sums->pending;
 
 		bulletin->progress_ns = now;
-		say_denied(bulletin, news, false);
 		/* None is said without any. */
 		if (done != bulletin->progress_done || sums->cells != bulletin->progress_cells)
 			say_progress(bulletin, news, now);

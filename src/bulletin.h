@@ -16,10 +16,12 @@
 /* Starts zeroed.  What was said already. */
 struct bulletin {
 	bool watching, was_busy, lost, waiting_said;
-	uint64_t busy_since_ns, progress_ns, waiting_ns, denied_ns;
+	uint64_t busy_since_ns, progress_ns, waiting_ns;
 	size_t busy_done, progress_done, waiting;
 	uint64_t progress_cells;
-	size_t denied[MERGE_DENIALS];
+	size_t denied[MERGE_DENIALS], denied_seen[MERGE_DENIALS];
+	uint64_t denied_ns;             /* when what was seen was last what was said */
+	uint64_t denied_still_ns;       /* since when what is seen is what it is */
 	char idle[256];
 };
 
