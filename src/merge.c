@@ -175,7 +175,10 @@ static int check_live(struct merge_job *job, struct reason *why)
 	const struct rrd *live = &job->scratch->live;
 
 	if (!live->head.native) {
-		reason_set(why, "was written on another kind of machine");
+		reason_set(why, "was written on another kind of machine (%s), so nothing here can "
+			   "be writing it; make it this machine's own with \"rrdmerge --convert OLD "
+			   "NEW.rrd\", or with \"rrdtool dump\" there and \"rrdtool restore\" here",
+			   live->origin);
 		return REFUSED;
 	}
 	if (gather_holds(&job->scratch->gather, &live->stamp)) {
