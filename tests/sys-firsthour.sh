@@ -5,75 +5,13 @@
 # apart.  SCENES="off several" runs those alone.
 set -u
 . "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/daemon.sh"
 need_programs "$rrdmergd" "$rrdmerge"
+. "$(dirname "$0")/scenes.sh"
 cd "$work" || exit 99
 chmod 711 "$work"                       # one scene runs as another user
 
-daemon=
-runner=()
-
-show_log() {
-	grep -v '^rrdmergd: merged' log | tail -n 40 | sed 's/^/    /'
-}
-
-# configure LIVE BACKUP[,BACKUP…] [LINE…]: writes conf.  Paths are relative to the scene.
-configure() {
-	local live=$1 list=$2
-	shift 2
-
-	{
-		echo "live = \"$work/$live\";"
-		echo "backup = [ \"$work/${list//,/\", \"$work/}\" ];"
-		echo "state_dir = \"$work/state\"; socket = \"$work/state/control.sock\"; workers = 2;"
-		[ ${#runner[@]} != 0 ] || echo "user = \"$(id -un)\";"
-		printf '%s\n' "$@"
-	} >conf
-	mkdir -p state
-	[ ${#runner[@]} = 0 ] || chown "$user" state
-}
-
-start_daemon() {
-	"$@" "${runner[@]}" "$rrdmergd" -f conf -e 2>log &
-	daemon=$!
-	if wait_for 'grep -q "^rrdmergd: watching live=" log' 20; then pass started; else
-		fail "the daemon does not say that it watches"; sed 's/^/    /' log; fi
-}
-
-end_daemon() {
-	kill -TERM "$daemon"
-	wait_for '! kill -0 $daemon 2>/dev/null' 10 || { fail "does not end"; kill -9 "$daemon"; }
-	wait "$daemon"
-	want_same "exit code after SIGTERM" $? 0
-	daemon=
-}
-
-# want_log REGEX [SECONDS]
-want_log() {
-	if wait_for "grep -qE -- '$1' log" "${2:-20}"; then pass "log: $1"; else
-		fail "the log has no $1"; show_log; fi
-}
-
-lines() {
-	grep -cE -- "$1" log
-}
-
-# want_lines REGEX NUMBER
-want_lines() {
-	local n
-
-	n=$(lines "$1")
-	if [ "$n" = "$2" ]; then pass "$2 lines $1"; else
-		fail "$n lines, and not $2, match $1"; grep -E -- "$1" log | head -10 | sed 's/^/    /'; fi
-}
-
-# The last idle line is to become one that matches.
-want_idle() {
-	if wait_for "grep '^rrdmergd: idle' log | tail -n 1 | grep -qE -- 'idle $1\$'" "${2:-20}"; then
-		pass "idle $1"
-	else
-		fail "does not become idle $1"; show_log
-	fi
-}
+settings=('workers = 2;')
 
 # ---- a path that is one or two levels off ----
 
@@ -272,7 +210,7 @@ scene_mounted() {
 
 	inside cp "$top/one.rrd" "$work/disk/3.rrd"
 	inside mount --bind "$work/disk" "$work/mnt" || fail "cannot mount again"
-	wait_for "[ \$(lines 'backup is there') = 2 ]" 20 && pass "found again" || fail "not found again"
+	wait_lines 'backup is there' 2 && pass "found again" || fail "not found again"
 	want_log '^rrdmergd: merged .* file=3\.rrd$' 30
 	want_idle 'merged=3 unchanged=0 skipped=1 failed=0 waiting=0 backup_needed=no'
 	cmp -s live/3.rrd "$top/want.rrd" && pass merged || fail "3.rrd is not merged"
@@ -314,19 +252,23 @@ scene_waiting() {
 # ---- rights that are missing ----
 
 scene_denied() {
-	local n=60 i user dir
+	local n=60 i who dir
+	local -a runner=()
 
 	# One daemon says what it lacks, finds it mended by its scans, and all is merged.
-	user=$(id -un)
+	who=$user
 	if [ "$(id -u)" = 0 ]; then
-		user=$(other_user)
-		if [ -z "$user" ] || ! as_nobody test -x "$work" || ! cp "$rrdmergd" bin ||
+		who=$(other_user)
+		if [ -z "$who" ] || ! as_nobody test -x "$work" || ! cp "$rrdmergd" bin ||
 		   ! as_nobody ./bin -V >/dev/null 2>&1; then
 			echo "# the scene with rights is left out: nobody cannot run a program here"
 			return
 		fi
 		rrdmergd=$work/bin
-		runner=(setpriv "--reuid=$user" "--regid=$(id -g "$user")" --clear-groups)
+		runner=(setpriv "--reuid=$who" "--regid=$(id -g "$who")" --clear-groups)
+		user=
+		socket=$work/state/control.sock
+		mkdir state && chown "$who" state
 	fi
 	mkdir -p {live,backup}/{fine,source,read,write}
 	for dir in fine source read write; do
@@ -342,10 +284,10 @@ scene_denied() {
 		cp "$top/one.rrd" backup/sourcedir$i/a.rrd
 		cp "$top/two.rrd" live/sourcedir$i/a.rrd
 	done
-	[ ${#runner[@]} = 0 ] || chown -R "$user" live backup
+	[ ${#runner[@]} = 0 ] || chown -R "$who" live backup
 	# want_denied NUMBER RIGHT SIDE FILE [SECONDS]
 	want_denied() {
-		want_log "^rrdmergd: refused count=$1 user=$user denied=\"$2\" reason=\"$3 [^\"]*Permission denied[^\"]*\" file=$4" ${5:-}
+		want_log "^rrdmergd: refused count=$1 user=$who denied=\"$2\" reason=\"$3 [^\"]*Permission denied[^\"]*\" file=$4" ${5:-}
 	}
 	lock() {
 		chmod 000 backup/source/*.rrd live/read/*.rrd live/livedir* backup/sourcedir*
@@ -357,13 +299,13 @@ scene_denied() {
 	}
 	lock
 	configure live backup 'rescan_interval = 1;'
-	start_daemon
+	start_daemon "${runner[@]}"
 	# 60 files of the backup and 60 in directories of it that cannot be entered: one kind.
 	want_denied $((2 * n)) "read backup" backup source 40
 	want_denied $n "read live" live read/
 	want_denied $n "write live" live write/
-	want_log "^rrdmergd: refused count=$n user=$user reason=\"directory of the backup [^\"]*Permission denied\" dir=sourcedir"
-	want_log "^rrdmergd: refused count=$n user=$user reason=\"live directory [^\"]*Permission denied\" dir=livedir"
+	want_log "^rrdmergd: refused count=$n user=$who reason=\"directory of the backup [^\"]*Permission denied\" dir=sourcedir"
+	want_log "^rrdmergd: refused count=$n user=$who reason=\"live directory [^\"]*Permission denied\" dir=livedir"
 	want_idle "merged=$n unchanged=0 skipped=0 failed=$((4 * n)) waiting=$n backup_needed=yes"
 	sleep 2.5                               # scans go by
 	want_lines 'Permission denied' 5        # each kind, when all of it is known
@@ -385,7 +327,7 @@ scene_denied() {
 	chmod 000 backup/source/1.rrd live/read/1.rrd
 	chmod 444 live/write/1.rrd
 	configure live backup
-	start_daemon
+	start_daemon "${runner[@]}"
 	want_idle "merged=0 unchanged=$((4 * n - 3)) skipped=0 failed=3 waiting=0 backup_needed=yes" 40
 	want_lines 'refused count=1 user=' 3
 	chmod 644 backup/source/1.rrd live/read/1.rrd live/write/1.rrd
@@ -400,24 +342,23 @@ scene_denied() {
 	rm -rf backup live && mkdir -p backup/secret live
 	cp "$top/one.rrd" backup/a.rrd && cp "$top/one.rrd" backup/secret/b.rrd
 	cp "$top/two.rrd" live/a.rrd
-	[ ${#runner[@]} = 0 ] || chown -R "$user" live backup
+	[ ${#runner[@]} = 0 ] || chown -R "$who" live backup
 	chmod 000 backup/secret
-	start_daemon
+	start_daemon "${runner[@]}"
 	want_log '^rrdmergd: merged .* file=a\.rrd$' 40
 	want_idle 'merged=1 unchanged=0 skipped=0 failed=0 waiting=0 backup_needed=yes'
 	end_daemon
 
 	# The roots themselves.
 	chmod 000 backup
-	start_daemon
-	want_log "^rrdmergd: backup cannot be read by user $user: Permission denied; waiting for it backup=$work/backup\$"
+	start_daemon "${runner[@]}"
+	want_log "^rrdmergd: backup cannot be read by user $who: Permission denied; waiting for it backup=$work/backup\$"
 	chmod 755 backup
 	want_log "^rrdmergd: backup is there backup=$work/backup\$"
 	end_daemon
 	chmod 000 live
-	"${runner[@]}" "$rrdmergd" -f conf -e 2>log &
-	daemon=$!
-	want_log "^rrdmergd: live tree cannot be watched by user $user: Permission denied; waiting for it live=$work/live\$"
+	launch "${runner[@]}"
+	want_log "^rrdmergd: live tree cannot be watched by user $who: Permission denied; waiting for it live=$work/live\$"
 	chmod 755 live
 	want_log "^rrdmergd: live tree is there live=$work/live\$"
 	want_idle 'merged=0 unchanged=1 skipped=0 failed=0 waiting=0 backup_needed=yes'
@@ -458,52 +399,6 @@ scene_refused() {
 
 # ---- all of them, side by side ----
 
-children=()
-stop_all() {
-	local rc=$?
-
-	[ ${#children[@]} = 0 ] || kill "${children[@]}" 2>/dev/null
-	wait
-	(exit $rc)
-	leave
-}
-trap stop_all EXIT
-
-top=$work
-make_pair one.rrd two.rrd
-cp two.rrd want.rrd && "$rrdmerge" one.rrd want.rrd >/dev/null
-want_merged one.rrd two.rrd want.rrd
-chmod 644 ./*.rrd
-
-play() {
-	# The line of the scene, not of what called it.
-	fail() {
-		checks=$((checks + 1))
-		failures=$((failures + 1))
-		echo "FAIL (line ${BASH_LINENO[-4]}): $*"
-	}
-	checks=0 failures=0
-	trap '[ -z "$daemon" ] || kill -9 "$daemon" 2>/dev/null' EXIT
-	mkdir "$top/$1" && cd "$top/$1" || exit 99
-	work=$top/$1
-	: >log
-	"scene_$1"
-	echo "$checks $failures" >"$top/$1.sum"
-}
-
-scenes=${SCENES:-off several unpack mounted waiting denied refused}
-for scene in $scenes; do
-	(play "$scene") >"$scene.txt" 2>&1 &
-	children+=($!)
-done
-wait "${children[@]}"
-children=()
-for scene in $scenes; do
-	[ ! -s "$scene.txt" ] || { echo "-- $scene"; cat "$scene.txt"; }
-	if read -r more bad 2>/dev/null <"$scene.sum"; then
-		checks=$((checks + more)) failures=$((failures + bad))
-	else
-		fail "the scene $scene did not come to its end"
-	fi
-done
+# shellcheck disable=SC2086
+play_all ${SCENES:-off several unpack mounted waiting denied refused}
 finish

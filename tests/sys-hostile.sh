@@ -5,46 +5,11 @@
 # SCENES="into walk1" runs those alone.
 set -u
 . "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/daemon.sh"
 need_programs "$rrdmergd" "$rrdmerge"
+. "$(dirname "$0")/scenes.sh"
 cd "$work" || exit 99
 chmod 711 "$work"                       # one daemon becomes another user
-
-daemon=
-others=()                               # processes of the scene beside the daemon
-user=$(id -un)
-
-show_log() {
-	grep -v '^rrdmergd: merged' log | tail -n 30 | cut -c1-300 | sed 's/^/    /'
-}
-
-# configure [LINE…]: for live and backup in the scene's directory.
-configure() {
-	{
-		echo "live = \"$work/live\"; backup = \"$work/backup\";"
-		echo "state_dir = \"$work/state\"; socket = \"$work/sock\";"
-		[ -z "$user" ] || echo "user = \"$user\";"
-		printf '%s\n' "$@"
-	} >conf
-}
-
-# launch [COMMAND…]: the daemon, behind a command such as strace.
-launch() {
-	"$@" "$rrdmergd" -f conf -e 2>log &
-	daemon=$!
-}
-
-start_daemon() {
-	launch "$@"
-	if wait_for 'grep -q "^rrdmergd: watching live=" log' 20; then pass started; else
-		fail "the daemon does not say that it watches"; show_log; fi
-}
-
-# start_traced TRACE-OPTION…: the tracer writes to `trace`; $daemon is the one that is traced.
-start_traced() {
-	start_daemon strace -f -qq -o trace "$@"
-	others+=("$daemon")
-	daemon=$(pgrep -P "$daemon" | head -n 1)
-}
 
 # True when nothing of a process is left but what its tracer or its parent has still to take: a
 # tracer that holds calls up keeps the threads that made them.
@@ -60,8 +25,14 @@ is_gone() {
 	esac
 }
 
+# Where nobody traces: it is no signal that ends it.
+end_well() {
+	end_daemon 20
+	want_lines 'Sanitizer|runtime error:' 0
+}
+
 # A hang lasts 60 s; whoever ends within a third of that has not waited for it.
-end_daemon() {
+end_traced() {
 	[ -n "$daemon" ] || return
 	kill -TERM "$daemon"
 	if wait_for 'is_gone "$daemon"' 20; then pass "ended by SIGTERM"; else
@@ -70,47 +41,11 @@ end_daemon() {
 	daemon=
 }
 
-# The same, where nobody traces: it is no signal that ends it.
-end_well() {
-	local pid=$daemon
-
-	end_daemon
-	wait "$pid"
-	want_same "exit code after SIGTERM" $? 0
-}
-
-# want_log REGEX [SECONDS]
-want_log() {
-	if wait_for "grep -qE -- '$1' log" "${2:-20}"; then pass "log: $1"; else
-		fail "the log has no $1"; show_log; fi
-}
-
-lines() {
-	grep -cE -- "$1" log
-}
-
-# want_lines REGEX MOST [LEAST]: so many lines match.
-want_lines() {
-	local n least=${3:-$2}
-
-	n=$(lines "$1")
-	if [ "$n" -le "$2" ] && [ "$n" -ge "$least" ]; then pass "$n lines $1"; else
-		fail "$n lines, and not $least to $2, match $1"
-		grep -E -- "$1" log | head -n 10 | cut -c1-300 | sed 's/^/    /'
-	fi
-}
-
 # The last idle line is to become one that matches, and to count each live file once.
-want_idle() {
+want_counted() {
 	local line sum=0 n
 
-	if ! wait_for "grep '^rrdmergd: idle' log | tail -n 1 | grep -qE -- 'idle $1\$'" \
-		"${2:-20}"; then
-		fail "does not become idle $1"
-		show_log
-		return
-	fi
-	pass "idle $1"
+	want_idle "$@" || return
 	line=$(grep '^rrdmergd: idle' log | tail -n 1)
 	for n in $(grep -oE '(merged|unchanged|skipped|failed)=[0-9]+' <<<"$line"); do
 		sum=$((sum + ${n#*=}))
@@ -129,9 +64,7 @@ want_done() {
 }
 
 no_strace() {
-	# LeakSanitizer cannot look where another traces.
-	export ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0
-	command -v strace >/dev/null && strace -f -qq -o /dev/null true 2>/dev/null && return 1
+	can_trace && return 1
 	echo "# no strace, or it may not trace here: left out"
 }
 
@@ -200,10 +133,10 @@ scene_into() {
 
 	pair h1/a.rrd
 	mkdir backup/h1/h1 && cp "$top/two.rrd" backup/h1/h1/a.rrd
-	configure 'rescan_interval = 1;'
+	configure live backup 'rescan_interval = 1;'
 	rest
 	start_daemon
-	want_idle 'merged=1 unchanged=0 skipped=0 failed=0 waiting=1 backup_needed=yes'
+	want_counted 'merged=1 unchanged=0 skipped=0 failed=0 waiting=1 backup_needed=yes'
 	before=$(tree_state backup)
 	mv live l2 && ln -s backup/h1 live
 	want_log "$into"
@@ -220,7 +153,7 @@ scene_into() {
 	rm live && mv l2 live
 	mkdir live/h1/h1 && cp "$top/one.rrd" live/h1/h1/a.rrd
 	want_log '^rrdmergd: live tree is there '
-	want_idle 'merged=[01] unchanged=[12] skipped=0 failed=0 waiting=0 backup_needed=(yes|no)'
+	want_counted 'merged=[01] unchanged=[12] skipped=0 failed=0 waiting=0 backup_needed=(yes|no)'
 	want_same "the backup" "$(tree_state backup)" "$before"
 	end_well
 }
@@ -237,11 +170,11 @@ scene_bind() {
 	fi
 	pair h1/a.rrd
 	mkdir backup/h1/h1 && cp "$top/two.rrd" backup/h1/h1/a.rrd
-	configure 'rescan_interval = 3;'
+	configure live backup 'rescan_interval = 3;'
 	rest
 	start_daemon unshare -m
 	inside() { nsenter -m -t "$daemon" -- "$@"; }
-	want_idle 'merged=1 unchanged=0 skipped=0 failed=0 waiting=1 backup_needed=yes'
+	want_counted 'merged=1 unchanged=0 skipped=0 failed=0 waiting=1 backup_needed=yes'
 	before=$(tree_state backup)
 	inside mount --bind "$work/backup/h1" "$work/live" || fail "cannot mount"
 	want_log "$into"
@@ -254,7 +187,7 @@ scene_bind() {
 	sleep 5
 	want_same "the backup" "$(tree_state backup)" "$before"
 	inside umount "$work/live/h1"
-	want_idle 'merged=0 unchanged=1 skipped=0 failed=0 waiting=1 backup_needed=yes'
+	want_counted 'merged=0 unchanged=1 skipped=0 failed=0 waiting=1 backup_needed=yes'
 	end_well
 }
 
@@ -284,12 +217,11 @@ scene_absent() {
 	cp live/h1/a.rrd backup/h1/h1/a.rrd
 	rm -r live
 	rest
-	configure
+	configure live backup
 	absent appear_link
 	# A directory like any other; it is what leads there that is a link.
 	rm live
-	configure "live = \"$work/site/h1\";"
-	sed -i "s|^live = [^;]*; ||" conf
+	configure site/h1 backup
 	absent appear_directory
 
 	other=$(other_user)
@@ -298,7 +230,7 @@ scene_absent() {
 		user=
 		chown -R "$other" backup
 		chmod 755 "$top/absent" backup
-		configure
+		configure live backup
 		absent appear_link
 	fi
 }
@@ -309,18 +241,18 @@ scene_include() {
 	local what said=0
 
 	pair h1/a.rrd
-	configure
+	configure live backup
 	rest
 	start_daemon
-	want_idle 'merged=1 unchanged=0 skipped=0 failed=0 waiting=0 backup_needed=no'
+	want_counted 'merged=1 unchanged=0 skipped=0 failed=0 waiting=0 backup_needed=no'
 	mkdir somedir && mkfifo somefifo
 	for what in somedir somefifo; do
-		configure "@include \"$work/$what\""
+		configure live backup "@include \"$work/$what\""
 		kill -HUP "$daemon"
 		want_log "^rrdmergd: .*$what"
 		# The next SIGHUP would drop a reading that is still under way.
 		said=$((said + 1))
-		wait_for "[ \$(lines '^rrdmergd: the configuration is not taken over: ') -ge $said ]" 20
+		wait_lines '^rrdmergd: the configuration is not taken over: ' $said
 		kill -0 "$daemon" 2>/dev/null && pass "goes on" || { fail "it has ended"; return; }
 		run timeout 20 "$rrdmergd" -f conf -t
 		want_rc 2
@@ -328,7 +260,7 @@ scene_include() {
 	done
 	want_lines '^rrdmergd: the configuration is not taken over: ' 2
 	cp "$top/two.rrd" live/h1/new.rrd
-	want_idle 'merged=1 unchanged=0 skipped=1 failed=0 waiting=0 backup_needed=no'
+	want_counted 'merged=1 unchanged=0 skipped=1 failed=0 waiting=0 backup_needed=no'
 	end_well
 }
 
@@ -337,9 +269,9 @@ scene_include() {
 scene_termstat() {
 	no_strace && return
 	pair h1/a.rrd
-	configure
-	start_daemon
-	strace -f -qq -o trace -p "$daemon" -P "$work/backup" -e trace=newfstatat,stat,statx \
+	configure live backup
+	start_daemon "${traced[@]:0:2}"          # it is traced later on
+	"${traced[@]}" -p "$daemon" -P "$work/backup" -e trace=newfstatat,stat,statx \
 		-e inject=newfstatat,stat,statx:delay_enter=60s 2>strace.err &
 	others+=($!)
 	if ! wait_for 'grep -qE "^TracerPid:.[1-9]" /proc/$daemon/status' 10; then
@@ -351,7 +283,7 @@ scene_termstat() {
 	kill -HUP "$daemon"
 	wait_for '[ -s trace ]' 10 && pass hangs || fail "nothing asks for the state of the backup"
 	sleep 0.5
-	end_daemon
+	end_traced
 }
 
 scene_termsyslog() {
@@ -374,7 +306,7 @@ scene_termsyslog() {
 		for i in \$(seq 100); do [ -S /dev/log ] && break; sleep 0.1; done
 		exec "\$@"
 	END
-	configure
+	configure live backup
 	start_daemon unshare -m bash ./inside
 	others+=("$(cat listener)")
 	want_log '^rrdmergd: watching '
@@ -387,7 +319,7 @@ scene_termsyslog() {
 
 scene_termnotify() {
 	pair h1/a.rrd
-	configure
+	configure live backup
 	listen "$work/n"
 	export NOTIFY_SOCKET=$work/n
 	start_daemon
@@ -408,7 +340,7 @@ hanging() {
 	pair h1/a.rrd h1/b.rrd h1/c.rrd
 	mkdir -p second/h2 && cp "$top/one.rrd" second/h2/z.rrd
 	rm live/h1/[bc].rrd
-	configure "workers = $1;"
+	configure live backup "workers = $1;"
 	listen "$work/n"
 	export NOTIFY_SOCKET=$work/n
 	rest
@@ -419,24 +351,24 @@ hanging() {
 	want_log '^rrdmergd: merged .* file=h1/a\.rrd$'
 	cp "$top/two.rrd" live/h1/b.rrd
 	want_log '^rrdmergd: merged .* file=h1/b\.rrd$'
-	configure "workers = $1; rescan_interval = 100;"
+	configure live backup "workers = $1; rescan_interval = 100;"
 	kill -HUP "$daemon"
 	want_log '^rrdmergd: reloaded '
 	cp "$top/two.rrd" live/h1/c.rrd
 	want_log '^rrdmergd: merged .* file=h1/c\.rrd$'
 	want_done h1/a.rrd h1/b.rrd h1/c.rrd
 	# Another backup beside it.
-	sed -i "s|backup = \"[^\"]*\"|backup = [ \"$work/backup\", \"$work/second\" ]|" conf
+	configure live backup,second "workers = $1; rescan_interval = 100;"
 	kill -HUP "$daemon"
-	wait_for "[ \$(grep -c reloaded log) = 2 ]" 20 && pass "reloaded twice" ||
-		fail "another backup is not taken over during the walk"
+	wait_lines reloaded 2 || fail "another backup is not taken over during the walk"
+	want_lines reloaded 2
 	mkdir live/h2 && cp "$top/two.rrd" live/h2/z.rrd
 	want_log '^rrdmergd: merged .* source=2 file=h2/z\.rrd$'
 	# All that was while it hung.
 	if [ -s trace ] && ! grep -qE 'resumed|= [0-9]' trace; then pass "the walk hung"; else
 		fail "the walk did not hang"; tail -n 5 trace | sed 's/^/    /'; fi
 	want_lines 'backup_needed=no' 0
-	end_daemon
+	end_traced
 }
 
 scene_walk1() { hanging 1; }
@@ -448,22 +380,22 @@ scene_linked() {
 	mkdir other && cp "$top/two.rrd" other/a.rrd
 	pair h1/a.rrd hx/a.rrd
 	rm -r live/hx && ln -s ../other live/hx && ln -s ../other live/hy
-	configure 'rescan_interval = 1;'
+	configure live backup 'rescan_interval = 1;'
 	rest
 	start_daemon
-	want_idle 'merged=1 unchanged=0 skipped=0 failed=0 waiting=1 backup_needed=yes'
+	want_counted 'merged=1 unchanged=0 skipped=0 failed=0 waiting=1 backup_needed=yes'
 	sleep 3                                 # scans go by
 	want_lines 'symbolic link.*=hx$' 1
 	want_lines 'symbolic link.*=hy$' 1
 	rm live/hx && mkdir live/hx && cp "$top/two.rrd" live/hx/a.rrd
 	want_log '^rrdmergd: merged .* file=hx/a\.rrd$'
 	# One is still there, and holds nothing up.
-	want_idle 'merged=2 unchanged=0 skipped=0 failed=0 waiting=0 backup_needed=no'
+	want_counted 'merged=2 unchanged=0 skipped=0 failed=0 waiting=0 backup_needed=no'
 	want_done h1/a.rrd hx/a.rrd
 	ln -s ../other live/hz                  # one that comes now
 	want_log 'symbolic link.*=hz$'
 	sleep 1
-	want_idle 'merged=2 unchanged=0 skipped=0 failed=0 waiting=0 backup_needed=no'
+	want_counted 'merged=2 unchanged=0 skipped=0 failed=0 waiting=0 backup_needed=no'
 	cmp -s other/a.rrd "$top/two.rrd" && pass "not followed" || fail "a link was followed"
 	end_well
 }
@@ -474,10 +406,10 @@ scene_rewritten() {
 	local before
 
 	pair h1/a.rrd h1/b.rrd
-	configure
+	configure live backup
 	rest
 	start_daemon
-	want_idle 'merged=2 unchanged=0 skipped=0 failed=0 waiting=0 backup_needed=no'
+	want_counted 'merged=2 unchanged=0 skipped=0 failed=0 waiting=0 backup_needed=no'
 	sleep 1
 	cp "$top/want.rrd" live/h1/a.rrd
 	sleep 3
@@ -489,7 +421,7 @@ scene_rewritten() {
 	want_same "told that the backup can go, before it was filled" 0 \
 		"$(tail -n +$((before + 1)) log | sed '/ merged .*file=h1\/a/,$d' |
 		   grep -c 'backup_needed=no')"
-	want_idle 'merged=2 unchanged=0 skipped=0 failed=0 waiting=0 backup_needed=no'
+	want_counted 'merged=2 unchanged=0 skipped=0 failed=0 waiting=0 backup_needed=no'
 	want_done h1/a.rrd h1/b.rrd
 	end_well
 }
@@ -503,16 +435,16 @@ scene_long() {
 	perl -e 'chdir "live" or die;
 		for (1 .. 16) { mkdir "d" x 250; chdir "d" x 250 or die "$!" }
 		mkdir "e" x 200 . $_ or die "$!" for 1 .. 2000;' || fail "no such directories here"
-	configure 'rescan_interval = 1;'
+	configure live backup 'rescan_interval = 1;'
 	rest
 	start_daemon
-	want_idle 'merged=1 unchanged=0 skipped=0 failed=0 waiting=0 backup_needed=no'
+	want_counted 'merged=1 unchanged=0 skipped=0 failed=0 waiting=0 backup_needed=no'
 	said=$(lines 'too long|too deep')
 	want_lines 'too long|too deep' 4 1
 	sleep 4
 	want_lines 'too long|too deep' "$said"
 	cp "$top/two.rrd" live/h1/b.rrd
-	want_idle 'merged=1 unchanged=0 skipped=1 failed=0 waiting=0 backup_needed=no'
+	want_counted 'merged=1 unchanged=0 skipped=1 failed=0 waiting=0 backup_needed=no'
 	end_well
 }
 
@@ -522,12 +454,12 @@ scene_held() {
 	local said
 
 	pair h1/a.rrd h1/b.rrd
-	configure
+	configure live backup
 	rest
 	sleep 300 <live/h1/b.rrd &
 	others+=($!)
 	start_daemon
-	want_idle '.*backup_needed=yes' 45
+	want_counted '.*backup_needed=yes' 45
 	said=$(lines '^rrdmergd: progress')
 	want_lines '^rrdmergd: progress' 3 0
 	sleep 12
@@ -536,7 +468,7 @@ scene_held() {
 	want_lines 'busy .*file=h1/b\.rrd' 1
 	kill "${others[-1]}"
 	want_log '^rrdmergd: merged .* file=h1/b\.rrd$' 40
-	want_idle 'merged=2 unchanged=0 skipped=0 failed=0 waiting=0 backup_needed=no'
+	want_counted 'merged=2 unchanged=0 skipped=0 failed=0 waiting=0 backup_needed=no'
 	want_done h1/a.rrd h1/b.rrd
 	end_well
 }
@@ -548,13 +480,13 @@ scene_newfiles() {
 
 	no_strace && return
 	for i in 1 2 3 4 5; do pair h$i/a.rrd; done
-	configure
+	configure live backup
 	rest
 	# Each new file is in hand for a moment, so that it cannot be overlooked.
 	for i in 1 2 3 4 5 6 7 8 9 10; do slow+=(-P "h1/new$i.rrd"); done
 	start_traced -P "$work/backup" "${slow[@]}" -e trace=getdents64,newfstatat,statx \
 		-e inject=newfstatat,statx:delay_enter=300ms
-	want_idle 'merged=5 unchanged=0 skipped=0 failed=0 waiting=0 backup_needed=no'
+	want_counted 'merged=5 unchanged=0 skipped=0 failed=0 waiting=0 backup_needed=no'
 	sleep 1
 	# Each walk asks twice: the second time, there is no more.
 	before=$(grep -c getdents64 trace)
@@ -564,11 +496,11 @@ scene_newfiles() {
 	done
 	after=$(grep -c getdents64 trace)
 	grep -q 'stat.*DELAYED' trace && pass slow || fail "the new files are not in hand for long"
-	want_idle 'merged=5 unchanged=0 skipped=10 failed=0 waiting=0 backup_needed=no' 40
+	want_counted 'merged=5 unchanged=0 skipped=10 failed=0 waiting=0 backup_needed=no' 40
 	echo "# $(((after - before) / 2)) walks for 10 new files, $((before / 2)) before"
 	[ "$before" -ge 2 ] && pass traced || fail "no walk was seen at all"
 	[ $(((after - before) / 2)) -le 3 ] && pass "few walks" || fail "a walk for each new file"
-	end_daemon
+	end_traced
 }
 
 # ---- files of the backup that are not whole yet ----
@@ -581,14 +513,14 @@ scene_half() {
 	rest
 	head -c $((size / 2)) "$top/one.rrd" >backup/h1/half.rrd
 	: >backup/h1/none.rrd
-	configure
+	configure live backup
 	start_daemon
 	sleep 3
 	tail -c +$((size / 2 + 1)) "$top/one.rrd" >>backup/h1/half.rrd
 	cat "$top/one.rrd" >backup/h1/none.rrd
 	want_log '^rrdmergd: merged .* file=h1/half\.rrd$' 20
 	want_log '^rrdmergd: merged .* file=h1/none\.rrd$' 5
-	want_idle 'merged=3 unchanged=0 skipped=0 failed=0 waiting=0 backup_needed=no'
+	want_counted 'merged=3 unchanged=0 skipped=0 failed=0 waiting=0 backup_needed=no'
 	want_done h1/half.rrd h1/none.rrd h1/whole.rrd
 	want_lines '^rrdmergd: refused' 0
 	want_lines '^rrdmergd: resting' 1 0
@@ -603,10 +535,10 @@ scene_resting() {
 	mkdir -p live/h1 backup/h1
 	cp "$top/two.rrd" live/h1/a.rrd         # the other server is still running: never done
 	make_rrd backup/h1/a.rrd 0 400
-	configure
+	configure live backup
 	rest
 	start_daemon
-	want_idle '.*backup_needed=yes' 30
+	want_counted '.*backup_needed=yes' 30
 	for i in 1 2 3; do
 		touch backup/h1/a.rrd
 		rrdtool update live/h1/a.rrd $((T0 + 60 * (250 + i))):1:1
@@ -626,10 +558,10 @@ scene_level() {
 		cp "$top/one.rrd" backup/$host/a.rrd
 		cp "$top/two.rrd" live/perfdata/$host/a.rrd
 	done
-	configure
+	configure live backup
 	start_daemon
 	want_log "^rrdmergd: no live file has a counterpart.*live=$work/live/perfdata\$"
-	want_idle 'merged=0 unchanged=0 skipped=2 failed=0 waiting=2 backup_needed=yes'
+	want_counted 'merged=0 unchanged=0 skipped=2 failed=0 waiting=2 backup_needed=yes'
 	want_lines 'no live file has a counterpart' 1
 	end_well
 	run "$rrdmergd" -f conf -e --once
@@ -645,56 +577,8 @@ scene_level() {
 
 # ---- all of them, side by side ----
 
-children=()
-stop_all() {
-	local rc=$?
-
-	[ ${#children[@]} = 0 ] || kill "${children[@]}" 2>/dev/null
-	wait
-	(exit $rc)
-	leave
-}
-trap stop_all EXIT
-
-top=$work
-make_pair one.rrd two.rrd
-cp two.rrd want.rrd && "$rrdmerge" one.rrd want.rrd >/dev/null
-want_merged one.rrd two.rrd want.rrd
-chmod 644 ./*.rrd
-
-play() {
-	# The line of the scene, not of what called it.
-	fail() {
-		checks=$((checks + 1))
-		failures=$((failures + 1))
-		echo "FAIL (line ${BASH_LINENO[-4]}): $*"
-	}
-	checks=0 failures=0
-	trap 'kill -9 $daemon "${others[@]}" 2>/dev/null' EXIT
-	mkdir "$top/$1" && cd "$top/$1" || exit 99
-	work=$top/$1
-	: >log
-	: >out
-	: >err
-	"scene_$1"
-	echo "$checks $failures" >"$top/$1.sum"
-}
-
 all='into bind absent include termstat termsyslog termnotify walk1 walk2 linked rewritten long held'
 all+=' newfiles half resting level'
-scenes=${SCENES:-$all}
-for scene in $scenes; do
-	(play "$scene") >"$scene.txt" 2>&1 &
-	children+=($!)
-done
-wait "${children[@]}"
-children=()
-for scene in $scenes; do
-	[ ! -s "$scene.txt" ] || { echo "-- $scene"; cat "$scene.txt"; }
-	if read -r more bad 2>/dev/null <"$scene.sum"; then
-		checks=$((checks + more)) failures=$((failures + bad))
-	else
-		fail "the scene $scene did not come to its end"
-	fi
-done
+# shellcheck disable=SC2086
+play_all ${SCENES:-$all}
 finish
