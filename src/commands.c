@@ -107,7 +107,9 @@ static const char *what_of(const struct ledger_entry *entry)
 {
 	switch (entry->what) {
 	case LEDGER_UNDO:
-		return "undo";
+		return entry->stage == LEDGER_INTENDED ? "undo under way"
+			: entry->stage == LEDGER_INTERRUPTED ? "undo interrupted"
+			: entry->stage == LEDGER_IS_PART ? "undo in part" : "undo";
 	case LEDGER_REFUSAL:
 		return "refused";
 	default:
@@ -138,6 +140,8 @@ static int put_entry(struct control_call *call, const struct ledger_entry *entry
 			control_number(call, kind[i], (long long)entry->cells[i]);
 	if (entry->undone)
 		control_number(call, "undone_by", (long long)entry->undone);
+	else if (entry->undoing)
+		control_number(call, "undone_in_part_by", (long long)entry->undoing);
 	if (entry->reason)
 		control_put(call, "reason", entry->reason);
 	if (entry->sources && *entry->sources)

@@ -229,6 +229,35 @@ static int admit(struct ledger *ledger, const struct ledger_intent *intent,
 	return 0;
 }
 
+/* It will not be written any more.  Caller holds the mutex. */
+static void apply(struct ledger *ledger, struct ticket *ticket)
+{
+	ticket->entry->ticket = NULL;
+	ticket->entry->dirty = true;
+	ticket->entry->unsynced++;
+	if (ticket->wrote)
+		memcpy(ticket->outcome.cells, ticket->written, sizeof(ticket->written));
+	if (ticket->committing) {
+		ticket->applied = true;
+		return;
+	}
+	if (!ticket->durable)   /* it was, in a database that is gone */
+		TAILQ_REMOVE(&ledger->fresh, ticket, link);
+	ledgertable_applied(ledger, ticket);
+}
+
+/* Another one comes in its place.  Caller holds the mutex. */
+static void supersede(struct ledger *ledger, struct ticket *ticket)
+{
+	if (!ticket->wrote) {
+		ledgertable_drop(ledger, ticket);
+		return;
+	}
+	ticket->outcome = (struct ledger_outcome){ .result = LEDGER_PART };
+	ticket->entry->state.verdict = LEDGER_NOTHING;
+	apply(ledger, ticket);
+}
+
 int ledger_intend(struct ledger *ledger, const struct ledger_intent *intent, int64_t *ret_id)
 {
 	struct ticket *ticket = NULL;
@@ -243,7 +272,7 @@ int ledger_intend(struct ledger *ledger, const struct ledger_intent *intent, int
 		ledgertable_ticket_free(NULL, ticket);
 	} else {
 		if (entry->ticket)
-			ledgertable_drop(ledger, entry->ticket);
+			supersede(ledger, entry->ticket);
 		ticket->entry = entry;
 		ticket->id = ++ledger->last_merge;
 		ticket->file = entry->id;
@@ -316,6 +345,31 @@ static void set_state(struct entry *entry, const struct ledger_state *state, con
 	entry->refusal = NULL;
 }
 
+void ledger_wrote(struct ledger *ledger, const char *rel, const uint64_t cells[LEDGER_KINDS])
+{
+	pthread_mutex_lock(&ledger->mutex);
+	struct entry *entry = ledgertable_find(ledger, rel);
+	struct ticket *ticket = entry ? entry->ticket : NULL;
+
+	if (ticket) {
+		ticket->wrote = true;
+		for (int kind = 0; kind < LEDGER_KINDS; kind++)
+			ticket->written[kind] += cells[kind];
+	}
+	pthread_mutex_unlock(&ledger->mutex);
+}
+
+/* What it comes to in the end. */
+static enum ledger_result result_of(const struct ticket *ticket, const struct ledger_outcome *outcome)
+{
+	uint8_t verdict = outcome->state.verdict;
+	bool complete = verdict == LEDGER_MERGED || verdict == LEDGER_UNCHANGED;
+
+	if (outcome->result != LEDGER_VOID || (!ticket->wrote && ticket->what != LEDGER_UNDO))
+		return outcome->result;
+	return complete ? LEDGER_DONE : ticket->wrote ? LEDGER_PART : LEDGER_VOID;
+}
+
 void ledger_applied(struct ledger *ledger, const char *rel, int64_t id,
 		    const struct ledger_outcome *outcome)
 {
@@ -325,24 +379,16 @@ void ledger_applied(struct ledger *ledger, const char *rel, int64_t id,
 	ticket = find_ticket(ledger, rel, id);
 	if (!ticket)
 		goto out;
-	if (outcome->result == LEDGER_VOID) {
+	ticket->outcome = *outcome;
+	ticket->outcome.result = result_of(ticket, outcome);
+	if (ticket->outcome.result == LEDGER_VOID) {
 		ledgertable_drop(ledger, ticket);
 		goto out;
 	}
-	ticket->entry->ticket = NULL;
-	ticket->outcome = *outcome;
 	/* Without memory the reason is lost, and nothing else. */
 	ticket->reason = outcome->reason ? strdup(outcome->reason) : NULL;
 	set_state(ticket->entry, &outcome->state, outcome->reason);
-	ticket->entry->dirty = true;
-	ticket->entry->unsynced++;
-	if (ticket->committing) {
-		ticket->applied = true;
-	} else {
-		if (!ticket->durable)   /* it was, in a database that is gone */
-			TAILQ_REMOVE(&ledger->fresh, ticket, link);
-		ledgertable_applied(ledger, ticket);
-	}
+	apply(ledger, ticket);
 out:
 	pthread_mutex_unlock(&ledger->mutex);
 }

@@ -24,8 +24,9 @@
  *     holds what was recorded as new: else updates have come since, and it stays healed.
  *  8. A file of which something was undone is held: it is not merged, over restarts too, until
  *     ledger_release().  It is held from the moment when the undo's intention is durable.
- *  9. A merge is "undone" only when its undo is done.  An undo that was interrupted is undone again
- *     from its beginning, or merged over; both are harmless.
+ *  9. A merge is "undone" only when its undo is done; from the moment when the undo's intention is
+ *     durable to then, and after an undo that was interrupted, it is "undone in part".  Such an undo
+ *     is undone again from its beginning, or merged over; both are harmless.
  * 10. Numbers of merges rise and are not used twice in one ledger.
  * 11. A ledger that cannot be written takes no intention, so nothing is merged without record.
  *
@@ -168,7 +169,7 @@ int ledger_flush(struct ledger *ledger, uint64_t until_ns);
 /* ---- one file's merge ---- */
 
 /* Hands an intention in (copied) and does not wait.  It takes the place of one of the same file
- * that was not applied.
+ * that was not applied; where that one wrote something, it stays on record as LEDGER_PART.
  *    -EIO      the ledger does not work: ledger_ok()
  *    -EAGAIN   too much is under way: later
  *    -EPERM    the file is held
@@ -184,15 +185,22 @@ int64_t ledger_intended(struct ledger *ledger, const char *rel);
  * same last_update? */
 bool ledger_covers(struct ledger *ledger, int64_t id, const struct ledger_intent *now);
 
+/* The file was written to under its intention, which is durable: so many cells, more than before.  From
+ * now on it stays on record, whatever becomes of the job. */
+void ledger_wrote(struct ledger *ledger, const char *rel, const uint64_t cells[LEDGER_KINDS]);
+
 enum ledger_result {
 	LEDGER_DONE,            /* all that was intended was written, or need not be any more */
 	LEDGER_PART,            /* some of it was written, and no more will be */
-	LEDGER_VOID             /* nothing was written: the intention is taken off the record */
+	/* Nothing was written: the intention is taken off the record.  After ledger_wrote() it is
+	 * LEDGER_DONE or LEDGER_PART instead, as the verdict says.  An undo that finds nothing to take
+	 * back is done: all that it undoes is gone, or was taken back by one that was interrupted. */
+	LEDGER_VOID
 };
 
 struct ledger_outcome {
 	enum ledger_result result;
-	uint64_t cells[LEDGER_KINDS];   /* written */
+	uint64_t cells[LEDGER_KINDS];   /* written; what ledger_wrote() was told comes first */
 	uint64_t took_ns;
 	const char *reason;     /* what was refused of it, or could not be undone; or NULL */
 	struct ledger_state state;      /* as which the file is known once the data is on disk */
@@ -237,6 +245,7 @@ struct ledger_entry {
 	uint64_t cells[LEDGER_KINDS];   /* written; intended, where it is not done */
 	uint64_t took_us;
 	int64_t undone;         /* the undo that undid it, or 0 */
+	int64_t undoing;        /* the undo that has begun with it and was not done, or 0 */
 	char *rel, *reason;     /* reason: or NULL */
 	char *sources;          /* paths, a line each; or NULL */
 };

@@ -301,7 +301,7 @@ static int write_batch(struct ledger *ledger, const struct batch *batch, struct 
 	}
 	TAILQ_FOREACH(ticket, &batch->dropped, link)
 		if (!r)
-			r = ledgersql_remove(sql, ticket->id, why);
+			r = ledgersql_remove(sql, ticket, why);
 	for (size_t i = 0; i < batch->rows && !r; i++)
 		r = ledgersql_put_file(sql, &batch->row[i], why);
 	if (!r)

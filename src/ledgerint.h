@@ -57,6 +57,8 @@ struct ticket {
 	size_t undone;
 	size_t bytes;           /* of memory, all in all */
 
+	uint64_t written[LEDGER_KINDS];
+	bool wrote;             /* the file was written to, under this intention */
 	struct ledger_outcome outcome;
 	char *reason;
 	unsigned epoch;         /* the database that has its row; 0: none */
@@ -100,7 +102,8 @@ int ledgersql_put_file(struct ledgersql *sql, const struct file_row *row, struct
 int ledgersql_put_intent(struct ledgersql *sql, const struct ticket *ticket, struct reason *why);
 int ledgersql_put_done(struct ledgersql *sql, const struct ticket *ticket, int64_t now_ms,
 		       struct reason *why);
-int ledgersql_remove(struct ledgersql *sql, int64_t id, struct reason *why);
+/* Takes it off the record: nothing of it was written. */
+int ledgersql_remove(struct ledgersql *sql, const struct ticket *ticket, struct reason *why);
 int ledgersql_commit(struct ledgersql *sql, struct reason *why);
 void ledgersql_rollback(struct ledgersql *sql);
 /* Where the log of changes has grown: moves it into the database. */

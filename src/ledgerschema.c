@@ -9,7 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define SCHEMA_VERSION 1
+#define SCHEMA_VERSION 2
 #define APPLICATION_ID 0x7272646d       /* "rrdm" */
 /* A larger one would take seconds to check; what is wrong with it shows when it is used. */
 #define CHECK_BYTES (256 << 20)
@@ -25,22 +25,24 @@ static const char schema[] =
 	" what INTEGER NOT NULL, state INTEGER NOT NULL, time_ms INTEGER NOT NULL,"
 	" done_ms INTEGER, dev INTEGER, ino INTEGER, identity INTEGER, last_up INTEGER,"
 	" exact INTEGER, seam INTEGER, consolidated INTEGER, spread INTEGER,"
-	" took_us INTEGER, undone INTEGER, reason TEXT, runs BLOB);"
+	" took_us INTEGER, undone INTEGER, reason TEXT, runs BLOB, undoing INTEGER);"
 	"CREATE INDEX merge_file ON merge(file);"
 	"CREATE INDEX merge_intended ON merge(id) WHERE state = 0;"
 	"CREATE TABLE root(id INTEGER PRIMARY KEY, path TEXT NOT NULL);"
 	"CREATE TABLE source(merge INTEGER NOT NULL REFERENCES merge, n INTEGER NOT NULL,"
 	" root INTEGER NOT NULL REFERENCES root, path TEXT, size INTEGER, mtime_ns INTEGER,"
 	" ctime_ns INTEGER, exact INTEGER, seam INTEGER, consolidated INTEGER, spread INTEGER,"
-	" PRIMARY KEY(merge, n)) WITHOUT ROWID;"
+	" PRIMARY KEY(merge, n)) WITHOUT ROWID;";
+static const char views[] =
 	"CREATE VIEW merges AS SELECT m.id AS id,"
 	" datetime(time_ms / 1000, 'unixepoch', 'localtime') AS time, f.path AS file,"
 	" CASE what WHEN 0 THEN 'merge' WHEN 1 THEN 'undo' ELSE 'refusal' END AS what,"
-	" CASE WHEN undone IS NOT NULL THEN 'undone' WHEN state = 0 THEN 'intended'"
+	" CASE WHEN undone IS NOT NULL THEN 'undone' WHEN undoing IS NOT NULL THEN 'undone in part'"
+	"  WHEN state = 0 THEN 'intended'"
 	"  WHEN state = 1 THEN 'done' WHEN state = 2 THEN 'part' ELSE 'interrupted' END AS state,"
 	" exact, seam, consolidated, m.spread AS spread,"
 	" exact + seam + consolidated + m.spread AS cells, took_us / 1000.0 AS ms,"
-	" undone AS undone_by, reason FROM merge m JOIN file f ON f.id = m.file;"
+	" coalesce(undone, undoing) AS undone_by, reason FROM merge m JOIN file f ON f.id = m.file;"
 	"CREATE VIEW sources AS SELECT s.merge AS merge, m.time AS time, m.file AS file,"
 	" r.path || '/' || coalesce(s.path, m.file) AS backup, s.size AS size,"
 	" datetime(s.mtime_ns / 1000000000, 'unixepoch', 'localtime') AS changed,"
@@ -51,6 +53,14 @@ static const char schema[] =
 	" datetime(time_ms / 1000, 'unixepoch', 'localtime') AS time, f.path AS file, reason"
 	" FROM merge m JOIN file f ON f.id = m.file WHERE what = 2 AND f.verdict = 4"
 	" GROUP BY m.file;";
+
+/* From version 1. */
+static const char migration[] =
+	"ALTER TABLE merge ADD COLUMN undoing INTEGER;"
+	/* Which merges an undo that was interrupted has begun with was not on record. */
+	"UPDATE merge SET undoing = (SELECT min(u.id) FROM merge u WHERE u.file = merge.file"
+	" AND u.what = 1 AND u.state <> 1 AND u.id > merge.id) WHERE what = 0 AND undone IS NULL;"
+	"DROP VIEW sources; DROP VIEW merges; DROP VIEW refusals;";
 
 /* ---- errors ---- */
 
@@ -155,10 +165,31 @@ static int quick_check(sqlite3 *db, struct reason *why)
 	return r;
 }
 
+/* Makes it one of our version, from nothing or from an older one: all of it or none. */
+static int make_ours(sqlite3 *db, bool anew, struct reason *why)
+{
+	char text[128];
+	int r = ledgerschema_run(db, "BEGIN IMMEDIATE", why);
+
+	if (r)
+		return r;
+	snprintf(text, sizeof(text), "PRAGMA application_id = %d; PRAGMA user_version = %d",
+		 APPLICATION_ID, SCHEMA_VERSION);
+	r = ledgerschema_run(db, anew ? schema : migration, why);
+	if (!r)
+		r = ledgerschema_run(db, views, why);
+	if (!r)
+		r = ledgerschema_run(db, text, why);
+	if (!r)
+		r = ledgerschema_run(db, "COMMIT", why);
+	if (r)
+		ledgerschema_run(db, "ROLLBACK", NULL);
+	return r;
+}
+
 int ledgerschema_check(sqlite3 *db, bool *ret_created, bool *ret_ours, struct reason *why)
 {
 	int64_t id = 0, version = 0, objects = 0, pages = 0, page_size = 0;
-	char text[128];
 	int r = ledgerschema_ask(db, "PRAGMA application_id", &id, why);
 
 	if (!r)
@@ -183,16 +214,12 @@ int ledgerschema_check(sqlite3 *db, bool *ret_created, bool *ret_ours, struct re
 		r = ledgerschema_ask(db, "PRAGMA page_count", &pages, why);
 		if (!r)
 			r = ledgerschema_ask(db, "PRAGMA page_size", &page_size, why);
-		return r || pages * page_size > CHECK_BYTES ? r : quick_check(db, why);
+		if (!r && pages * page_size <= CHECK_BYTES)
+			r = quick_check(db, why);
+		if (r || version == SCHEMA_VERSION)
+			return r;
 	}
-	snprintf(text, sizeof(text), "PRAGMA application_id = %d; PRAGMA user_version = %d",
-		 APPLICATION_ID, SCHEMA_VERSION);
-	r = ledgerschema_run(db, "BEGIN IMMEDIATE", why);
-	if (!r)
-		r = ledgerschema_run(db, schema, why);
-	if (!r)
-		r = ledgerschema_run(db, text, why);
-	return r ? r : ledgerschema_run(db, "COMMIT", why);
+	return make_ours(db, version == 0, why);
 }
 
 bool ledgerschema_is_ours(const char *path)

@@ -11,7 +11,7 @@
 
 enum statement {
 	BEGIN, COMMIT, ROLLBACK, PUT_BASE, PUT_FILE, PUT_INTENT, PUT_HELD, PUT_ROOT, PUT_SOURCE,
-	PUT_REFUSAL, SET_DONE, SET_UNDONE, REMOVE_SOURCES, REMOVE,
+	PUT_REFUSAL, SET_DONE, SET_UNDOING, SET_UNDONE, UNSET_UNDOING, REMOVE_SOURCES, REMOVE,
 	WRITES,
 	HISTORY = WRITES, RUNS, RECORDED, UNDOABLE,
 	STATEMENTS
@@ -20,7 +20,7 @@ enum statement {
 #define ENTRY_COLUMNS "m.id, m.what, m.state, m.time_ms, m.done_ms, m.dev, m.ino, m.identity," \
 	" m.last_up, m.exact, m.seam, m.consolidated, m.spread, m.took_us, m.undone, f.path," \
 	" m.reason, (SELECT group_concat(r.path || '/' || coalesce(s.path, f.path), char(10))" \
-	" FROM source s JOIN root r ON r.id = s.root WHERE s.merge = m.id)"
+	" FROM source s JOIN root r ON r.id = s.root WHERE s.merge = m.id), m.undoing"
 
 /* A commit whose sync has failed may have come through all the same: what puts something in has to
  * be good for a second time. */
@@ -46,7 +46,10 @@ static const char *const statement_text[STATEMENTS] = {
 		" reason) VALUES(?1, ?2, 2, 1, ?3, ?4, ?5, ?6, ?7)",
 	[SET_DONE] = "UPDATE merge SET state = ?2, done_ms = ?3, took_us = ?4, reason = ?5,"
 		" exact = ?6, seam = ?7, consolidated = ?8, spread = ?9 WHERE id = ?1",
-	[SET_UNDONE] = "UPDATE merge SET undone = ?2 WHERE id = ?1",
+	/* The first one that may have taken something back stays. */
+	[SET_UNDOING] = "UPDATE merge SET undoing = coalesce(undoing, ?2) WHERE id = ?1",
+	[SET_UNDONE] = "UPDATE merge SET undone = ?2, undoing = NULL WHERE id = ?1",
+	[UNSET_UNDOING] = "UPDATE merge SET undoing = NULL WHERE id = ?1 AND undoing = ?2",
 	[REMOVE_SOURCES] = "DELETE FROM source WHERE merge = ?1",
 	[REMOVE] = "DELETE FROM merge WHERE id = ?1",
 	[HISTORY] = "SELECT " ENTRY_COLUMNS " FROM merge m JOIN file f ON f.id = m.file"
@@ -56,7 +59,8 @@ static const char *const statement_text[STATEMENTS] = {
 		" WHERE file = ?1 AND what = 0 ORDER BY id",
 	[UNDOABLE] = "SELECT path FROM file WHERE id IN"
 		" (SELECT m.file FROM merge m JOIN file f ON f.id = m.file WHERE m.what = 0"
-		" AND m.undone IS NULL AND m.ino = f.ino AND m.identity = f.identity)"
+		" AND m.undone IS NULL AND (coalesce(f.ino, 0) = 0"
+		" OR (m.ino = f.ino AND m.identity = f.identity)))"
 		" ORDER BY path",
 };
 /* The same of all files. */
@@ -352,6 +356,19 @@ static int put_source(struct ledgersql *sql, const struct ticket *ticket, size_t
 	return step(sql, PUT_SOURCE, why);
 }
 
+static int put_undoes(struct ledgersql *sql, const struct ticket *ticket, enum statement which,
+		      struct reason *why)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < ticket->undone && !r; i++) {
+		bind(sql, which, 1, ticket->undoes[i]);
+		bind(sql, which, 2, ticket->id);
+		r = step(sql, which, why);
+	}
+	return r;
+}
+
 int ledgersql_put_intent(struct ledgersql *sql, const struct ticket *ticket, struct reason *why)
 {
 	bool undo = ticket->what == LEDGER_UNDO, spread = ticket->intended[LEDGER_SPREAD] && !undo;
@@ -382,7 +399,7 @@ int ledgersql_put_intent(struct ledgersql *sql, const struct ticket *ticket, str
 		bind(sql, PUT_HELD, 3, spread);
 		r = step(sql, PUT_HELD, why);
 	}
-	return r;
+	return r ? r : put_undoes(sql, ticket, SET_UNDOING, why);
 }
 
 int ledgersql_put_done(struct ledgersql *sql, const struct ticket *ticket, int64_t now_ms,
@@ -399,21 +416,19 @@ int ledgersql_put_done(struct ledgersql *sql, const struct ticket *ticket, int64
 	bind_cells(sql, SET_DONE, 6, outcome->cells);
 	r = step(sql, SET_DONE, why);
 	/* What is undone in part is undone again: invariant 9. */
-	for (size_t i = 0; i < ticket->undone && outcome->result == LEDGER_DONE && !r; i++) {
-		bind(sql, SET_UNDONE, 1, ticket->undoes[i]);
-		bind(sql, SET_UNDONE, 2, ticket->id);
-		r = step(sql, SET_UNDONE, why);
-	}
+	if (!r && outcome->result == LEDGER_DONE)
+		r = put_undoes(sql, ticket, SET_UNDONE, why);
 	return r;
 }
 
-int ledgersql_remove(struct ledgersql *sql, int64_t id, struct reason *why)
+int ledgersql_remove(struct ledgersql *sql, const struct ticket *ticket, struct reason *why)
 {
-	int r;
+	int r = put_undoes(sql, ticket, UNSET_UNDOING, why);
 
-	bind(sql, REMOVE_SOURCES, 1, id);
-	r = step(sql, REMOVE_SOURCES, why);
-	bind(sql, REMOVE, 1, id);
+	bind(sql, REMOVE_SOURCES, 1, ticket->id);
+	if (!r)
+		r = step(sql, REMOVE_SOURCES, why);
+	bind(sql, REMOVE, 1, ticket->id);
 	return r ? r : step(sql, REMOVE, why);
 }
 
@@ -455,6 +470,7 @@ static int read_entry(sqlite3_stmt *statement, struct ledger_entry *entry)
 	entry->rel = copy_text(statement, 15, &r);
 	entry->reason = copy_text(statement, 16, &r);
 	entry->sources = copy_text(statement, 17, &r);
+	entry->undoing = sqlite3_column_int64(statement, 18);
 	return r;
 }
 

@@ -60,6 +60,24 @@ static void add_counts(struct plan_counts *sum, const struct plan_counts *now,
 	sum->opens += now->opens - before->opens;
 }
 
+static const uint64_t no_cells[LEDGER_KINDS];
+
+/* The ledger is told at once: what it has on record must outlast a job that does not come to its end. */
+static void tell_written(struct merge_job *job, const struct plan_counts *now,
+			 const struct plan_counts *before)
+{
+	struct plan_counts wrote = { 0 };
+
+	add_counts(&wrote, now, before);
+	const uint64_t cells[LEDGER_KINDS] = {
+		wrote.of_kind[PLAN_EXACT] + wrote.of_kind[PLAN_UNDONE], wrote.of_kind[PLAN_SEAM],
+		wrote.of_kind[PLAN_CONSOLIDATED], wrote.of_kind[PLAN_SPREAD]
+	};
+
+	if (wrote.cells || wrote.opens)
+		ledger_wrote(job->site->ledger, job->scratch->key, cells);
+}
+
 /* What is written is counted when it is written: a plan may not come to its end. */
 static void count_written(struct merge_job *job, size_t next, struct plan_counts *counted)
 {
@@ -78,6 +96,8 @@ static void count_written(struct merge_job *job, size_t next, struct plan_counts
 	/* An undo has no sources. */
 	if (!result->source && plan->runs && plan->run[0].source < gather->inputs)
 		result->source = gather->input[plan->run[0].source].source + 1;
+	if (job->site->ledger && !job->site->dry_run)
+		tell_written(job, &now, counted);
 	add_counts(&result->counts, &now, counted);
 	*counted = now;
 }
@@ -227,12 +247,6 @@ static bool is_recorded(struct merge_job *job)
 			return true;
 		intent.opens = scratch->plan.counts.opens;
 	}
-	/* An undo may meet a merge that had begun: what that has written stays on record. */
-	if (id && (job->undo || merge_wrote(job->result) || job->request->wrote)) {
-		const struct ledger_outcome part = { .result = LEDGER_PART };
-
-		ledger_applied(ledger, scratch->key, id, &part);
-	}
 	if (!is_writable(job))
 		return false;
 	r = ledger_intend(ledger, &intent, &id);
@@ -289,6 +303,9 @@ void merge_apply(struct merge_job *job)
 				return;
 			r = write_part(job, &hold, &next);
 			count_written(job, next, &counted);
+			/* Nobody knows how much of it there is. */
+			if (r && r != -ESTALE && r != -EAGAIN && job->site->ledger)
+				ledger_wrote(job->site->ledger, job->scratch->key, no_cells);
 			if (!r)
 				stale = 0;
 			job->result->stamp = job->scratch->live.stamp;

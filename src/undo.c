@@ -91,6 +91,18 @@ static bool undo_one(struct ledger *ledger, const char *text)
 	return undone;
 }
 
+static const char *what_of(const struct ledger_entry *entry)
+{
+	bool whole = entry->stage == LEDGER_IS_DONE;
+
+	if (entry->what == LEDGER_UNDO)
+		return whole ? "undo" : "undo-in-part";
+	if (entry->what == LEDGER_REFUSAL)
+		return "refused";
+	return entry->undone ? "undone" : entry->undoing ? "undone-in-part"
+		: whole ? "merge" : "merge-in-part";
+}
+
 /* The latest first. */
 static bool list(struct ledger *ledger)
 {
@@ -117,9 +129,7 @@ static bool list(struct ledger *ledger)
 			    !strftime(when, sizeof(when), "%Y-%m-%dT%H:%MZ", &tm))
 				snprintf(when, sizeof(when), "?");
 			printf("id=%lld time=%s what=%s cells=%llu file=%s\n", (long long)entry[i].id,
-			       when, entry[i].what == LEDGER_UNDO ? "undo"
-			       : entry[i].what == LEDGER_REFUSAL ? "refused"
-			       : entry[i].undone ? "undone" : "merge", (unsigned long long)cells,
+			       when, what_of(&entry[i]), (unsigned long long)cells,
 			       log_escape(shown, sizeof(shown), entry[i].rel));
 			before = entry[i].id;
 		}

@@ -2,7 +2,8 @@
  *
  *     ledgersay LEDGER
  *
- *     merge ID STAGE WHAT CELLS PATH          WHAT: merge, undo or refusal; "merge,undone"
+ *     merge ID STAGE WHAT CELLS PATH          WHAT: merge, undo or refusal; "merge,undone",
+ *                                             "merge,undoing"
  *     cell RRA DS STEP FIRST COUNT PATH       what a merge or an undo has recorded; undone or not
  *     open RRA DS PATH
  *
@@ -60,7 +61,7 @@ static int say(struct ledger *ledger)
 			cells += entry[i].cells[kind];
 		printf("merge %" PRId64 " %s %s%s %" PRIu64 " %s\n", entry[i].id,
 		       stage[entry[i].stage], what[entry[i].what],
-		       entry[i].undone ? ",undone" : "", cells, entry[i].rel);
+		       entry[i].undone ? ",undone" : entry[i].undoing ? ",undoing" : "", cells, entry[i].rel);
 		if (entry[i].what != LEDGER_REFUSAL)
 			r = say_cells(ledger, &entry[i]);
 	}

@@ -2,7 +2,8 @@
 # A merge dies at its Nth call that writes or syncs anything, SQLite's among them: for every N, right
 # before the call, right after it, and having written a part.  Whatever is left must be databases
 # that hold a part of the merge, each cell of it within what the ledger has on record; running again
-# must give what an undisturbed run gives, to the byte.  So must an undo, the other way round.
+# must give what an undisturbed run gives, to the byte.  So must an undo, the other way round; of which
+# no merge is said to stand that is taken back in part, and in the end each one is undone on record.
 #
 # Of the daemon, where each run takes a second, some sixty calls are tried: CRASHES=all tries all of
 # them, CRASHES=20 so many wherever there is a ledger; SEED repeats the choice.
@@ -81,6 +82,8 @@ die() {
 		echo "FAIL $how $n: run again, exit code $status: $(head -n 3 err)"
 	diff -rq "../$what.result/now" now || echo "FAIL $how $n: run again, not as undisturbed"
 	[ -z "$ledger" ] || judge "$how $n, run again"
+	[ "$what" != undo ] || awk -v at="$how $n" '$1 == "merge" && $4 ~ /^merge/ &&
+		$4 != "merge,undone" { print "FAIL " at ", run again, on record: " $0 }' record
 }
 
 # ---- all of them ----

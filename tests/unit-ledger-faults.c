@@ -313,12 +313,69 @@ static void test_newer(void **state)
 
 	(void)state;
 	fill(ledger_path());
-	exec_on(ledger_path(), "PRAGMA user_version = 2");
+	exec_on(ledger_path(), "PRAGMA user_version = 1000");
 	assert_int_equal(try_open(ledger_path(), true, &ledger, &why), REFUSED);
 	assert_non_null(strstr(why.text, "newer version"));
 	assert_int_equal(count_named(".corrupt-"), 0);
-	exec_on(ledger_path(), "PRAGMA user_version = 1");
+	exec_on(ledger_path(), "PRAGMA user_version = 2");
 	close_it(open_at(ledger_path()));
+}
+
+/* tests/data/ledger-1.sql, with an undo of a.rrd that was interrupted besides. */
+static void test_older(void **state)
+{
+	const char *top = getenv("top_srcdir");
+	char path[4200], text[16384] = "", rel[] = "/live/d.rrd";
+	struct ledger_intent intent = intent_for(rel);
+	struct ledger_entry *entry;
+	struct ledger_state known;
+	struct ledger_cells cells;
+	struct ledger *ledger;
+
+	(void)state;
+	snprintf(path, sizeof(path), "%s/tests/data/ledger-1.sql", top ? top : "..");
+	FILE *file = fopen(path, "r");
+	if (!file) {
+		print_message("           SKIP: %s is not there (top_srcdir says where)\n", path);
+		skip();
+	}
+	assert_true(fread(text, 1, sizeof(text) - 1, file) > 0);
+	fclose(file);
+	exec_on(ledger_path(), text);
+	exec_on(ledger_path(), "INSERT INTO merge SELECT 5, file, 1, 0, time_ms, NULL, dev, ino,"
+		" identity, last_up, exact, seam, consolidated, spread, NULL, NULL, NULL, runs"
+		" FROM merge WHERE id = 1");
+	for (int again = 0; again < 2; again++) {
+		ledger = open_at(ledger_path());
+		assert_true(ledger_ok(ledger, NULL));
+		assert_true(ledger_known(ledger, "/live/a.rrd", &known));
+		assert_int_equal(known.verdict, LEDGER_MERGED);
+		assert_true(ledger_known(ledger, "/live/b.rrd", &known));
+		assert_true(known.held);
+		assert_int_equal(ledger_get(ledger, 1, &entry), 0);
+		assert_int_equal(entry->undone, 0);
+		assert_int_equal(entry->undoing, 5);
+		ledger_entries_free(entry, 1);
+		assert_int_equal(ledger_get(ledger, 2, &entry), 0);
+		assert_int_equal(entry->undone, 3);
+		assert_int_equal(entry->undoing, 0);
+		ledger_entries_free(entry, 1);
+		assert_int_equal(stage_of(ledger, 4), LEDGER_INTERRUPTED);
+		assert_int_equal(ledger_get(ledger, 4, &entry), 0);
+		assert_int_equal(entry->undoing, 0);
+		ledger_entries_free(entry, 1);
+		assert_int_equal(ledger_runs(ledger, 4, &cells), 0);
+		assert_int_equal(cells.runs, SOME_RUNS);
+		assert_int_equal(cells.run[0].count, 500);
+		ledger_cells_free(&cells);
+		rel[6] = again ? 'e' : 'd';
+		assert_int_equal(stage_of(ledger, merge(ledger, &intent)), LEDGER_IS_DONE);
+		close_it(ledger);
+	}
+	/* The views are there as in a new one. */
+	exec_on(ledger_path(), "SELECT undone_by, state FROM merges; SELECT * FROM sources;"
+		"SELECT * FROM refusals");
+	assert_int_equal(count_named(".corrupt-"), 0);
 }
 
 /* What is not ours stays where it is. */
@@ -675,6 +732,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_damage_while_open, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_removed, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_newer, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_older, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_foreign, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_in_use, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_locked, setup, teardown),

@@ -448,27 +448,136 @@ static void test_undo(void **state)
 }
 
 /* An undo that was cut short: the file is held, and can be undone again. */
+/* By which undo a merge is undone, and with which it has begun. */
+static void assert_undo(struct ledger *ledger, int64_t id, int64_t undone, int64_t undoing)
+{
+	struct ledger_entry *entry;
+
+	assert_int_equal(ledger_get(ledger, id, &entry), 0);
+	assert_int_equal(entry->undone, undone);
+	assert_int_equal(entry->undoing, undoing);
+	ledger_entries_free(entry, 1);
+}
+
 static void test_undo_interrupted(void **state)
 {
 	struct ledger *ledger = open_at(ledger_path());
 	struct ledger_intent intent = intent_for("a.rrd");
+	struct ledger_outcome outcome = outcome_for("a.rrd");
+	struct ledger_entry *entry;
 	struct ledger_undo undo;
 	struct ledger_state known;
-	int64_t id = merge(ledger, &intent);
+	int64_t id = merge(ledger, &intent), first, again;
 
 	(void)state;
 	intent.undoes = &id;
 	intent.undone = 1;
-	intend(ledger, &intent);
+	first = intend(ledger, &intent);
+	assert_undo(ledger, id, 0, first);
 	close_it(ledger);
 	ledger = open_at(ledger_path());
 	assert_true(ledger_known(ledger, "a.rrd", &known));
 	assert_true(known.held);
+	assert_undo(ledger, id, 0, first);
+	assert_int_equal(stage_of(ledger, first), LEDGER_INTERRUPTED);
 	assert_int_equal(ledger_undo(ledger, "a.rrd", 0, INO, IDENTITY, &undo, NULL), 0);
 	assert_int_equal(undo.ids, 1);
 	assert_int_equal(undo.id[0], id);
 	assert_int_equal(undo.cells.runs, SOME_RUNS);
 	ledger_undo_free(&undo);
+
+	/* It failed before it wrote anything: what the first one has begun is still so. */
+	again = intend(ledger, &intent);
+	outcome.result = LEDGER_VOID;
+	outcome.state.verdict = LEDGER_REFUSED;
+	ledger_applied(ledger, "a.rrd", again, &outcome);
+	flush(ledger);
+	assert_undo(ledger, id, 0, first);
+	assert_int_equal(ledger_get(ledger, again, &entry), -ENOENT);
+
+	/* All was taken back by the one that was interrupted: there is nothing to write, and it is done. */
+	intent.runs = 0;
+	again = intend(ledger, &intent);
+	outcome.state.verdict = LEDGER_MERGED;
+	ledger_applied(ledger, "a.rrd", again, &outcome);
+	flush(ledger);
+	for (int reopened = 0; reopened < 2; reopened++) {
+		assert_undo(ledger, id, again, 0);
+		assert_int_equal(stage_of(ledger, again), LEDGER_IS_DONE);
+		assert_int_equal(ledger_undo(ledger, "a.rrd", 0, INO, IDENTITY, &undo, NULL), REFUSED);
+		close_it(ledger);
+		ledger = open_at(ledger_path());
+	}
+	close_it(ledger);
+}
+
+/* What is not done, and may be undone in part. */
+static void test_undo_void(void **state)
+{
+	struct ledger *ledger = open_at(ledger_path());
+	struct ledger_intent intent = intent_for("a.rrd");
+	struct ledger_outcome outcome = outcome_for("a.rrd");
+	int64_t id = merge(ledger, &intent), undo;
+
+	(void)state;
+	intent.undoes = &id;
+	intent.undone = 1;
+	undo = intend(ledger, &intent);
+	assert_undo(ledger, id, 0, undo);
+	outcome.result = LEDGER_VOID;
+	outcome.state.verdict = LEDGER_REFUSED;
+	ledger_applied(ledger, "a.rrd", undo, &outcome);
+	flush(ledger);
+	assert_undo(ledger, id, 0, 0);
+	undo = intend(ledger, &intent);
+	outcome.result = LEDGER_PART;
+	ledger_applied(ledger, "a.rrd", undo, &outcome);
+	flush(ledger);
+	assert_undo(ledger, id, 0, undo);
+	close_it(ledger);
+}
+
+/* What was written stays on record, whatever becomes of the job. */
+static void test_wrote(void **state)
+{
+	static const uint64_t some[LEDGER_KINDS] = { 3, 2, 1, 0 };
+	struct ledger *ledger = open_at(ledger_path());
+	struct ledger_intent intent = intent_for("a.rrd"), other = intent;
+	struct ledger_outcome outcome = outcome_for("a.rrd");
+	struct ledger_entry *entry;
+	int64_t id, merged = merge(ledger, &intent);
+
+	(void)state;
+	/* An undo that was half done, and then the file is merged: merge PATH. */
+	other.undoes = &merged;
+	other.undone = 1;
+	id = intend(ledger, &other);
+	ledger_wrote(ledger, "a.rrd", some);
+	ledger_wrote(ledger, "a.rrd", some);
+	ledger_release(ledger, "a.rrd");
+	int64_t next = intend(ledger, &intent);
+	flush(ledger);
+	assert_int_equal(ledger_get(ledger, id, &entry), 0);
+	assert_int_equal(entry->stage, LEDGER_IS_PART);
+	assert_int_equal(entry->cells[LEDGER_EXACT], 6);
+	assert_int_equal(entry->cells[LEDGER_SEAM], 4);
+	ledger_entries_free(entry, 1);
+	assert_undo(ledger, merged, 0, id);
+
+	/* A merge that was half done, and of which nobody remembers it. */
+	for (int verdict = LEDGER_UNCHANGED; verdict <= LEDGER_REFUSED; verdict++) {
+		ledger_wrote(ledger, "a.rrd", some);
+		outcome.result = LEDGER_VOID;
+		outcome.state.verdict = (uint8_t)verdict;
+		ledger_applied(ledger, "a.rrd", next, &outcome);
+		flush(ledger);
+		assert_int_equal(ledger_get(ledger, next, &entry), 0);
+		assert_int_equal(entry->stage, verdict == LEDGER_UNCHANGED ? LEDGER_IS_DONE
+				 : LEDGER_IS_PART);
+		assert_int_equal(entry->cells[LEDGER_EXACT], 3);
+		ledger_entries_free(entry, 1);
+		next = intend(ledger, &intent);
+	}
 	close_it(ledger);
 }
 
@@ -813,6 +922,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_refusals, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_undo, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_undo_interrupted, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_undo_void, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_wrote, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_undo_open, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_threads, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_kill, setup, teardown),

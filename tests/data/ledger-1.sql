@@ -1,0 +1,23 @@
+-- A ledger of schema 1: a merge, one undone with its undo, and one that was interrupted.
+PRAGMA journal_mode = WAL; PRAGMA application_id = 1920099437; PRAGMA user_version = 1;
+CREATE TABLE file(id INTEGER PRIMARY KEY, path TEXT NOT NULL, verdict INTEGER NOT NULL DEFAULT 0, settled INTEGER NOT NULL DEFAULT 0, held INTEGER NOT NULL DEFAULT 0, spread INTEGER NOT NULL DEFAULT 0, dev INTEGER, ino INTEGER, identity INTEGER, size INTEGER, mtime_ns INTEGER, ctime_ns INTEGER, sources INTEGER, cells INTEGER, why INTEGER);
+INSERT INTO file VALUES(1,'/live/a.rrd',1,1,0,1,3,77,-81985529216486896,4711,11,12,-913852793014728082,1110,0);
+INSERT INTO file VALUES(2,'/live/b.rrd',1,1,1,1,3,77,-81985529216486896,4711,11,12,7596668225259472662,1110,0);
+INSERT INTO file VALUES(3,'/live/c.rrd',0,0,0,1,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL);
+CREATE TABLE merge(id INTEGER PRIMARY KEY, file INTEGER NOT NULL REFERENCES file, what INTEGER NOT NULL, state INTEGER NOT NULL, time_ms INTEGER NOT NULL, done_ms INTEGER, dev INTEGER, ino INTEGER, identity INTEGER, last_up INTEGER, exact INTEGER, seam INTEGER, consolidated INTEGER, spread INTEGER, took_us INTEGER, undone INTEGER, reason TEXT, runs BLOB);
+INSERT INTO merge VALUES(1,1,0,1,1795422609041,1795422609047,3,77,-81985529216486896,1700000123,1100,1,0,9,1234,NULL,NULL,X'010500003c0000a6ba821bf40330010001ac020000990564110000c801010301901c0100dd020900');
+INSERT INTO merge VALUES(2,2,0,1,1795422609051,1795422609062,3,77,-81985529216486896,1700000123,1100,1,0,9,1234,3,NULL,X'010500003c0000a6ba821bf40330010001ac020000990564110000c801010301901c0100dd020900');
+INSERT INTO merge VALUES(3,2,1,1,1795422609064,1795422609073,3,77,-81985529216486896,1700000123,1100,1,0,9,1234,NULL,NULL,X'010500003c0000a6ba821bf40330010001ac020000990564110000c801010301901c0100dd020900');
+INSERT INTO merge VALUES(4,3,0,0,1795422609073,NULL,3,77,-81985529216486896,1700000123,1100,1,0,9,NULL,NULL,NULL,X'010500003c0000a6ba821bf40330010001ac020000990564110000c801010301901c0100dd020900');
+CREATE TABLE root(id INTEGER PRIMARY KEY, path TEXT NOT NULL);
+INSERT INTO root VALUES(1,'/backup/a');
+CREATE TABLE source(merge INTEGER NOT NULL REFERENCES merge, n INTEGER NOT NULL, root INTEGER NOT NULL REFERENCES root, path TEXT, size INTEGER, mtime_ns INTEGER, ctime_ns INTEGER, exact INTEGER, seam INTEGER, consolidated INTEGER, spread INTEGER, PRIMARY KEY(merge, n)) WITHOUT ROWID;
+INSERT INTO source VALUES(1,0,1,NULL,1000,1600000000123456789,5,1100,1,0,9);
+INSERT INTO source VALUES(2,0,1,NULL,1000,1600000000123456789,5,1100,1,0,9);
+INSERT INTO source VALUES(3,0,1,NULL,1000,1600000000123456789,5,1100,1,0,9);
+INSERT INTO source VALUES(4,0,1,NULL,1000,1600000000123456789,5,1100,1,0,9);
+CREATE INDEX merge_file ON merge(file);
+CREATE INDEX merge_intended ON merge(id) WHERE state = 0;
+CREATE VIEW merges AS SELECT m.id AS id, datetime(time_ms / 1000, 'unixepoch', 'localtime') AS time, f.path AS file, CASE what WHEN 0 THEN 'merge' WHEN 1 THEN 'undo' ELSE 'refusal' END AS what, CASE WHEN undone IS NOT NULL THEN 'undone' WHEN state = 0 THEN 'intended'  WHEN state = 1 THEN 'done' WHEN state = 2 THEN 'part' ELSE 'interrupted' END AS state, exact, seam, consolidated, m.spread AS spread, exact + seam + consolidated + m.spread AS cells, took_us / 1000.0 AS ms, undone AS undone_by, reason FROM merge m JOIN file f ON f.id = m.file;
+CREATE VIEW sources AS SELECT s.merge AS merge, m.time AS time, m.file AS file, r.path || '/' || coalesce(s.path, m.file) AS backup, s.size AS size, datetime(s.mtime_ns / 1000000000, 'unixepoch', 'localtime') AS changed, s.exact AS exact, s.seam AS seam, s.consolidated AS consolidated, s.spread AS spread, m.state AS state FROM source s JOIN merges m ON m.id = s.merge JOIN root r ON r.id = s.root;
+CREATE VIEW refusals AS SELECT max(m.id) AS id, datetime(time_ms / 1000, 'unixepoch', 'localtime') AS time, f.path AS file, reason FROM merge m JOIN file f ON f.id = m.file WHERE what = 2 AND f.verdict = 4 GROUP BY m.file;
