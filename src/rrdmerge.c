@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "convert.h"
 #include "hold.h"
 #include "log.h"
 #include "place.h"
@@ -36,6 +37,8 @@ struct options {
 	struct plan_options plan;
 	unsigned jobs;
 	const char *ledger;     /* NULL: no record is kept */
+	bool convert;           /* OLD to NEW, which is not there yet */
+	const char *merging;    /* an option that says how to merge; NULL: none was given */
 	bool undo;              /* of the ledger, what `id` names */
 	char **id;
 	size_t ids;
@@ -518,10 +521,42 @@ static int prepare(struct run *run)
 	return r;
 }
 
+/* ---- another form, and no merge ---- */
+
+static int convert(const struct options *o)
+{
+	char line[REPORT_SIZE], shown[LOG_PATH_SIZE];
+	struct convert_result result;
+	struct reason why = { "" };
+	const char *failed;
+	int r = convert_file(o->old, o->new, o->dry_run, &result, &failed, &why);
+
+	if (r) {
+		log_message(LOG_ERR, "%s", report_refused(line, sizeof(line), "refused", failed,
+							  why.text));
+		return EXIT_REFUSED;
+	}
+	if (result.torn)
+		log_message(LOG_WARNING, "%s %s; converted as it is",
+			    log_escape(shown, sizeof(shown), o->old), result.torn_why.text);
+	if (o->dry_run || o->verbose)
+		printf("%s from=\"%s\" version=%04u ds=%llu rras=%llu last_update=%lld bytes=%llu "
+		       "file=%s\n", o->dry_run ? "would convert" : "converted", result.origin,
+		       result.version, (unsigned long long)result.ds_cnt,
+		       (unsigned long long)result.rra_cnt, (long long)result.last_up,
+		       (unsigned long long)result.size, log_escape(shown, sizeof(shown), o->new));
+	if (fflush(stdout) || ferror(stdout)) {
+		log_message(LOG_ERR, "cannot write to standard output: %s", strerror(errno));
+		return EXIT_REFUSED;
+	}
+	return EXIT_MERGED;
+}
+
 static void usage(FILE *to)
 {
 	fputs("usage: rrdmerge [-nv] [-j N] [--json] [--exact] [--no-spread] [--seam HOW]\n"
 	      "                [--ledger FILE] OLD NEW\n"
+	      "       rrdmerge --convert [-nv] OLD NEW.rrd\n"
 	      "       rrdmerge --undo FILE [ID...]\n"
 	      "\n"
 	      "Gives NEW, an RRD file or a tree of them that may be in use, the history\n"
@@ -536,6 +571,8 @@ static void usage(FILE *to)
 	      "      --no-spread spread no coarse row over finer ones that nobody has\n"
 	      "      --seam HOW  rebuild: make the coarse rows again that NEW knows from its\n"
 	      "                  own part alone; heal, the default: leave them as they are\n"
+	      "      --convert   write OLD, from whatever kind of machine, to the new file NEW\n"
+	      "                  in this machine's own form, and merge nothing\n"
 	      "      --ledger FILE\n"
 	      "                  keep a record of the merges, by which they can be undone\n"
 	      "      --undo FILE undo the merges of that record with these numbers; without\n"
@@ -576,6 +613,23 @@ static char *without_slashes(char *path)
 	return path;
 }
 
+/* The first option that says how to merge, or what to do of it. */
+static const char *option_of_merging(int c, const char *given)
+{
+	static const struct {
+		int c;
+		const char *name;
+	} options[] = {
+		{ 'j', "-j, --jobs" }, { 'J', "--json" }, { 'E', "--exact" },
+		{ 'P', "--no-spread" }, { 'S', "--seam" }, { 'L', "--ledger" }, { 'U', "--undo" },
+	};
+
+	for (size_t i = 0; i < sizeof(options) / sizeof(options[0]) && !given; i++)
+		if (options[i].c == c)
+			given = options[i].name;
+	return given;
+}
+
 /* -1: go on; else the exit status. */
 static int parse(int argc, char **argv, struct options *o)
 {
@@ -585,6 +639,7 @@ static int parse(int argc, char **argv, struct options *o)
 		{ "jobs", required_argument, NULL, 'j' },
 		{ "json", no_argument, NULL, 'J' },
 		{ "exact", no_argument, NULL, 'E' },
+		{ "convert", no_argument, NULL, 'C' },
 		{ "ledger", required_argument, NULL, 'L' },
 		{ "undo", required_argument, NULL, 'U' },
 		{ "no-spread", no_argument, NULL, 'P' },
@@ -596,6 +651,7 @@ static int parse(int argc, char **argv, struct options *o)
 	int c;
 
 	while ((c = getopt_long(argc, argv, "nvj:hV", longs, NULL)) != -1) {
+		o->merging = option_of_merging(c, o->merging);
 		switch (c) {
 		case 'n':
 			o->dry_run = true;
@@ -608,6 +664,9 @@ static int parse(int argc, char **argv, struct options *o)
 			break;
 		case 'E':
 			o->plan.exact = true;
+			break;
+		case 'C':
+			o->convert = true;
 			break;
 		case 'L':
 		case 'U':
@@ -640,13 +699,18 @@ static int parse(int argc, char **argv, struct options *o)
 			return EXIT_USAGE;
 		}
 	}
+	if (o->convert && o->merging) {
+		log_message(LOG_ERR, "--convert merges nothing: %s does not go with it", o->merging);
+		return EXIT_USAGE;
+	}
 	if (o->undo) {
 		o->id = argv + optind;
 		o->ids = (size_t)(argc - optind);
 		return -1;
 	}
 	if (argc - optind != 2 || !*argv[optind] || !*argv[optind + 1]) {
-		log_message(LOG_ERR, "give two files or two directories: OLD, the backup, and NEW");
+		log_message(LOG_ERR, o->convert ? "give two files: OLD, and NEW, which is not there yet"
+			    : "give two files or two directories: OLD, the backup, and NEW");
 		usage(stderr);
 		return EXIT_USAGE;
 	}
@@ -724,6 +788,11 @@ int main(int argc, char **argv)
 	int status = parse(argc, argv, &options);
 	if (status >= 0)
 		return status;
+	if (options.convert) {
+		status = convert(&options);
+		log_close();
+		return status;
+	}
 	if (options.undo) {
 		hold_prepare();
 		status = undo_merges(options.ledger, options.id, options.ids) && !fflush(stdout)
