@@ -309,7 +309,9 @@ static void block_signals(void)
 static int feed(struct run *run)
 {
 	if (run->pair) {
+		pthread_mutex_lock(&run->lock);         /* the ticker is there already */
 		run->found = 1;
+		pthread_mutex_unlock(&run->lock);
 		return queue_put(run->queue, QUEUE_FILE, run->live_name, QUEUE_NOW, 0);
 	}
 	int root = io_open_root(run->site.live);
