@@ -40,9 +40,9 @@ for program in rrdmerge:rrdmerge.1 rrdmergd:rrdmergd.8 rrdmergctl:rrdmergctl.8; 
 	done
 done
 
-# Settings: the names that conf.c knows, held against the page and against the shipped file.
-keys=$(sed -nE 's/^[[:space:]]*\{ "([a-z_]+)",.*/\1/p' "$top_srcdir/src/conf.c" | sort -u)
-[ "$(wc -w <<< "$keys")" -ge 6 ] || fail "src/conf.c: where are its settings?"
+# Settings: the names that confkeys.c knows, held against the page and against the shipped file.
+keys=$(sed -nE 's/^[[:space:]]*\{ "([a-z_]+)", take_.*/\1/p' "$top_srcdir/src/confkeys.c" | sort -u)
+[ "$(wc -w <<< "$keys")" -ge 6 ] || fail "src/confkeys.c: where are its settings?"
 for key in $keys; do
 	grep -qxE "\.It Ic $key" "$man/rrdmergd.conf.5" ||
 		fail "setting $key: not described in rrdmergd.conf.5"
@@ -50,7 +50,7 @@ for key in $keys; do
 		fail "setting $key: not in etc/rrdmergd.conf"
 done
 for key in $(sed -nE 's/^\.It Ic ([a-z_]+)$/\1/p' "$man/rrdmergd.conf.5"); do
-	grep -qxF "$key" <<< "$keys" || fail "setting $key: described, but src/conf.c has none"
+	grep -qxF "$key" <<< "$keys" || fail "setting $key: described, but src/confkeys.c has none"
 done
 
 [ "$failed" = 0 ] && echo "ok: man pages describe what is there"

@@ -342,8 +342,11 @@ static void as_installed(void **state)
 	while ((hash = strstr(text, "\n#workers")) || (hash = strstr(text, "\n#state_dir"))
 	       || (hash = strstr(text, "\n#rescan_interval"))
 	       || (hash = strstr(text, "\n#socket")) || (hash = strstr(text, "\n#facility"))
-	       || (hash = strstr(text, "\n#rrdcached")))
+	       || (hash = strstr(text, "\n#rrdcached")) || (hash = strstr(text, "\n#match"))
+	       || (hash = strstr(text, "\n#rename")))
 		hash[1] = ' ';
+	assert_non_null(hash = strstr(text, "\n#   "));         /* the second rule */
+	hash[1] = ' ';
 	place = strstr(text, "\nbackup = \"\"");
 	assert_non_null(place);
 	memmove(place + 13, place + 11, strlen(place + 11) + 1);
@@ -357,6 +360,8 @@ static void as_installed(void **state)
 	assert_string_equal(conf.socket, "/run/rrdmergd/control.sock");
 	assert_string_equal(conf.rrdcached, "/run/rrdcached.sock");
 	assert_int_equal(conf.facility, LOG_DAEMON);
+	assert_int_equal(conf.match, CONF_MATCH_AUTO);
+	assert_int_equal(conf.renames, 2);
 	conf_free(&conf);
 }
 
@@ -860,6 +865,192 @@ static void relative_name(void **state)
 	close(cwd);
 }
 
+static void how_to_match(void **state)
+{
+	struct conf conf = good(BOTH);
+
+	(void)state;
+	assert_int_equal(conf.match, CONF_MATCH_AUTO);
+	conf_free(&conf);
+	conf = good(BOTH "match = \"label\";");
+	assert_int_equal(conf.match, CONF_MATCH_LABEL);
+	conf_free(&conf);
+	conf = good(BOTH "match = \"name\";");
+	assert_int_equal(conf.match, CONF_MATCH_NAME);
+	conf_free(&conf);
+	expect_error(BOTH "match = \"names\";", "E :3: \"match\" is \"names\", which is not known; use "
+		     "\"auto\", \"label\" or \"name\"\n");
+	expect_error(BOTH "match = 1;", "E :3: \"match\" is a number and must be a name in quotes; "
+		     "write it like match = \"auto\";\n");
+}
+
+#define RULE "{ from = \"^web01\\\\.old/(.*)\"; to = \"web01/$1\"; }"
+
+static void rename_rules(void **state)
+{
+	struct conf conf = good(BOTH "rename = ( " RULE ",\n{ to = [ \"x$$/$0\", \"$1\" ];\n"
+				"from = \"(a|b)\"; },\n{ from = \"^x/\"; to = \"\"; } );");
+
+	(void)state;
+	assert_int_equal(conf.renames, 3);
+	assert_string_equal(conf.rename[0].from, "^web01\\.old/(.*)");
+	assert_int_equal(conf.rename[0].tos, 1);
+	assert_string_equal(conf.rename[0].to[0], "web01/$1");
+	assert_int_equal(conf.rename[1].tos, 2);
+	assert_string_equal(conf.rename[1].to[1], "$1");
+	assert_string_equal(conf.rename[2].to[0], "");
+	conf_free(&conf);
+	assert_int_equal(conf.renames, 0);
+
+	conf = good(BOTH "rename = ();");
+	assert_int_equal(conf.renames, 0);
+	conf_free(&conf);
+	conf = good(BOTH "rename = [];");
+	conf_free(&conf);
+}
+
+static void rename_rules_that_are_wrong(void **state)
+{
+	(void)state;
+	expect_error(BOTH "rename = " RULE ";",
+		     "E :3: \"rename\" is a group and must be a list of rules; write it like "
+		     "rename = ( " RULE " );\n");
+	expect_error(BOTH "rename = \"x\";",
+		     "E :3: \"rename\" is a string and must be a list of rules; write it like "
+		     "rename = ( " RULE " );\n");
+	expect_error(BOTH "rename = (\n\"x\",\n" RULE ",\n( " RULE " ) );",
+		     "E :4: in \"rename\", a rule is a string and must be a group; write it like "
+		     RULE "\n"
+		     "E :6: in \"rename\", a rule is a list and must be a group; write it like "
+		     RULE "\n");
+	expect_error(BOTH "rename = ( { from = \"a\";\n form = \"a\";\n to = \"b\";\nname = 1; } );",
+		     "E :4: unknown key \"form\" in a rule of \"rename\"; did you mean \"from\"?\n"
+		     "E :6: unknown key \"name\" in a rule of \"rename\"; take it out, or see "
+		     "rrdmergd.conf(5) for those there are\n");
+	expect_error(BOTH "rename = (\n{ from = \"a\"; },\n{ to = \"b\"; },\n{ } );",
+		     "E :4: in \"rename\", a rule has no \"to\"; write it like " RULE "\n"
+		     "E :5: in \"rename\", a rule has no \"from\"; write it like " RULE "\n"
+		     "E :6: in \"rename\", a rule has no \"from\"; write it like " RULE "\n"
+		     "E :6: in \"rename\", a rule has no \"to\"; write it like " RULE "\n");
+	expect_error(BOTH "rename = ( { from = 1; to = \"b\"; },\n{ from = \"a\"; to = [];},\n"
+		     "{ from = \"a\"; to = ( \"b\",\n7 ); } );",
+		     "E :3: \"from\" is a number and must be a regular expression in quotes; write "
+		     "it like from = \"^web01\\\\.old/(.*)\";\n"
+		     "E :4: in \"rename\", \"to\" is an empty list; name at least one path\n"
+		     "E :6: \"to\" is a number and must be a path in quotes; write it like to = "
+		     "\"web01/$1\";\n");
+	/* Each in the line in which it stands, and those after it too. */
+	expect_error(BOTH "rename = ( { from =\n \"web(01\"; to = \"x\"; },\n{ from = \"(a)b\";\n"
+		     "to = [ \"$1\",\n\"$2\", \"$\" ]; },\n{ from = \"\"; to = \"\"; } );",
+		     "E :3: in \"rename\", \"from\" is no regular expression: Unmatched ( or \\\\(: "
+		     "web(01; see regex(7)\n"
+		     "E :7: in \"rename\", \"to\" asks for $2: $2; \"from\" has 1 group, in ( )\n"
+		     "E :8: in \"rename\", \"from\" is empty; write what it must match, like "
+		     "\"^web01/(.*)\"\n");
+}
+
+static void too_many_rules(void **state)
+{
+	static char text[65536];
+	size_t len = (size_t)snprintf(text, sizeof(text), "%s", BOTH "rename = ( ");
+
+	(void)state;
+	for (int i = 0; i < 1001; i++)
+		len += (size_t)sprintf(text + len, "{from=\"a\";to=\"b\";},");
+	sprintf(text + len - 1, " );");
+	static char full[131072];
+	struct conf conf;
+
+	put_dir(full, sizeof(full), text);
+	write_bytes(file, full, strlen(full));
+	assert_int_equal(read_conf(&conf), -EINVAL);
+	assert_non_null(strstr(told, "\"rename\" has 1001 rules, and more than 1000 are too many"));
+	/* One less is fine. */
+	memmove(strrchr(full, ','), " );", 4);
+	write_bytes(file, full, strlen(full));
+	assert_int_equal(read_conf(&conf), 0);
+	assert_int_equal(conf.renames, 1000);
+	conf_free(&conf);
+}
+
+static void make(const char *name)
+{
+	char path[PATH_MAX];
+
+	put_dir(path, sizeof(path), name);
+	assert_int_equal(mkdir(path, 0755), 0);
+}
+
+static void expect_backups(const struct conf *conf, size_t count, const char *const *names)
+{
+	assert_int_equal(conf->backups, count);
+	for (size_t i = 0; i < count; i++) {
+		char path[PATH_MAX];
+
+		put_dir(path, sizeof(path), names[i]);
+		assert_string_equal(conf->backup[i], path);
+	}
+}
+
+static void patterns(void **state)
+{
+	struct conf conf, other;
+
+	(void)state;
+	make("@/two/daily.0");
+	make("@/two/daily.1");
+	make("@/two/daily.0/p");
+	make("@/two/daily.1/p");
+	conf = good(LIVE "backup = \"@/two/daily.?/p/\";");
+	expect_backups(&conf, 2, (const char *const[]){ "@/two/daily.0/p", "@/two/daily.1/p" });
+	assert_int_equal(conf.givens, 1);
+	other = good(LIVE "backup = [ \"@/two/daily.0/p\", \"@/two/daily.1/p\" ];");
+	assert_true(conf_same_sources(&conf, &other));
+	conf_free(&other);
+	other = good(LIVE "backup = [ \"@/two/daily.1/p\", \"@/two/*/p\" ];");
+	expect_backups(&other, 2, (const char *const[]){ "@/two/daily.1/p", "@/two/daily.0/p" });
+	assert_false(conf_same_sources(&conf, &other));
+	conf_free(&other);
+	other = good(LIVE "backup = \"@/two/*/p\"; rename = ( " RULE " );");
+	assert_false(conf_same_sources(&conf, &other));
+	conf_free(&other);
+	other = good(LIVE "backup = \"@/two/*/p\"; match = \"name\";");
+	assert_false(conf_same_sources(&conf, &other));
+	conf_free(&other);
+	conf_free(&conf);
+
+	expect(LIVE "backup = [ \"@/back\",\n\"@/no*/p\" ];", 0,
+	       "W :3: \"backup\" matches no directory yet: @/no*/p; check the pattern, or create "
+	       "one\n");
+	assert_int_equal(read_conf(&conf), 0);
+	expect_backups(&conf, 2, (const char *const[]){ "@/back", "@/no*/p" });
+	conf_free(&conf);
+	/* What a pattern must not match, and where it is written. */
+	expect_error(LIVE "backup = [\n\"@/l*e\" ];",
+		     "E :3: \"live\" @/live and \"backup\" @/live" SAME_AS_LIVE);
+	expect_error(LIVE "backup = [ \"@/two\",\n\"@/two/*/p\" ];",
+		     "E :3: \"backup\" @/two/daily.0/p lies inside \"backup\" @/two" APART
+		     "E :3: \"backup\" @/two/daily.1/p lies inside \"backup\" @/two" APART);
+}
+
+static void too_many_backups(void **state)
+{
+	char name[PATH_MAX];
+	struct conf conf;
+
+	(void)state;
+	for (int i = 0; i < 400; i++) {
+		snprintf(name, sizeof(name), "@/two/%03d", i);
+		make(name);
+	}
+	conf = good(LIVE "backup = \"@/two/*\";");
+	assert_int_equal(conf.backups, 400);
+	conf_free(&conf);
+	expect_error(LIVE "backup = [ \"@/back\",\n\"@/two/*\" ];",
+		     "E :3: \"backup\" stands for 401 directories, and more than 400 are too many: "
+		     "@/two/*; name fewer, or narrow the pattern\n");
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -887,6 +1078,12 @@ int main(void)
 		TEST(random_files),
 		TEST(includes),
 		TEST(relative_name),
+		TEST(how_to_match),
+		TEST(rename_rules),
+		TEST(rename_rules_that_are_wrong),
+		TEST(too_many_rules),
+		TEST(patterns),
+		TEST(too_many_backups),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
