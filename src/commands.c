@@ -16,6 +16,7 @@
 #define UNDO_NS (60 * SECOND)           /* for one file that others keep open */
 #define RECORD_NS (20 * SECOND)         /* for the ledger to write what it was given */
 #define RETRY_MS 20
+#define UNDO_FILES 256                  /* go on record together */
 #define HISTORY_LIMIT 1000              /* at once */
 
 static int no_ledger(struct control_call *call)
@@ -181,100 +182,168 @@ static int do_history(struct control_call *call, int argc, char **argv, void *ar
 
 /* ---- undo ---- */
 
-/* One try.  Returns 0, or -EAGAIN where it is to be tried again, with the result. */
-static int try_undo(struct commands *c, const char *rel, int64_t id,
-		    struct merge_scratch *scratch, struct merge_result *ret)
+/* One file of which something is to be undone. */
+struct undoing {
+	const char *rel;
+	int64_t id;             /* which merge; 0: all of them */
+	bool ended;
+	struct merge_result result;
+};
+
+/* One try.  0: it has ended, or is to be tried again; -ENOMEM. */
+static int try_undo(struct commands *c, struct undoing *file, struct merge_scratch *scratch)
 {
 	struct queue_job job;
 	int r;
 
 	pthread_rwlock_rdlock(&c->lock);
-	r = queue_claim(c->queue, QUEUE_FILE, rel, &job);
+	r = queue_claim(c->queue, QUEUE_FILE, file->rel, &job);
 	if (!r) {
-		merge_undo(scratch, c->site, rel, id, ret);
+		merge_undo(scratch, c->site, file->rel, file->id, &file->result);
 		queue_done(c->queue, &job, false, 0);
 	}
 	pthread_rwlock_unlock(&c->lock);
-	if (r == -ENOMEM)
-		return r;
-	if (r || ret->outcome == MERGE_BUSY)
-		return -EAGAIN;
-	if (ret->outcome != MERGE_RECORDING)
-		return 0;
-	ledger_flush(books_ledger(c->books), io_now_ns() + RECORD_NS);
-	return -EAGAIN;
+	file->ended = !r && file->result.outcome != MERGE_BUSY
+		&& file->result.outcome != MERGE_RECORDING;
+	return r == -ENOMEM ? r : 0;
 }
 
-/* REFUSED with the reason, which names the file; -errno where nobody hears us any more. */
+/* One round.  *ret_left: how many have not ended; *ret_recording: how many wait for their record. */
+static int try_all(struct commands *c, struct undoing *file, size_t files,
+		   struct merge_scratch *scratch, size_t *ret_left, size_t *ret_recording)
+{
+	size_t left = 0, recording = 0;
+
+	for (size_t i = 0; i < files; i++) {
+		int r = file[i].ended ? 0 : try_undo(c, &file[i], scratch);
+
+		if (r)
+			return r;
+		left += !file[i].ended;
+		recording += !file[i].ended && file[i].result.outcome == MERGE_RECORDING;
+	}
+	*ret_left = left;
+	*ret_recording = recording;
+	return 0;
+}
+
+/* Until all have ended, or the time is over.  What is to be recorded is so for all of them at once.
+ * -errno where nobody hears us any more, or nothing can go on. */
+static int undo_files(struct control_call *call, struct commands *c, struct undoing *file,
+		      size_t files)
+{
+	struct merge_scratch *scratch = merge_scratch_new();
+	uint64_t until = io_now_ns() + UNDO_NS;
+	size_t left = files, recording = 0;
+	int r = scratch ? 0 : -ENOMEM;
+
+	for (size_t i = 0; i < files; i++)
+		file[i].result = (struct merge_result){ .outcome = MERGE_BUSY };
+	while (!r && left && io_now_ns() < until) {
+		r = try_all(c, file, files, scratch, &left, &recording);
+		if (r || !left)
+			break;
+		if (recording)
+			ledger_flush(books_ledger(c->books), io_now_ns() + RECORD_NS);
+		r = control_wait(call, recording ? 0 : RETRY_MS);
+		/* What is on record by now is not left half done. */
+		if (r && recording && try_all(c, file, files, scratch, &left, &recording))
+			break;
+	}
+	merge_scratch_free(scratch);
+	return r;
+}
+
+/* What came of it.  REFUSED with the reason, which names the file; -errno where nobody hears us any
+ * more. */
+static int tell_undone(struct control_call *call, struct commands *c, const struct undoing *file,
+		       struct reason *why)
+{
+	const struct merge_result *result = &file->result;
+	char shown[LOG_PATH_SIZE];
+
+	if (!file->ended)
+		reason_set(why, "%s: %s; try again later", file->rel, result->why.text[0]
+			   ? result->why.text : "it is being merged all the time");
+	else if (result->outcome == MERGE_GONE)
+		reason_set(why, "%s: is not there any more", file->rel);
+	else if (result->outcome != MERGE_MERGED)
+		reason_set(why, "%s: %s", file->rel, result->why.text);
+	if (!file->ended || result->outcome != MERGE_MERGED)
+		return REFUSED;
+	log_message(LOG_NOTICE, "undone cells=%llu open=%llu file=%s",
+		    (unsigned long long)result->counts.cells,
+		    (unsigned long long)result->counts.opens,
+		    log_escape(shown, sizeof(shown), file->rel));
+	/* It is held from now on, and the daemon is to know. */
+	pthread_rwlock_rdlock(&c->lock);
+	queue_put(c->queue, QUEUE_FILE, file->rel, QUEUE_NOW, QUEUE_LOOK);
+	pthread_rwlock_unlock(&c->lock);
+	control_record(call);
+	control_number(call, "cells", (long long)result->counts.cells);
+	control_number(call, "open_rows", (long long)result->counts.opens);
+	if (result->healed)
+		control_number(call, "open_rows_kept", (long long)result->healed);
+	return control_put(call, "undone", file->rel);
+}
+
 static int undo_file(struct control_call *call, struct commands *c, const char *rel, int64_t id,
 		     struct reason *why)
 {
-	struct merge_scratch *scratch = merge_scratch_new();
-	struct merge_result result = { .outcome = MERGE_BUSY };
-	uint64_t until = io_now_ns() + UNDO_NS;
-	char shown[LOG_PATH_SIZE];
-	int r = scratch ? 0 : -ENOMEM;
+	struct undoing file = { .rel = rel, .id = id };
+	int r = undo_files(call, c, &file, 1);
 
-	while (!r && (r = try_undo(c, rel, id, scratch, &result)) == -EAGAIN && io_now_ns() < until)
-		r = control_wait(call, RETRY_MS);
-	merge_scratch_free(scratch);
-	if (r && r != -EAGAIN)
-		return r;
-	if (r)
-		reason_set(why, "%s: %s; try again later", rel, result.why.text[0]
-			   ? result.why.text : "it is being merged all the time");
-	else if (result.outcome == MERGE_GONE)
-		reason_set(why, "%s: is not there any more", rel);
-	else if (result.outcome != MERGE_MERGED)
-		reason_set(why, "%s: %s", rel, result.why.text);
-	if (r || result.outcome != MERGE_MERGED)
-		return REFUSED;
-	log_message(LOG_NOTICE, "undone cells=%llu open=%llu file=%s",
-		    (unsigned long long)result.counts.cells,
-		    (unsigned long long)result.counts.opens,
-		    log_escape(shown, sizeof(shown), rel));
-	control_record(call);
-	control_number(call, "cells", (long long)result.counts.cells);
-	control_number(call, "open_rows", (long long)result.counts.opens);
-	if (result.healed)
-		control_number(call, "open_rows_kept", (long long)result.healed);
-	r = control_put(call, "undone", rel);
-	/* It is held from now on, and the daemon is to know. */
+	return r && !file.ended ? r : tell_undone(call, c, &file, why);
+}
+
+/* The next of `path`, as many as go together.  Those of another live tree, which was served before
+ * this one, are left out. */
+static size_t next_files(struct commands *c, char *const *path, size_t paths, size_t *at,
+			 struct undoing *file)
+{
+	size_t files = 0;
+
 	pthread_rwlock_rdlock(&c->lock);
-	queue_put(c->queue, QUEUE_FILE, rel, QUEUE_NOW, QUEUE_LOOK);
+	for (; *at < paths && files < UNDO_FILES; ++*at) {
+		const char *rel = rel_of(c, path[*at]);
+
+		if (rel != path[*at])
+			file[files++] = (struct undoing){ .rel = rel };
+	}
 	pthread_rwlock_unlock(&c->lock);
-	return r;
+	return files;
 }
 
 static int undo_all(struct control_call *call, struct commands *c)
 {
+	struct undoing *file = calloc(UNDO_FILES, sizeof(*file));
+	size_t paths = 0, at = 0, files, count = 0, failed = 0;
 	struct reason first = { "" };
-	size_t count = 0, failed = 0;
 	char **path = NULL;
-	int r = ledger_undoable(books_ledger(c->books), &path, &count);
+	int r = file ? ledger_undoable(books_ledger(c->books), &path, &paths) : -ENOMEM;
 
-	for (size_t i = 0; i < count && !r; i++) {
-		struct reason why = { "" };
+	while (!r && (files = next_files(c, path, paths, &at, file)) > 0) {
+		r = undo_files(call, c, file, files);
+		for (size_t i = 0; i < files; i++) {
+			struct reason why = { "" };
+			int told = r && !file[i].ended ? r : tell_undone(call, c, &file[i], &why);
 
-		pthread_rwlock_rdlock(&c->lock);
-		const char *rel = rel_of(c, path[i]);
-		pthread_rwlock_unlock(&c->lock);
-		/* Of another live tree, which was served before this one. */
-		if (rel == path[i])
-			continue;
-		r = undo_file(call, c, rel, 0, &why);
-		if (r != REFUSED)
-			continue;
-		if (!failed++)
-			first = why;
-		r = 0;
+			if (told == REFUSED && !failed++)
+				first = why;
+			else if (told && told != REFUSED && !r)
+				r = told;
+		}
+		count += files;
 	}
-	for (size_t i = 0; i < count; i++)
+	for (size_t i = 0; i < paths; i++)
 		free(path[i]);
 	free(path);
+	free(file);
 	if (!r && failed)
 		r = control_fail(call, "%zu of %zu files could not be undone: %s%s", failed, count,
 				 first.text, failed > 1 ? "; ..." : "");
+	else if (!r && !count)
+		r = control_put(call, "note", "there is nothing left to undo");
 	return r;
 }
 

@@ -111,7 +111,8 @@ void merge_file(struct merge_scratch *scratch, const struct merge_site *site,
 
 /* Takes back what merge `id` (0: every merge) wrote to the file.  With a ledger only; like merge_file()
  * it may end as MERGE_RECORDING, to be called again when that is on record.  MERGE_MERGED: it is
- * undone; counts.cells are those taken back. */
+ * undone; counts.cells are those taken back, with those that were in `ret` before: hand it in zeroed,
+ * and as it is for another try. */
 void merge_undo(struct merge_scratch *scratch, const struct merge_site *site, const char *rel,
 		int64_t id, struct merge_result *ret);
 

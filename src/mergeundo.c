@@ -118,7 +118,11 @@ void merge_undo(struct merge_scratch *scratch, const struct merge_site *site, co
 		.merge = id,
 	};
 
-	if (merge_begin(&job)) {
+	const struct plan_counts before = ret->counts;
+
+	bool begun = merge_begin(&job);
+	ret->counts = before;
+	if (begun) {
 		/* No source is asked: the ledger has it all. */
 		record_begin(&scratch->record);
 		scratch->gather.inputs = 0;

@@ -32,7 +32,7 @@ static bool undo_merge(struct ledger *ledger, const char *path, int64_t id)
 	const struct timespec nap = { 0, BUSY_NS };
 	struct merge_site site = { .ledger = ledger, .record_now = true };
 	struct merge_scratch *scratch = merge_scratch_new();
-	struct merge_result result = { .outcome = MERGE_FAILED };
+	struct merge_result result = { .outcome = MERGE_FAILED };       /* counts over all tries */
 	char *dir = strdup(path), *slash = dir ? strrchr(dir, '/') : NULL;
 	char shown[LOG_PATH_SIZE];
 
