@@ -48,7 +48,6 @@ struct dump_tree {
 	uint64_t seen[DUMP_PLACES];     /* what was in it so far */
 	const struct dump_element *leaf; /* being read, or NULL */
 	uint64_t in_row, in_prep;       /* values in this row, <ds> in this <cdp_prep> */
-	unsigned params;                /* unnamed ones */
 	char cdef[DUMP_WORD_SIZE];
 	size_t word_len;
 	char word[DUMP_WORD_SIZE];

@@ -72,7 +72,6 @@ static const struct dump_element elements[] = {
 	{ DUMP_PARAMS, "delta_neg", REAL, 2, MAY, 0 },
 	{ DUMP_PARAMS, "window_len", COUNT, 4, MAY, 0 },
 	{ DUMP_PARAMS, "failure_threshold", COUNT, 5, MAY, 0 },
-	{ DUMP_PARAMS, "value", TEXT, 0, MAY, MANY },   /* rrdtool 1.0.49: all, without names */
 
 	{ DUMP_DS, "name", TEXT, T_NAME, MUST, 0 },
 	{ DUMP_DS, "type", TEXT, T_TYPE, MUST, 0 },
@@ -270,27 +269,6 @@ static bool put_text(struct dump_tree *tree, char *to, size_t size)
 	return true;
 }
 
-/* The ten parameters as they came, three of them whole numbers (rrdtool src/rrd_restore.c). */
-static bool put_param(struct dump_tree *tree)
-{
-	unsigned n = tree->params++;
-	double value;
-	uint64_t count;
-
-	if (n >= NATIVE_PARS)
-		return false;
-	if (n >= 3 && n <= 5) {
-		if (!dump_count(tree->word, &count))
-			return false;
-		this_rra(tree)->par[n] = native_count(count);
-		return true;
-	}
-	if (!dump_real(tree->word, &value))
-		return false;
-	this_rra(tree)->par[n] = native_double(value);
-	return true;
-}
-
 static bool put_version(struct dump_tree *tree)
 {
 	uint64_t version;
@@ -301,7 +279,8 @@ static bool put_version(struct dump_tree *tree)
 		refuse(tree, "RRD version %.4s; versions 0001 to 0005 are known", tree->word);
 		return true;
 	}
-	tree->head.version = (unsigned)version;
+	/* As restore does; the older ones differ in how the last update is kept. */
+	tree->head.version = version < 3 ? 3 : (unsigned)version;
 	return true;
 }
 
@@ -309,8 +288,6 @@ static bool put_word(struct dump_tree *tree, unsigned what)
 {
 	struct native_ds *ds = tree->place == DUMP_DS ? this_ds(tree) : NULL;
 
-	if (tree->place == DUMP_PARAMS)
-		return put_param(tree);
 	switch (what) {
 	case T_VERSION:
 		return put_version(tree);
@@ -435,9 +412,6 @@ static void enter(struct dump_tree *tree, enum dump_place place)
 		break;
 	case DUMP_RRA:
 		enter_rra(tree);
-		break;
-	case DUMP_PARAMS:
-		tree->params = 0;
 		break;
 	case DUMP_CDP_PREP:
 		tree->in_prep = 0;

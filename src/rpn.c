@@ -28,7 +28,7 @@ static bool find_number(const char *word, size_t len, int16_t *ret_val)
 {
 	char *end;
 
-	if (strspn(word, "0123456789+-") < len)
+	if (!len || strspn(word, "0123456789+-") < len)
 		return false;
 	long value = strtol(word, &end, 10);
 	if (end != word + len || value < SHRT_MIN || value > SHRT_MAX)
