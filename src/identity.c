@@ -1,9 +1,11 @@
 #include "config.h"
 #include "identity.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "io.h"
@@ -11,6 +13,7 @@
 #include "notify.h"
 #include "privilege.h"
 #include "signals.h"
+#include "wire.h"
 
 #define AWAIT_NS (2 * UINT64_C(1000000000))     /* between two looks for the live tree */
 
@@ -41,6 +44,62 @@ static void own_socket_directory(const struct conf *conf, const struct privilege
 			own_directory(path, user);
 	}
 	free(path);
+}
+
+/* As far as the mode tells, where it is not we who ask. */
+static bool may_write(const char *dir, const struct stat *st, const struct privilege_user *user)
+{
+	mode_t right = 0003;
+
+	if (user->uid == geteuid())
+		return !access(dir, W_OK | X_OK);
+	if (st->st_uid == user->uid)
+		right = 0300;
+	else if (st->st_gid == user->gid)
+		right = 0030;
+	return user->uid == 0 || (st->st_mode & right) == right;
+}
+
+static bool directory_will_do(const struct conf *conf, const char *dir,
+			      const struct privilege_user *user, struct reason *why)
+{
+	/* The unit has systemd make this one, and root gives the user the other. */
+	bool given = !strcmp(conf->socket, WIRE_SOCKET) ||
+		     (!geteuid() && !strcmp(dir, conf->state_dir));
+	struct stat st;
+
+	if (stat(dir, &st)) {
+		if (errno == ENOENT && (given || !geteuid()))
+			return true;            /* it will be made */
+		reason_errno(why, errno, "cannot be made in its directory");
+		return false;
+	}
+	if (!S_ISDIR(st.st_mode))
+		reason_set(why, "cannot be made: it is no directory in which it is to be");
+	else if (given || may_write(dir, &st, user))
+		return true;
+	else
+		reason_set(why, "cannot be made: user %s may not write to its directory",
+			   user->name);
+	return false;
+}
+
+bool identity_may_listen(const struct conf *conf, const struct privilege_user *user,
+			 struct reason *why)
+{
+	char *dir = strdup(conf->socket), *slash = dir ? strrchr(dir, '/') : NULL;
+	bool may = true;
+	struct stat st;
+
+	if (!lstat(conf->socket, &st) && !S_ISSOCK(st.st_mode)) {
+		reason_set(why, "cannot be made: something else stands there");
+		may = false;
+	} else if (slash) {
+		slash[slash == dir] = '\0';     /* the root keeps its slash */
+		may = directory_will_do(conf, dir, user, why);
+	}
+	free(dir);
+	return may;
 }
 
 static int become(const struct conf *conf, const struct privilege_user *user)

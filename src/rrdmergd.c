@@ -10,6 +10,7 @@
 
 #include "conf.h"
 #include "daemon.h"
+#include "identity.h"
 #include "io.h"
 #include "log.h"
 #include "privilege.h"
@@ -93,16 +94,26 @@ static void say(int priority, const char *message, void *arg)
 	log_message(priority, "%s%s", message, priority == LOG_WARNING ? " (a warning)" : "");
 }
 
-/* Would root find somebody to become?  The same is asked again at the start. */
-static bool has_user(const struct conf *conf, const char *file)
+/* Would root find somebody to become?  The same is asked again at the start.  False: no, and said. */
+static bool check_user(const struct conf *conf, const struct options *options)
 {
 	struct privilege_user user;
 	struct reason why;
+	char shown[LOG_PATH_SIZE];
+	int r = 0;
 
-	if (geteuid() || privilege_choose(conf->live, conf->user, &user, &why) != REFUSED)
-		return true;
-	log_message(LOG_ERR, "%s: live %s", file, why.text);
-	return false;
+	if (geteuid())
+		privilege_current(&user);
+	else
+		r = privilege_choose(conf->live, conf->user, &user, &why);
+	if (r == REFUSED) {
+		log_message(LOG_ERR, "%s: live %s", options->file, why.text);
+		return false;
+	}
+	if (!r && options->test && !identity_may_listen(conf, &user, &why))
+		log_message(LOG_WARNING, "%s: socket %s %s (a warning)", options->file,
+			    log_escape(shown, sizeof(shown), conf->socket), why.text);
+	return true;
 }
 
 /* What is wrong at the start is seen by whoever starts it, and by who reads the log; under systemd,
@@ -131,7 +142,7 @@ int main(int argc, char **argv)
 		log_close();
 		return EXIT_USAGE;
 	}
-	if (!has_user(&conf, options.file)) {
+	if (!check_user(&conf, &options)) {
 		status = EXIT_USAGE;
 	} else if (options.test) {
 		printf("rrdmergd: %s: the configuration is sound\n", options.file);

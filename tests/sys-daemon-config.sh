@@ -64,6 +64,31 @@ want_err "^rrdmergd: later\\.conf:1: .*$work/none"
 want_err "^rrdmergd: later\\.conf:2: .*$work/none2"
 want_out 'later\.conf: .*sound'
 
+# So is a place where no control socket can be made: the daemon would run without.
+socket() {      # socket PATH [USER]: checks good.conf with these
+	sed "s|^socket = .*|socket = \"$1\";|; s|^user = .*|user = \"${2:-$me}\";|" \
+		good.conf >socket.conf
+	check -t -f socket.conf
+	want_rc 0
+	want_out 'socket\.conf: .*sound'
+}
+: >occupied
+socket "$work/occupied"
+want_err '^rrdmergd: socket\.conf: socket /[^ ]*/occupied cannot be made: something else .*\(a warning\)$'
+socket "$work/occupied/sock"
+want_err '^rrdmergd: socket\.conf: socket /[^ ]*/occupied/sock cannot be made.*\(a warning\)$'
+mkdir -m 755 mine
+socket "$work/mine/sock"
+want_silent_err
+theirs=$(other_user)
+if [ -n "$theirs" ]; then
+	socket "$work/mine/sock" "$theirs"
+	want_err "^rrdmergd: socket\\.conf: socket /[^ ]* cannot be made: user $theirs may not write"
+	chown "$theirs" mine
+	socket "$work/mine/sock" "$theirs"
+	want_silent_err
+fi
+
 # ---- as installed ----
 
 cp "$srcdir/etc/rrdmergd.conf" installed.conf
