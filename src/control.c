@@ -187,19 +187,19 @@ int control_start(const struct control_options *options, struct control **ret,
 	check_table(options);
 	if (r) {
 		free(c);
-		return reason_errno(why, -r, "the control socket");
+		return reason_errno(why, -r, "cannot be had");
 	}
 	c->options = *options;
 	c->socket.fd = -1;
 	c->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (c->stop_fd < 0)
-		r = reason_errno(why, errno, "the control socket");
+		r = reason_errno(why, errno, "cannot be had");
 	if (!r)
 		r = control_socket_open(options->path, &c->socket, why);
 	if (!r) {
 		r = start_thread(c, listen_all, c);
 		if (r)
-			reason_errno(why, -r, "the control socket has no thread");
+			reason_errno(why, -r, "has no thread");
 	}
 	if (r) {
 		control_socket_remove(&c->socket);

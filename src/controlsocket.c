@@ -57,7 +57,7 @@ static int clear(const struct sockaddr_un *address, const char *shown, struct re
 	if (lstat(address->sun_path, &st)) {
 		if (errno == ENOENT)
 			return 0;       /* bind() says where it is a directory that is missing */
-		return reason_errno(why, errno, "socket %s cannot be looked at", shown);
+		return reason_errno(why, errno, "%s cannot be looked at", shown);
 	}
 	if (!S_ISSOCK(st.st_mode)) {
 		reason_set(why, "%s is there and is no socket; take it away, or set \"socket\" to "
@@ -66,12 +66,12 @@ static int clear(const struct sockaddr_un *address, const char *shown, struct re
 	}
 	r = ask(address);
 	if (r == -EADDRINUSE)
-		reason_set(why, "socket %s: another process answers on it; is rrdmergd running "
+		reason_set(why, "%s: another process answers on it; is rrdmergd running "
 			   "already?", shown);
 	else if (r)
-		reason_errno(why, -r, "socket %s: cannot tell whether somebody uses it", shown);
+		reason_errno(why, -r, "%s: cannot tell whether somebody uses it", shown);
 	else if (unlink(address->sun_path) && errno != ENOENT)
-		r = reason_errno(why, errno, "socket %s was left by another run and cannot be "
+		r = reason_errno(why, errno, "%s was left by another run and cannot be "
 				 "removed", shown);
 	return r;
 }
@@ -85,16 +85,16 @@ static int listen_at(const struct sockaddr_un *address, const char *shown,
 	struct stat st;
 
 	if (fd < 0)
-		return reason_errno(why, errno, "no socket can be had");
+		return reason_errno(why, errno, "cannot be had");
 	if (bind(fd, (const struct sockaddr *)address, sizeof(*address))) {
-		r = reason_errno(why, errno, "socket %s cannot be made%s", shown,
+		r = reason_errno(why, errno, "%s cannot be made%s", shown,
 				 errno == ENOENT ? " (its directory must be there before)" : "");
 		goto out;
 	}
 	bound = true;
 	/* Nobody can connect before listen(), so nobody sees the mode that the umask gave it. */
 	if (chmod(path, MODE) || lstat(path, &st) || listen(fd, BACKLOG)) {
-		r = reason_errno(why, errno, "socket %s cannot be opened for others", shown);
+		r = reason_errno(why, errno, "%s cannot be opened for others", shown);
 		goto out;
 	}
 	*ret = (struct control_socket){ .fd = fd, .dev = st.st_dev, .ino = st.st_ino };
@@ -114,13 +114,13 @@ int control_socket_open(const char *path, struct control_socket *ret, struct rea
 	int r, lock;
 
 	if (strlen(path) >= sizeof(address.sun_path)) {
-		reason_set(why, "the socket's path is %zu bytes long, and %zu is the most; set "
+		reason_set(why, "has a path of %zu bytes, and %zu is the most; set "
 			   "\"socket\" to a shorter path", strlen(path),
 			   sizeof(address.sun_path) - 1);
 		return -ENAMETOOLONG;
 	}
 	if (!*path)
-		return reason_errno(why, EINVAL, "the socket's path is empty");
+		return reason_errno(why, EINVAL, "has no path");
 	strcpy(address.sun_path, path);
 	log_escape(shown, sizeof(shown), path);
 	lock = lock_directory(path);

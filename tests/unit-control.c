@@ -747,7 +747,7 @@ static void test_bad_paths(void **state)
 	memset(path + 1, 'x', sizeof(path) - 2);
 	path[199] = '\0';
 	assert_int_equal(start_at(path, &none, &why), -ENAMETOOLONG);
-	assert_non_null(strstr(why.text, "199 bytes long, and 107 is the most"));
+	assert_non_null(strstr(why.text, "a path of 199 bytes, and 107 is the most"));
 	assert_int_equal(start_at("", &none, &why), -EINVAL);
 	assert_int_equal(start_at(scratch("missing/control.sock"), &none, &why), -ENOENT);
 	assert_non_null(strstr(why.text, "its directory must be there before"));
