@@ -7,9 +7,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "commandlist.h"
 #include "log.h"
 
 #define SECOND UINT64_C(1000000000)
@@ -347,6 +349,39 @@ static int undo_all(struct control_call *call, struct commands *c)
 	return r;
 }
 
+/* Merge `entry` of the file `rel`.  What else is on record cannot be undone. */
+static int undo_entry(struct control_call *call, struct commands *c,
+		      const struct ledger_entry *entry, const char *rel, struct reason *why)
+{
+	if (entry->what == LEDGER_UNDO)
+		reason_set(why, "%lld is an undo; \"rrdmergctl merge %s\" brings the values back",
+			   (long long)entry->id, rel);
+	else if (entry->what == LEDGER_REFUSAL)
+		reason_set(why, "%lld is a refusal: nothing of it was written to %s",
+			   (long long)entry->id, rel);
+	else
+		return undo_file(call, c, rel, entry->id, why);
+	return REFUSED;
+}
+
+static bool is_directory(const struct commands *c, const char *rel)
+{
+	char *path = strdup(rel);
+	int root = io_open_root(c->site->live);
+	bool is = false;
+	struct stat st;
+
+	for (size_t len = path ? strlen(path) : 0; len && path[len - 1] == '/'; len--)
+		path[len - 1] = '\0';
+	if (path && root >= 0 && is_plain(path))
+		is = !*path || (!fstatat(root, path, &st, AT_SYMLINK_NOFOLLOW) &&
+				S_ISDIR(st.st_mode));
+	if (root >= 0)
+		close(root);
+	free(path);
+	return is;
+}
+
 static int undo_one(struct control_call *call, struct commands *c, const char *what)
 {
 	struct reason why = { "" };
@@ -357,7 +392,11 @@ static int undo_one(struct control_call *call, struct commands *c, const char *w
 
 	pthread_rwlock_rdlock(&c->lock);
 	const char *rel = rel_of(c, what);
+	bool directory = (*end || id <= 0) && is_directory(c, rel);
 	pthread_rwlock_unlock(&c->lock);
+	if (directory)
+		return control_fail(call, "%s is a directory: name a file, a merge by its id, or all "
+				    "of them by --all", what);
 	if ((*end || id <= 0) && !is_plain(rel))
 		return not_plain(call, what);
 	if (*end || id <= 0) {
@@ -370,7 +409,7 @@ static int undo_one(struct control_call *call, struct commands *c, const char *w
 			pthread_rwlock_rdlock(&c->lock);
 			rel = rel_of(c, entry->rel);
 			pthread_rwlock_unlock(&c->lock);
-			r = undo_file(call, c, rel, id, &why);
+			r = undo_entry(call, c, entry, rel, &why);
 			ledger_entries_free(entry, 1);
 		}
 	}
@@ -424,14 +463,7 @@ static int do_merge(struct control_call *call, int argc, char **argv, void *arg)
 	return r ? r : control_put(call, "queued", rel);
 }
 
-const struct control_command commands_table[] = {
-	{ "status", do_status, CONTROL_ASKS, 0, 0, NULL, "",
-	  "How far it is, what was refused, whether the backup is still needed." },
-	{ "history", do_history, CONTROL_ASKS, 0, 1, NULL, "[PATH]",
-	  "What was merged, refused and undone, the latest first." },
-	{ "merge", do_merge, CONTROL_CHANGES, 1, 1, NULL, "PATH",
-	  "Looks at a file now, also where it was undone." },
-	{ "undo", do_undo, CONTROL_CHANGES, 0, 1, "--all", "PATH | ID | --all",
-	  "Makes unknown again what merges have filled." },
-};
+#define ROW(word, access, min, max, options, arguments, help) \
+	{ #word, do_##word, access, min, max, options, arguments, help },
+const struct control_command commands_table[] = { COMMAND_LIST(ROW) };
 const size_t commands_count = sizeof(commands_table) / sizeof(*commands_table);

@@ -64,17 +64,22 @@ struct control_command {
 	const char *help;               /* one sentence */
 };
 
+/* "help", which is there without being named. */
+#define CONTROL_HELP_ARGUMENTS "[COMMAND]"
+#define CONTROL_HELP "Shows the commands, or one of them."
+
 struct control_options {
 	const char *path;
-	const struct control_command *commands; /* "help" is there without being named */
+	const struct control_command *commands;
 	size_t count;
 	void *arg;                      /* for the handlers */
 };
 
 /* Listens.  The options' table and arg must outlive the server.  -errno with the reason, which
- * names the path; -EADDRINUSE where somebody answers there already, -ENAMETOOLONG where a socket
- * cannot have such a path, -EEXIST where something stands there that is no socket.  A socket on
- * which nobody answers is removed.  SIGPIPE is not raised, and its threads take no signals. */
+ * goes on from "control socket" and names the path; -EADDRINUSE where somebody answers there
+ * already, -ENAMETOOLONG where a socket cannot have such a path, -EEXIST where something stands
+ * there that is no socket.  A socket on which nobody answers is removed.  SIGPIPE is not raised,
+ * and its threads take no signals. */
 int control_start(const struct control_options *options, struct control **ret,
 		  struct reason *why);
 

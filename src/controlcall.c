@@ -360,8 +360,8 @@ uid_t control_uid(const struct control_call *call)
 static int help(struct control_call *call, int argc, char **argv, void *arg);
 
 static const struct control_command own_help = {
-	.name = "help", .handler = help, .max = 1, .arguments = "[COMMAND]",
-	.help = "Shows the commands, or one of them.",
+	.name = "help", .handler = help, .max = 1, .arguments = CONTROL_HELP_ARGUMENTS,
+	.help = CONTROL_HELP,
 };
 
 /* The commands in order, help the last; NULL behind it. */

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "commandlist.h"
+#include "control.h"
 #include "ctlclient.h"
 #include "ctlprint.h"
 #include "io.h"
@@ -30,21 +32,64 @@ struct printing {
 	bool help;
 };
 
+/* What this program knows of the commands without asking: the daemon may be another version. */
+#define ROW(word, access, min, max, options, arguments, help) \
+	{ #word, arguments, (access) == CONTROL_CHANGES, help },
+static const struct {
+	const char *name, *arguments;
+	bool changes;
+	const char *help;
+} command[] = {
+	COMMAND_LIST(ROW)
+	{ "help", CONTROL_HELP_ARGUMENTS, false, CONTROL_HELP },
+};
+#define COMMANDS (sizeof(command) / sizeof(command[0]))
+
+static void show_command(FILE *to, size_t i, bool alone)
+{
+	const struct ctlclient_field fields[] = {
+		{ "command", command[i].name, false },
+		{ "arguments", command[i].arguments, false },
+		{ "access", command[i].changes ? "changes" : "asks", false },
+		{ "help", command[i].help, false },
+	};
+
+	ctlprint_help(to, fields, sizeof(fields) / sizeof(fields[0]), alone);
+}
+
+/* False where it is none that we know. */
+static bool explain(const char *name)
+{
+	for (size_t i = 0; i < COMMANDS; i++) {
+		if (strcmp(name, command[i].name))
+			continue;
+		show_command(stdout, i, true);
+		return true;
+	}
+	return false;
+}
+
 static void usage(FILE *to)
 {
 	fprintf(to,
 		"usage: rrdmergctl [-s SOCKET] [--json] COMMAND [ARGUMENT ...]\n"
 		"\n"
-		"Asks and steers rrdmergd.  \"rrdmergctl help\" has the daemon show its commands.\n"
+		"Asks and steers rrdmergd.\n"
 		"\n"
 		"  -s, --socket SOCKET  the daemon's socket (%s)\n"
 		"      --json           answer in JSON\n"
 		"  -h, --help           this text\n"
 		"  -V, --version        the version\n"
 		"\n"
-		"Exit status: 0 done; 1 the command failed; 2 usage; 3 the daemon was not\n"
-		"reached.\n",
+		"Commands; COMMAND --help says a little more of one:\n"
+		"\n",
 		WIRE_SOCKET);
+	for (size_t i = 0; i < COMMANDS; i++)
+		show_command(to, i, false);
+	fprintf(to,
+		"\n"
+		"Exit status: 0 done; 1 the command failed; 2 usage; 3 the daemon was not\n"
+		"reached.\n");
 }
 
 /* --json may stand behind the command as well, but not behind a "--" there, which is the
@@ -110,6 +155,8 @@ static int parse(int argc, char **argv, struct options *o)
 		usage(stderr);
 		return EXIT_USAGE;
 	}
+	if (help && !o->json && explain(o->word[0]))
+		return fflush(stdout) ? EXIT_FAILED : EXIT_DONE;
 	if (help) {
 		help_words[1] = o->word[0];
 		o->word = help_words;

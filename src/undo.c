@@ -86,7 +86,11 @@ static bool undo_one(struct ledger *ledger, const char *text)
 			    : strerror(-r));
 		return false;
 	}
-	undone = undo_merge(ledger, entry->rel, id);
+	undone = entry->what == LEDGER_MERGE && undo_merge(ledger, entry->rel, id);
+	if (entry->what != LEDGER_MERGE)
+		log_message(LOG_ERR, "merge %lld is not undone: it is %s", id,
+			    entry->what == LEDGER_UNDO ? "an undo; merging anew brings the values back"
+						       : "a refusal, and nothing was written");
 	ledger_entries_free(entry, 1);
 	return undone;
 }

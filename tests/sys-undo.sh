@@ -116,7 +116,7 @@ for name in all ring; do
 	want_err '^rrdmerge: merge 1 is not undone: was undone already file=/'
 	undo_one $name 2
 	want_rc 1
-	want_err '^rrdmerge: merge 2 is not undone: '
+	want_err '^rrdmerge: merge 2 is not undone: it is an undo; merging anew '
 	for id in 99 9223372036854775807; do
 		undo_one $name $id
 		want_rc 1
@@ -484,6 +484,16 @@ want_err 'top\.rrd: .*was undone already'
 ctl undo 4711
 want_rc 1
 want_err 'there is no merge 4711 on record'
+undo=$(id_of top.rrd)
+want_differ "number of the undo" "$undo" "$id"
+ctl undo "$undo"
+want_rc 1
+want_err "^rrdmergctl: $undo is an undo; \"rrdmergctl merge top\\.rrd\" brings the values back\$"
+for path in web01 web01/ "$work/live/web01" "$work/live/"; do
+	ctl undo "$path"
+	want_rc 1
+	want_err "^rrdmergctl: $path is a directory: name a file, a merge by its id, or all of them by --all\$"
+done
 for path in nowhere.rrd web01 "$work/live/nowhere.rrd" "$work/backup/top.rrd" ../backup/top.rrd /; do
 	ctl undo "$path"
 	want_rc 1

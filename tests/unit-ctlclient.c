@@ -447,6 +447,12 @@ static void test_program(void **state)
 	setenv("SOCKET", scratch("control.sock"), 1);
 	begins("--help", "0:usage: rrdmergctl [-s SOCKET] [--json] COMMAND");
 	begins("--version", "0:rrdmergctl " PACKAGE_VERSION "\n");
+	/* Its own commands need no daemon. */
+	begins("--help | sed 1,9d", "0:Commands; ");
+	begins("--help | grep ^..history", "0:  history [PATH] ");
+	begins("-s \"$SOCKET\" undo --help", "0:usage: rrdmergctl undo PATH | ID | --all\n\n");
+	begins("-s \"$SOCKET\" --json undo --help", "3:");
+	begins("-s \"$SOCKET\" many --help", "3:");
 	begins("", "2:rrdmergctl: name a command\nusage: ");
 	begins("--json", "2:rrdmergctl: name a command\nusage: ");
 	begins("--wrong echo", "2:");
