@@ -81,6 +81,12 @@ need_programs() {
 	done
 }
 
+# by_build PLAIN SANITIZED: how many of what is random or of what there are many; where a sanitizer
+# watches the programs, each costs several times as much, and the plain build has seen them all.
+by_build() {
+	if grep -qE '__(asan|tsan|ubsan)_' "$rrdmerge"; then echo "$2"; else echo "$1"; fi
+}
+
 # ---- running a program and judging what it did ----
 
 rc=0

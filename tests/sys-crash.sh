@@ -5,8 +5,9 @@
 # must give what an undisturbed run gives, to the byte.  So must an undo, the other way round; of which
 # no merge is said to stand that is taken back in part, and in the end each one is undone on record.
 #
-# Of the daemon, where each run takes a second, some sixty calls are tried: CRASHES=all tries all of
-# them, CRASHES=20 so many wherever there is a ledger; SEED repeats the choice.
+# Of the daemon, where each run takes a second, some sixty calls are tried, and under a sanitizer some
+# eighty of rrdmerge with a ledger: CRASHES=all tries all of them, CRASHES=20 so many wherever
+# there is a ledger; SEED repeats the choice.
 set -u
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/faults.sh"
@@ -159,14 +160,15 @@ make_rrd tree.before/now/h2/c.rrd 190 199
 make_rrd tree.before/now/h2/alone.rrd 190 199
 rested=$((SECONDS + 11))
 
+most=${CRASHES:-$(by_build all 80)}
 die_everywhere pair 2 all '' "$rrdmerge" ../old/a.rrd now/a.rrd
 die_everywhere tree 2 all '' "$rrdmerge" -j1 ../old now
 
 # The same on record, and taken back.
 cp -r tree.before recorded.before
 cp -r tree.before undo.before
-die_everywhere recorded 6 "${CRASHES:-all}" ledger.db "$rrdmerge" -j1 --ledger ledger.db ../old now
-die_everywhere undo 6 "${CRASHES:-all}" ledger.db "$rrdmerge" --undo ledger.db 1 2 3
+die_everywhere recorded 6 "$most" ledger.db "$rrdmerge" -j1 --ledger ledger.db ../old now
+die_everywhere undo 6 "$most" ledger.db "$rrdmerge" --undo ledger.db 1 2 3
 [ ! -d undo.result ] || diff -r undo.result/now tree.before/now >/dev/null && pass "undone" ||
 	fail "undone is not as it was before"
 

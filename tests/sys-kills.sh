@@ -4,7 +4,7 @@
 # last run that nobody disturbs, each file must be as its twin, which was merged before its first
 # update, by rrdmerge, and has seen the same updates; and no update may have been refused.
 #
-# KILLS=500 kills it so often; SEED repeats the choices.
+# KILLS=500 kills it so often, 40 times is usual; SEED repeats the choices.
 set -u
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/daemon.sh"
@@ -14,7 +14,7 @@ survive=$builddir/tests/survive
 cd "$work" || exit 99
 
 files=200
-kills=${KILLS:-40}
+kills=${KILLS:-$(by_build 40 16)}
 export SEED=${SEED:-$(date +%s)}
 echo "SEED=$SEED KILLS=$kills"
 RANDOM=$((SEED % 32768))

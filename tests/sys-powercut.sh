@@ -259,7 +259,7 @@ judge_all() {
 }
 
 wait_for "[ \$SECONDS -ge $rested ]" 12         # the daemon lets a backup rest
-if [ "$how" = loop ]; then want=${CUTS:-24}; else want=${CUTS:-8}; fi
+if [ "$how" = loop ]; then want=${CUTS:-$(by_build 24 12)}; else want=${CUTS:-8}; fi
 while [ "$cuts" -lt "$want" ] && [ "$failures" = 0 ]; do
 	if [ "$how" = loop ]; then cut_loop $((want - cuts)); else
 		cut_shadow $((RANDOM % (6 * files) + 40)); fi

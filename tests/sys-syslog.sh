@@ -135,7 +135,7 @@ want_bounded() {
 		fail "$1: $most per-file lines in one second"; fi
 }
 
-files=${FILES:-50000}
+files=${FILES:-$(by_build 50000 10000)}
 odd=$((files / 50 + 7))                 # refused
 tiny='RRA:AVERAGE:0.5:1:60'
 make_rrd one.rrd 0 40 DS:1:GAUGE:8640:U:U $tiny

@@ -2,12 +2,11 @@
 
 # trial JUDGE: runs tests/JUDGE over the built programs, less long where a sanitizer watches them.
 trial() {
-	local judge=$builddir/tests/$1 cases=300 status
+	local judge=$builddir/tests/$1 status
 
 	[ -x "$judge" ] || skip_all "tests/$1 is not built: configured without librrd"
 	need_programs "$rrdmerge" "$rrdmergd"
-	! grep -qE '__(asan|tsan|ubsan)_' "$rrdmerge" || cases=60
-	TMPDIR=$work CASES=${CASES:-$cases} "$judge" "$rrdmerge" "$rrdmergd"
+	TMPDIR=$work CASES=${CASES:-$(by_build 300 60)} "$judge" "$rrdmerge" "$rrdmergd"
 	status=$?
 	[ "$status" -lt 2 ] || fail "the judge itself could not go on"
 	want_same "tests/$1 finds all as it must be" "$status" 0
