@@ -39,6 +39,9 @@ need rrdtool make
 	skip_all "the sandbox forbids what sanitizers do"
 owner=rrdtest
 owner_id=64123
+member=rrdmember                                # of the owner's group
+member_id=64124
+stranger_id=64125
 live=/var/lib/pnp4nagios/perfdata
 source_live=/usr/local/pnp4nagios/var/perfdata
 nagios_live=/usr/local/nagios/share/perfdata
@@ -52,7 +55,9 @@ for file in passwd group; do
 	cp "/etc/$file" "$layer/etc/$file"
 done
 echo "$owner:x:$owner_id:$owner_id::/nonexistent:/usr/sbin/nologin" >>"$layer/etc/passwd"
-echo "$owner:x:$owner_id:" >>"$layer/etc/group"
+echo "$owner:x:$owner_id:$member" >>"$layer/etc/group"
+echo "$member:x:$member_id:$member_id::/nonexistent:/usr/sbin/nologin" >>"$layer/etc/passwd"
+echo "$member:x:$member_id:" >>"$layer/etc/group"
 run env -u MAKEFLAGS -u MAKELEVEL -u MFLAGS make -C "$builddir" install DESTDIR="$layer"
 want_rc 0
 installed=$(find "$layer" -type f -name rrdmergd.service)
@@ -195,6 +200,61 @@ echo "# status: $(show StatusText)"
 said 'short lock' && fail "no lease could be taken"
 said 'not permitted' && fail "something was not permitted: $(journal | grep 'not permitted')"
 
+# ---- asked over its socket ----
+
+ctl=$(inside sh -c 'command -v rrdmergctl || ls /usr/*/sbin/rrdmergctl /*/sbin/rrdmergctl' 2>/dev/null |
+	head -n 1)
+[ -n "$ctl" ] || ctl=$(cd "$layer" && find . -type f -name rrdmergctl | sed 's/^\.//;q')
+
+# as USER COMMAND…: what rrdmergctl says to root, to a member of the socket's group, to a stranger.
+as() {
+	local who=$1
+	shift
+
+	case $who in
+	root) run inside "$ctl" "$@" ;;
+	member) run inside setpriv --reuid=$member_id --regid=$member_id --groups=$owner_id "$ctl" "$@" ;;
+	stranger) run inside setpriv --reuid=$stranger_id --regid=$stranger_id --clear-groups \
+		"$ctl" "$@" ;;
+	esac
+}
+
+runtime=/run/rrdmergd
+want_same "the socket" "$(inside stat -c '%F %U %G %a' $runtime/control.sock)" \
+	"socket $owner $owner 660"
+want_same "its directory" "$(inside stat -c '%U %G %a' $runtime)" "$owner $owner 750"
+for who in root member; do
+	as $who status
+	want_rc 0
+	want_silent_err
+	want_out "^live: +$live\$"
+	want_out '^merged: +1$'
+	as $who merge web01/PING.rrd
+	want_rc 0
+	want_out '^queued: +web01/PING\.rrd$'
+done
+for command in status "merge web01/PING.rrd" "undo --all"; do
+	as stranger $command
+	want_rc 3
+	want_no_out .
+	want_err '^rrdmergctl: no permission to use the socket '
+done
+# Where the administrator lets all of them in, they may ask, and change nothing.
+inside chmod 755 $runtime
+inside chmod 666 $runtime/control.sock
+as stranger status
+want_rc 0
+want_out '^merged: +1$'
+for command in "merge web01/PING.rrd" "undo web01/PING.rrd" "undo --all"; do
+	as stranger $command
+	want_rc 1
+	want_no_out .
+	want_err "permission denied: ${command%% *} is for root, and for members of the group $owner\$"
+done
+inside chmod 660 $runtime/control.sock
+inside chmod 750 $runtime
+want_history $live web01/PING.rrd
+
 # ---- backups and live trees where people have them ----
 
 inside mount --bind /srv/disk $disk
@@ -243,6 +303,9 @@ want_state inactive
 want_same "result" "$(show Result)" success
 want_said 'ended'
 inside test ! -e "/proc/$pid" || fail "process $pid is still there"
+as root status
+want_rc 3
+want_err '^rrdmergctl: rrdmergd is not running: nobody answers on the socket '
 
 # ---- killed, starved ----
 
