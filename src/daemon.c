@@ -325,14 +325,19 @@ static int start_workers(struct daemon *d)
 
 static int set_sources(struct daemon *d)
 {
+	struct reason why;      /* none: the rules were checked when they were read */
 	int r = 0;
 
 	d->site.options = (struct plan_options){
 		.no_spread = d->conf->no_spread,
 		.rebuild = d->conf->rebuild,
 	};
+	d->site.match = d->conf->match == CONF_MATCH_LABEL ? LABELS_LABEL
+		: d->conf->match == CONF_MATCH_NAME ? LABELS_NAME : LABELS_AUTO;
 	for (size_t n = 0; n < d->conf->backups && !r; n++)
 		r = source_add(&d->site.sources, d->conf->backup[n], NULL);
+	if (!r && d->conf->renames)
+		r = index_new(d->conf->rename, d->conf->renames, &d->site.sources.index, &why);
 	if (!r)
 		r = books_set_sources(d->books, &d->site.sources);
 	if (!r && d->live)
@@ -503,15 +508,6 @@ static void say(int priority, const char *message, void *arg)
 	log_message(priority, "%s", message);
 }
 
-static bool same_backups(const struct conf *a, const struct conf *b)
-{
-	bool same = a->backups == b->backups;
-
-	for (size_t n = 0; same && n < a->backups; n++)
-		same = !strcmp(a->backup[n], b->backup[n]);
-	return same;
-}
-
 static void stay(struct daemon *d, const char *why)
 {
 	log_message(LOG_ERR, "the configuration is not taken over: %s; what was read before stays in "
@@ -626,8 +622,9 @@ static int finish_reload(struct daemon *d)
 {
 	struct conf old = *d->conf;
 	bool same_live = !strcmp(old.live, d->next.live);
-	bool same_sources = same_backups(&old, &d->next);
-	bool same_rules = old.no_spread == d->next.no_spread && old.rebuild == d->next.rebuild;
+	bool same_sources = conf_same_sources(&old, &d->next);
+	bool same_rules = old.no_spread == d->next.no_spread && old.rebuild == d->next.rebuild &&
+			  old.match == d->next.match;
 	int r = 0;
 
 	*d->conf = d->next;

@@ -3,11 +3,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "dump.h"
 
 #define RETRY_MS 250            /* a source that was changing */
 #define TORN_S 60               /* a torn source that changed since may be mended in a moment */
@@ -35,6 +38,7 @@ void gather_free(struct gather *gather)
 	for (unsigned i = 0; i < gather->capacity; i++) {
 		rrd_free(&gather->input[i].db);
 		free(gather->input[i].file.rel);
+		sidecar_free(&gather->input[i].sidecar);
 	}
 	free(gather->input);
 	if (gather->files.file)
@@ -97,12 +101,13 @@ static enum gather_outcome later(struct gather *gather, enum gather_outcome outc
 }
 
 /* Opens and reads one, and judges whether it is sound.  `ret_changing`: it may be in a moment. */
-static int read_file(const struct gather_request *request, int root, const char *rel,
-		     struct rrd *db, bool *ret_changing, struct reason *why)
+static int read_file(const struct gather_request *request, int root,
+		     const struct source_file *file, struct rrd *db, bool *ret_changing,
+		     struct reason *why)
 {
 	int64_t age = INT64_MAX;
 	bool torn = false;
-	int fd = -1, r = io_open_file(root, rel, O_RDONLY, &fd, NULL, why);
+	int fd = -1, r = io_open_file(root, file->rel, O_RDONLY, &fd, NULL, why);
 
 	if (!r) {
 		struct stat st;
@@ -111,7 +116,7 @@ static int read_file(const struct gather_request *request, int root, const char 
 			struct io_stamp stamp = io_stamp_of(&st);
 			age = age_ms(&stamp);
 		}
-		r = rrd_read(db, fd, why);
+		r = file->dump ? dump_read(db, fd, why) : rrd_read(db, fd, why);
 		close(fd);
 		torn = !r && rrd_is_torn(db, why);
 		/* A daemon has time: what is no database yet may be half of one. */
@@ -121,6 +126,24 @@ static int read_file(const struct gather_request *request, int root, const char 
 	}
 	*ret_changing = r == -ESTALE || r == -EAGAIN || (torn && age >= 0 && age < TORN_S * 1000);
 	return r;
+}
+
+/* The sidecar counts as a part of the file: one that cannot be read now may contradict what the names
+ * of the data sources say.  One that is damaged says nothing. */
+static int read_sidecar(const struct gather *gather, const struct gather_request *request,
+			struct gather_input *input, const struct source_file *file,
+			struct reason *why)
+{
+	char name[PATH_MAX];
+
+	sidecar_free(&input->sidecar);
+	input->sidecar = (struct sidecar){ 0 };
+	if (!request->sidecar)
+		return 0;
+	if (file->dump && !dump_stands_for(file->rel, name, sizeof(name)))
+		return 0;
+	int r = sidecar_find(gather->files.root, file->dump ? name : file->rel, &input->sidecar, why);
+	return r == -ENOENT || r == REFUSED ? 0 : r;
 }
 
 static void count_in(struct gather *gather, struct gather_input *input, unsigned n,
@@ -136,29 +159,42 @@ static void count_in(struct gather *gather, struct gather_input *input, unsigned
 	gather->bytes += input->db.size;
 }
 
-/* Takes one file of source n in.  Anything but GATHER_READY ends the try. */
+/* A file that there is and that does not count. */
+static void refuse(struct gather *gather, const char *side, int error, const struct reason *why)
+{
+	gather->denied = gather->denied || error == -EACCES || error == -EPERM;
+	reason_add(&gather->why, "%s %s", side, why->text);
+	gather->all_seen = false;
+	gather->retry_ms = REFUSED_RETRY_MS;
+}
+
+/* Takes the file at that place of the list of source n in.  Anything but GATHER_READY ends the try. */
 static enum gather_outcome take(struct gather *gather, const struct gather_request *request,
-				unsigned n, struct source_file *file)
+				unsigned n, unsigned at)
 {
 	struct gather_input *input = next_input(gather);
+	struct source_file *file = &gather->files.file[at];
 	struct reason why = { "" };
 	char side[GATHER_SIDE_SIZE];
 	bool changing = false;
+	int r;
 
 	gather_side(request->sources, n, side);
-	int r = input ? read_file(request, gather->files.root, file->rel, &input->db, &changing,
-				  &why)
-		      : reason_errno(&why, ENOMEM, "cannot be read");
+	if (!input)
+		r = reason_errno(&why, ENOMEM, "cannot be read");
+	else
+		r = read_file(request, gather->files.root, file, &input->db, &changing, &why);
+	if (!r)
+		r = read_sidecar(gather, request, input, file, &why);
 	if (r == -ENOENT || r == -ENOTDIR)      /* since it was found */
 		return GATHER_READY;
 	gather->found++;
 	if (changing && !request->last_try)
 		return later(gather, GATHER_TORN, RETRY_MS, side, &why);
 	if (r) {
-		gather->denied = gather->denied || r == -EACCES || r == -EPERM;
-		reason_add(&gather->why, "%s %s", side, why.text);
-		gather->all_seen = false;
-		gather->retry_ms = REFUSED_RETRY_MS;
+		refuse(gather, side, r, &why);
+		if (!file->dump)
+			source_find_dumps(&gather->files, at);
 		return GATHER_READY;
 	}
 	unsigned left = rest_left_ms(gather, request, &input->db.stamp);
@@ -175,27 +211,30 @@ static enum gather_outcome take_source(struct gather *gather, const struct gathe
 				       unsigned n)
 {
 	enum gather_outcome outcome = GATHER_READY;
+	struct source_found *files = &gather->files;
 	char side[GATHER_SIDE_SIZE];
-	int r = source_find(request->sources, n, request->rel, &gather->files);
+	struct reason why;
+	int r = source_find(request->sources, n, request->rel, files);
 
 	gather_side(request->sources, n, side);
 	if (r == -ENXIO && !request->strict_roots) {
 		gather->all_seen = false;       /* not there yet, or not now */
 		gather->missing = true;
-	} else if (r) {
-		struct reason why;
-
-		reason_errno(&why, r == -ENXIO ? gather->files.error : -r,
-			     r == -ENXIO ? "is in a tree that cannot be opened" : "cannot be read");
-		gather->denied = gather->denied || gather->files.error == EACCES;
-		reason_add(&gather->why, "%s %s", side, why.text);
-		gather->found++;
-		gather->all_seen = false;
-		gather->retry_ms = REFUSED_RETRY_MS;
+		return GATHER_READY;
 	}
-	for (unsigned i = 0; i < gather->files.count && outcome == GATHER_READY; i++)
-		outcome = take(gather, request, n, &gather->files.file[i]);
-	source_found_end(&gather->files);
+	if (!r && request->sidecar && request->sidecar->count)
+		r = source_find_siblings(request->sources, request->sidecar, request->rel, files);
+	if (r) {
+		int error = r == -ENXIO ? files->error : -r;
+
+		reason_errno(&why, error, r == -ENXIO ? "is in a tree that cannot be opened"
+						      : "cannot be looked at");
+		gather->found++;
+		refuse(gather, side, -error, &why);
+	}
+	for (unsigned i = 0; i < files->count && outcome == GATHER_READY; i++)
+		outcome = take(gather, request, n, i);
+	source_found_end(files);
 	return outcome;
 }
 

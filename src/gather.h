@@ -22,11 +22,13 @@ struct gather_input {
 	struct rrd db;
 	unsigned source;        /* which, in the order of trust */
 	struct source_file file;
+	struct sidecar sidecar; /* its own; all zero: none */
 };
 
 struct gather_request {
 	const struct source_set *sources;
 	const char *rel;        /* beneath the live root */
+	const struct sidecar *sidecar;  /* the live file's; NULL: sidecars are not asked */
 	unsigned rest_s;        /* a source must have rested so long, seconds; 0: need not */
 	bool strict_roots;      /* a source's root that is not there is an error, not a wait */
 	bool last_try;          /* a source that keeps changing is done without */

@@ -3,12 +3,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "dump.h"
 #include "mergeint.h"
 
 #define ROOT_RETRY_MS 500       /* another live root: until it was found good, or gone */
@@ -33,6 +35,7 @@ void merge_scratch_free(struct merge_scratch *scratch)
 	reshape_free(&scratch->reshape);
 	record_free(&scratch->record);
 	ledger_undo_free(&scratch->undo);
+	sidecar_free(&scratch->sidecar);
 	free(scratch);
 }
 
@@ -127,6 +130,25 @@ static void skip(struct merge_job *job)
 	}
 }
 
+/* The live file's sidecar, where it has one.  False where the job has ended. */
+static bool read_sidecar(struct merge_job *job)
+{
+	struct sidecar *sidecar = &job->scratch->sidecar;
+	struct reason why = { "" };
+	int r;
+
+	sidecar_free(sidecar);
+	*sidecar = (struct sidecar){ 0 };
+	if (job->site->match == LABELS_NAME)
+		return true;
+	r = sidecar_find(job->root, job->request->rel, sidecar, &why);
+	if (!r || r == -ENOENT || r == REFUSED) /* one that is damaged proves nothing */
+		return true;
+	merge_note_denied(job, r, MERGE_DENIED_READ);
+	merge_fail(job, "live", &why);
+	return false;
+}
+
 /* False where the job has ended. */
 static bool read_sources(struct merge_job *job)
 {
@@ -135,6 +157,7 @@ static bool read_sources(struct merge_job *job)
 	const struct gather_request request = {
 		.sources = &job->site->sources,
 		.rel = job->request->rel,
+		.sidecar = job->site->match == LABELS_NAME ? NULL : &job->scratch->sidecar,
 		.rest_s = job->site->rest_s,
 		.strict_roots = job->site->strict_roots,
 		.last_try = job->request->last_try,
@@ -232,6 +255,35 @@ int merge_read_live(struct merge_job *job, int fd)
 	return r ? 1 : 0;
 }
 
+static const char *file_name(const char *rel)
+{
+	const char *slash = strrchr(rel, '/');
+
+	return slash ? slash + 1 : rel;
+}
+
+/* Which data source of the input belongs to which of live: as labels_map(). */
+static int match(const struct merge_job *job, const struct gather_input *input, uint64_t *map,
+		 struct labels_verdict *ret, struct reason *why)
+{
+	const struct merge_scratch *scratch = job->scratch;
+	char rrd[PATH_MAX];
+	bool named = input->file.dump && dump_stands_for(input->file.rel, rrd, sizeof(rrd));
+	const struct labels_side live = {
+		.head = &scratch->live.head,
+		.sidecar = scratch->sidecar.bytes ? &scratch->sidecar : NULL,
+		.file = file_name(job->request->rel),
+	};
+	const struct labels_side backup = {
+		.head = &input->db.head,
+		.sidecar = input->sidecar.bytes ? &input->sidecar : NULL,
+		.file = file_name(named ? rrd : input->file.rel),
+	};
+
+	return labels_map(&live, &backup, input->file.way == SOURCE_SIBLING ? LABELS_LABEL
+			  : job->site->match, map, ret, why);
+}
+
 /* Fills live's image from all sources.  0, or REFUSED where nothing can be taken from any. */
 static int plan_sources(struct merge_job *job, struct reason *refusals)
 {
@@ -248,15 +300,19 @@ static int plan_sources(struct merge_job *job, struct reason *refusals)
 		return reason_errno(refusals, ENOMEM, "cannot plan");
 	for (unsigned n = 0; n < scratch->gather.inputs; n++) {
 		const struct gather_input *input = &scratch->gather.input[n];
-		uint64_t *map = scratch->map + taken * live->head.ds_cnt, refused = 0;
+		uint64_t *map = scratch->map + taken * live->head.ds_cnt;
 		struct plan_source *source = &scratch->source[taken];
+		struct labels_verdict verdict = { 0 };
 		struct reason why = { "" };
 
-		r = source_map(&live->head, &input->db.head, map, &refused, &why);
-		if (r || refused)
-			reason_add(refused ? refusals : &apart, "%s", why.text);
+		r = match(job, input, map, &verdict, &why);
+		if (r == -ENOMEM)
+			return reason_errno(refusals, ENOMEM, "cannot plan");
+		if (r || verdict.refused)
+			reason_add(verdict.refused ? refusals : &apart, "%s", why.text);
 		if (r == REFUSED)
 			continue;
+		job->result->unproven = job->result->unproven || verdict.unproven;
 		*source = (struct plan_source){ &input->db, map, n };
 		r = plan_fill(&scratch->plan, live, source, options, &why);
 		if (r == REFUSED)
@@ -478,7 +534,7 @@ void merge_file(struct merge_scratch *scratch, const struct merge_site *site,
 
 	if (merge_begin(&job) && !is_held(&job)) {
 		struct reason why;
-		bool ready = read_sources(&job);
+		bool ready = read_sidecar(&job) && read_sources(&job);
 
 		if (site->ledger && record_sources(&job)) {
 			reason_errno(&why, ENOMEM, "cannot be recorded");

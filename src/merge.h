@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 
 #include "cached.h"
+#include "labels.h"
 #include "ledger.h"
 #include "plan.h"
 #include "source.h"
@@ -42,6 +43,7 @@ struct merge_site {
 	 * found good.  NULL: any. */
 	const atomic_uint_fast64_t *root;
 	struct plan_options options;
+	enum labels_match match;
 	struct ledger *ledger;  /* NULL: no record is kept */
 	struct cached *cached;  /* NULL: none */
 	bool record_now;        /* a ledger that does not work is an error, not a wait */
@@ -66,6 +68,7 @@ struct merge_request {
 struct merge_result {
 	enum merge_outcome outcome;
 	bool partial;           /* something was refused although the rest was taken: why */
+	bool unproven;          /* data sources called by numbers alone were matched by these */
 	bool settled;           /* live's last_update has passed every source's */
 	bool no_lease;          /* leases are refused here; a lock alone was used */
 	struct reason lease_why;        /* … and why they are */

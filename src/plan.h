@@ -37,7 +37,7 @@ struct plan_options {
 /* Where values come from: one backup's file, in the order of trust. */
 struct plan_source {
 	const struct rrd *db;
-	const uint64_t *map;    /* as source_map() made it: [live's ds] */
+	const uint64_t *map;    /* as labels_map() made it: [live's ds] */
 	uint32_t index;         /* of the backup */
 };
 

@@ -9,11 +9,11 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "labels.h"
+#include "dump.h"
 
 /* ---- what a source holds ---- */
 
-static int add_file(struct source_found *found, const char *rel, enum source_way way)
+static int add_file(struct source_found *found, const struct source_file *file)
 {
 	if (found->count == found->capacity) {
 		unsigned capacity = found->capacity ? found->capacity * 2 : 4;
@@ -24,27 +24,98 @@ static int add_file(struct source_found *found, const char *rel, enum source_way
 		found->file = grown;
 		found->capacity = capacity;
 	}
-	char *copy = strdup(rel);
-	if (!copy)
-		return -ENOMEM;
-	found->file[found->count++] = (struct source_file){ .rel = copy, .way = way };
-	return 0;
+	found->file[found->count] = *file;
+	found->file[found->count].rel = strdup(file->rel);
+	return found->file[found->count].rel ? (int)(found->count++, 0) : -ENOMEM;
 }
 
-/* Whatever stands there: that it is no regular file, or cannot be looked at, is told to who opens it. */
+/* Whatever stands there: that it is no regular file, or cannot be looked at, is told to who opens it.
+ * (The name of a dump may be too long where that of its RRD is not.) */
 static bool is_there(int root, const char *rel)
 {
 	struct stat st;
 
 	return !fstatat(root, rel, &st, AT_SYMLINK_NOFOLLOW) ||
-	       (errno != ENOENT && errno != ENOTDIR);
+	       (errno != ENOENT && errno != ENOTDIR && errno != ENAMETOOLONG);
+}
+
+/* 1: a dump, or what only its reader can tell; 0: something else of that name, pnp4nagios' sidecar
+ * above all. */
+static int is_dump(int root, const char *rel)
+{
+	enum dump_root what = DUMP_ROOT_OTHER;
+	struct reason why;
+	int fd = -1, r = io_open_file(root, rel, O_RDONLY, &fd, NULL, &why);
+
+	if (r == -ENOENT || r == -ENOTDIR)
+		return 0;
+	if (!r) {
+		r = dump_look(fd, &what, &why);
+		close(fd);
+	}
+	return r || what != DUMP_ROOT_NAGIOS;
+}
+
+/* The dumps of `file`, an RRD. */
+static int add_dumps(struct source_found *found, const struct source_file *file)
+{
+	struct source_file dump = *file;
+	char name[PATH_MAX];
+	int r = 0;
+
+	dump.dump = true;
+	dump.rel = name;
+	for (unsigned i = 0; i < DUMP_NAMES && !r; i++)
+		if (dump_name(file->rel, i, name, sizeof(name)) && is_there(found->root, name) &&
+		    is_dump(found->root, name))
+			r = add_file(found, &dump);
+	return r;
+}
+
+/* An RRD or, where there is none, its dumps. */
+static int add_either(struct source_found *found, const struct source_file *file)
+{
+	return is_there(found->root, file->rel) ? add_file(found, file) : add_dumps(found, file);
+}
+
+/* A file that was named is what it is, whatever its name. */
+static int add_named(struct source_found *found, char *name)
+{
+	struct source_file file = { .rel = name };
+	enum dump_root what = DUMP_ROOT_OTHER;
+	struct reason why;
+	int fd = -1;
+
+	if (!io_is_rrd_name(name) && !io_open_file(found->root, name, O_RDONLY, &fd, NULL, &why)) {
+		if (!dump_look(fd, &what, &why))
+			file.dump = what == DUMP_ROOT_RRD;
+		close(fd);
+	}
+	return is_there(found->root, name) ? add_file(found, &file) : 0;
+}
+
+static int add_renamed(const char *path, unsigned rule, void *arg)
+{
+	struct source_found *found = arg;
+	struct source_file file = { .rel = (char *)(uintptr_t)path, .way = SOURCE_RENAMED, .rule = rule };
+	char rrd[PATH_MAX];
+
+	if (!is_there(found->root, path))       /* another source has it */
+		return 0;
+	if (dump_stands_for(path, rrd, sizeof(rrd))) {
+		file.dump = true;
+		/* Beside an RRD it is not asked. */
+		if (is_there(found->root, rrd) || !is_dump(found->root, path))
+			return 0;
+	}
+	return add_file(found, &file);
 }
 
 int source_find(const struct source_set *set, unsigned n, const char *rel,
 		struct source_found *found)
 {
 	const struct source *source = &set->source[n];
-	const char *name = source->file ? source->file : rel;
+	const struct source_file own = { .rel = (char *)(uintptr_t)rel };
 	int r = 0;
 
 	source_found_end(found);
@@ -55,11 +126,55 @@ int source_find(const struct source_set *set, unsigned n, const char *rel,
 		found->root = -1;
 		return -ENXIO;
 	}
-	if (is_there(found->root, name))
-		r = add_file(found, name, SOURCE_SAME);
+	if (source->file)
+		r = add_named(found, source->file);
+	else if (index_serves_own(set->index, rel))
+		r = add_either(found, &own);
+	if (!r && !source->file)
+		r = index_find(set->index, rel, add_renamed, found);
 	if (r)
 		source_found_end(found);
 	return r;
+}
+
+int source_find_dumps(struct source_found *found, unsigned at)
+{
+	const struct source_file file = found->file[at];        /* the list may move */
+
+	return add_dumps(found, &file);
+}
+
+static int add_sibling(const char *rel, void *arg)
+{
+	const struct source_file file = { .rel = (char *)(uintptr_t)rel, .way = SOURCE_SIBLING };
+
+	return add_either(arg, &file);
+}
+
+struct sibling_search {
+	const struct sidecar *live;
+	const char *rel;
+	struct source_found *found;
+};
+
+static int add_renamed_siblings(const char *path, unsigned rule, void *arg)
+{
+	const struct sibling_search *search = arg;
+
+	(void)rule;
+	return sidecar_siblings(search->live, search->rel, search->found->root, path, add_sibling,
+				search->found);
+}
+
+int source_find_siblings(const struct source_set *set, const struct sidecar *live, const char *rel,
+			 struct source_found *found)
+{
+	struct sibling_search search = { live, rel, found };
+	int r = 0;
+
+	if (index_serves_own(set->index, rel))
+		r = sidecar_siblings(live, rel, found->root, rel, add_sibling, found);
+	return r ? r : index_find(set->index, rel, add_renamed_siblings, &search);
 }
 
 void source_found_end(struct source_found *found)
@@ -89,14 +204,6 @@ int source_walk(const struct source_set *set, unsigned n, io_entry_fn *entry,
 	int r = io_walk(root, "", entry, error, arg);
 	close(root);
 	return r;
-}
-
-/* ---- which data source is which ---- */
-
-int source_map(const struct layout_header *live, const struct layout_header *backup,
-	       uint64_t *map, uint64_t *ret_refused, struct reason *why)
-{
-	return labels_by_name(live, backup, map, ret_refused, why);
 }
 
 /* ---- hard links ---- */
@@ -243,6 +350,7 @@ int source_set_copy(const struct source_set *set, struct source_set *ret)
 
 	for (unsigned n = 0; n < set->count && !r; n++)
 		r = source_add(&copy, set->source[n].path, set->source[n].file);
+	copy.index = index_ref(set->index);
 	if (r)
 		source_set_free(&copy);
 	else
@@ -257,6 +365,7 @@ void source_set_free(struct source_set *set)
 		free(set->source[i].file);
 	}
 	free(set->source);
+	index_free(set->index);
 	links_free(set->links);
 	*set = (struct source_set){ 0 };
 }

@@ -2,8 +2,9 @@
 #ifndef SOURCE_H
 #define SOURCE_H
 
+#include "index.h"
 #include "io.h"
-#include "layout.h"
+#include "sidecar.h"
 
 struct source {
 	char *path;             /* of the root, as the administrator wrote it */
@@ -13,6 +14,7 @@ struct source {
 struct source_set {
 	struct source *source;  /* [count], most trusted first */
 	unsigned count;
+	struct index *index;            /* where rename rules lead; NULL: nowhere.  One reference */
 	struct source_links *links;     /* source_holds_inode()'s own */
 };
 
@@ -24,13 +26,17 @@ void source_set_free(struct source_set *set);
 
 /* How a file of a source came to belong to a live file. */
 enum source_way {
-	SOURCE_SAME             /* it has its path, or is the one file that is the source */
+	SOURCE_SAME,            /* it has its path, or is the one file that is the source */
+	SOURCE_RENAMED,         /* a rule led there */
+	SOURCE_SIBLING          /* pnp4nagios' other storage type: sidecars say so */
 };
 
 /* A file of a source that holds, or may hold, a live file's history. */
 struct source_file {
 	char *rel;              /* beneath the source's root; owned by whoever has the list */
 	enum source_way way;
+	unsigned rule;          /* SOURCE_RENAMED: which, from 1 */
+	bool dump;              /* rrdtool's XML, and no RRD */
 };
 
 /* Starts as SOURCE_FOUND_NONE; the memory is kept from file to file. */
@@ -42,10 +48,16 @@ struct source_found {
 };
 #define SOURCE_FOUND_NONE ((struct source_found){ .root = -1 })
 
-/* Which files source `n` has for the live file `rel`, the most trusted first; none is opened, only
- * its root.  0, -ENXIO where that cannot be opened, -ENOMEM. */
+/* Which files source `n` has for the live file `rel`, the most trusted first; its root is opened.
+ * Dumps are among them where they have no RRD beside them.
+ * 0, -ENXIO where the root cannot be opened, -ENOMEM, or another -errno. */
 int source_find(const struct source_set *set, unsigned n, const char *rel,
 		struct source_found *found);
+/* Appends the dumps of the RRD that is found->file[at]: it cannot be used.  As source_find(). */
+int source_find_dumps(struct source_found *found, unsigned at);
+/* Appends what a sidecar says that belongs to `rel`, of which `live` is the sidecar. */
+int source_find_siblings(const struct source_set *set, const struct sidecar *live, const char *rel,
+			 struct source_found *found);
 /* Closes the root and forgets the files. */
 void source_found_end(struct source_found *found);
 void source_found_free(struct source_found *found);
@@ -58,12 +70,5 @@ int source_walk(const struct source_set *set, unsigned n, io_entry_fn *entry,
  * change the backup.  Looks only where live has more links than one, and remembers what it
  * found for a minute.  From any thread. */
 bool source_holds_inode(const struct source_set *set, const struct io_stamp *live);
-
-/* Which data source of the backup belongs to which of live: by name and type, COMPUTE by its
- * RPN with the names put in.  map[live ds] = backup ds, or LAYOUT_NO_DS.  Returns 0, or REFUSED
- * where nothing at all can be taken.  `ret_refused` counts the live data sources that were
- * refused for a contradiction, each named in `why`. */
-int source_map(const struct layout_header *live, const struct layout_header *backup,
-	       uint64_t *map, uint64_t *ret_refused, struct reason *why);
 
 #endif

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "authority.h"
+#include "labels.h"
 #include "scratch.h"
 #include "suggest.h"
 
@@ -70,7 +71,7 @@ static void assert_map(struct layout_header live, struct layout_header backup, i
 {
 	uint64_t map[16], count = 99;
 	struct reason why = { "of old" };
-	int r = source_map(&live, &backup, map, &count, &why);
+	int r = labels_by_name(&live, &backup, map, &count, &why);
 
 	if (strcmp(words, why.text) && (!*words || !strstr(why.text, words)))
 		fail_msg("\"%s\" and not \"%s\"", why.text, words);
@@ -193,11 +194,11 @@ static void test_map_many_names(void **state)
 		snprintf(live.ds[i].name, LAYOUT_NAME_SIZE, "live%015d", i);
 		snprintf(backup.ds[i].name, LAYOUT_NAME_SIZE, "b%d", i);
 	}
-	assert_int_equal(source_map(&live, &backup, map, &refused, &why), REFUSED);
+	assert_int_equal(labels_by_name(&live, &backup, map, &refused, &why), REFUSED);
 	assert_non_null(strstr(why.text, "live000000000000000"));
 	assert_non_null(strstr(why.text, "..."));
 	assert_non_null(strstr(why.text, "b0,b1"));
-	assert_int_equal(source_map(&live, &backup, map, &refused, NULL), REFUSED);
+	assert_int_equal(labels_by_name(&live, &backup, map, &refused, NULL), REFUSED);
 	free(live.ds);
 	free(backup.ds);
 	free(map);
