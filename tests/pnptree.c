@@ -250,7 +250,7 @@ static void write_rrd(struct check *check, const struct value *value, unsigned c
 
 static void write_rrds(struct check *check)
 {
-	char single[PATH_MAX];
+	char single[PATH_MAX], file[PATH_MAX];
 	bool multiple;
 
 	snprintf(single, sizeof(single), "%s/%s/%s.rrd", options.perfdata, check->clean_host,
@@ -264,9 +264,10 @@ static void write_rrds(struct check *check)
 			strcpy(value->file, single);
 			continue;
 		}
-		if (snprintf(value->file, sizeof(value->file), "%.*s_%s.rrd",
-			     (int)strlen(single) - 4, single, value->name) >= PATH_MAX)
+		if (snprintf(file, sizeof(file), "%.*s_%s.rrd", (int)strlen(single) - 4, single,
+			     value->name) >= PATH_MAX)
 			oracle_die("pnptree: a path is too long");
+		strcpy(value->file, file);
 		write_rrd(check, value, 1);
 	}
 	if (!multiple)
