@@ -86,6 +86,8 @@ struct merge_result {
 	uint64_t healed;        /* undo: open rows that stay completed, as updates have come since */
 	int64_t from, to;       /* of it, seconds since the epoch */
 	unsigned source;        /* 1 = the first that gave something */
+	/* Its file that did, until the scratch is used again; NULL: none. */
+	const struct source_file *source_file;
 	uint64_t bytes;         /* read and written */
 	uint64_t took_ns;
 	uint64_t hold_ns;       /* the longest hold */

@@ -94,8 +94,12 @@ static void count_written(struct merge_job *job, size_t next, struct plan_counts
 	if (first || plan->to > result->to)
 		result->to = plan->to;
 	/* An undo has no sources. */
-	if (!result->source && plan->runs && plan->run[0].source < gather->inputs)
-		result->source = gather->input[plan->run[0].source].source + 1;
+	if (!result->source && plan->runs && plan->run[0].source < gather->inputs) {
+		const struct gather_input *input = &gather->input[plan->run[0].source];
+
+		result->source = input->source + 1;
+		result->source_file = &input->file;
+	}
 	if (job->site->ledger && !job->site->dry_run)
 		tell_written(job, &now, counted);
 	add_counts(&result->counts, &now, counted);

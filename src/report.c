@@ -42,10 +42,28 @@ static void add_kinds(char *buffer, size_t size, const struct merge_result *resu
 						 (unsigned long long)kind[i].count);
 }
 
+/* Where a source's file is not simply the RRD of the same path. */
+static void describe_source(char *buffer, size_t size, const struct source_file *file)
+{
+	char path[LOG_PATH_SIZE], rule[32] = "";
+
+	buffer[0] = '\0';
+	if (!file)
+		return;
+	if (file->way == SOURCE_RENAMED)
+		snprintf(rule, sizeof(rule), " rule=%u", file->rule);
+	if (file->way != SOURCE_SAME)
+		snprintf(buffer, size, "%s%s backup_file=\"%s\"", file->dump ? " kind=dump" : "",
+			 rule, log_escape(path, sizeof(path), file->rel));
+	else if (file->dump)
+		snprintf(buffer, size, " kind=dump");
+}
+
 char *report_merged(char *buffer, size_t size, const char *rel,
 		    const struct merge_result *result, bool dry, bool all)
 {
-	char path[LOG_PATH_SIZE], from[32], to[32], took[80] = "", kinds[200];
+	char path[LOG_PATH_SIZE], source[LOG_PATH_SIZE + 80];
+	char from[32], to[32], took[80] = "", kinds[200];
 
 	if (!dry)
 		snprintf(took, sizeof(took), " ms=%.1f", (double)result->took_ns / 1e6);
@@ -53,11 +71,12 @@ char *report_merged(char *buffer, size_t size, const char *rel,
 		snprintf(took + strlen(took), sizeof(took) - strlen(took), " hold_us=%.1f",
 			 (double)result->hold_ns / 1e3);
 	add_kinds(kinds, sizeof(kinds), result, all);
-	snprintf(buffer, size, "%s cells=%llu seam=%llu from=%s to=%s%s source=%u%s file=%s",
+	describe_source(source, sizeof(source), result->source_file);
+	snprintf(buffer, size, "%s cells=%llu seam=%llu from=%s to=%s%s source=%u%s%s file=%s",
 		 dry ? "would merge" : "merged", (unsigned long long)result->counts.cells,
 		 (unsigned long long)result->counts.of_kind[PLAN_SEAM],
 		 utc(from, sizeof(from), result->from), utc(to, sizeof(to), result->to), took,
-		 result->source, kinds, log_escape(path, sizeof(path), rel));
+		 result->source, source, kinds, log_escape(path, sizeof(path), rel));
 	return buffer;
 }
 
