@@ -9,7 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
+#include "globs.h"
+#include "index.h"
 #include "io.h"
 #include "log.h"
 #include "privilege.h"
@@ -46,14 +49,25 @@ struct backups {
 	pthread_mutex_t mutex;
 	pthread_cond_t wake;    /* stopping, or wanted */
 	bool stopping, wanted;
+	char **given;           /* [givens]; none: there is no pattern among them */
+	size_t givens;
+	bool changed;           /* the patterns stand for others, which was not told yet */
 	uint64_t walked_ns;
 	uint64_t ended_ns, took_ns;     /* of the last walk */
 
 	/* Of the walk under way: the thread's own. */
 	struct backup *now;
+	int root;
 	size_t denied, denied_said;
 	char denied_rel[PATH_MAX];
 	struct reason denied_why;
+	size_t misled, misled_said;     /* files that a rule leads to what is no live file */
+	unsigned misled_source;
+	char misled_rel[PATH_MAX];
+	struct reason misled_why;
+	char **other;           /* what the patterns stood for at the last walk that found it changed */
+	size_t others;
+	bool other_told;
 
 	struct backup backup[];
 };
@@ -73,21 +87,57 @@ static void leave(struct backups *backups)
 	pthread_mutex_unlock(&backups->mutex);
 }
 
+static void note_misled(struct backups *backups, const char *rel, const struct reason *why)
+{
+	if (backups->misled++)
+		return;
+	backups->misled_source = atomic_load(&backups->at);
+	snprintf(backups->misled_rel, sizeof(backups->misled_rel), "%s", rel);
+	backups->misled_why = *why;
+}
+
+/* The file holds the history of which live files?  Caller holds the mutex. */
+static int take_file(struct backups *backups, const char *rel, const char *rrd)
+{
+	const struct names *names = index_names(backups->set.index);
+	int r = 0;
+
+	backups->now->files++;
+	for (unsigned nth = 0; !r; nth++) {
+		char live[NAMES_SIZE];
+		struct reason why;
+		unsigned rule;
+		bool look = false;
+
+		r = names_apply(names, rrd, nth, live, &rule, &why);
+		if (r == REFUSED) {
+			note_misled(backups, rel, &why);
+			r = 0;
+			continue;
+		}
+		if (!r)
+			r = tally_backup(backups->tally, live, &look);
+		if (!r && look)
+			r = queue_put(backups->queue, QUEUE_FILE, live, QUEUE_NOW, QUEUE_LOOK);
+	}
+	return r == -ENOENT ? 0 : r;
+}
+
 static int on_entry(const char *rel, enum io_kind kind, void *arg)
 {
 	struct backups *backups = arg;
-	bool look = false;
-	int r = 0;
+	char buffer[NAMES_SIZE];
+	const char *rrd;
+	int r;
 
 	atomic_store(&backups->moved_ns, io_now_ns());
+	rrd = kind == IO_DIR || kind == IO_LINK_TO_DIR ? NULL : index_rrd_of(backups->root, rel, buffer);
+	/* It can be found before anybody is sent to look for it. */
+	r = rrd ? index_add(backups->set.index, rel, rrd) : 0;
 	if (!enter(backups))
 		return 1;
-	if (kind != IO_DIR && kind != IO_LINK_TO_DIR && io_is_rrd_name(rel)) {
-		backups->now->files++;
-		r = tally_backup(backups->tally, rel, &look);
-		if (!r && look)
-			r = queue_put(backups->queue, QUEUE_FILE, rel, QUEUE_NOW, QUEUE_LOOK);
-	}
+	if (rrd && !r)
+		r = take_file(backups, rel, rrd);
 	leave(backups);
 	return r;
 }
@@ -124,6 +174,18 @@ static void say_denied(struct backups *backups)
 			    backups->denied_why.text,
 			    log_escape(shown, sizeof(shown), backups->denied_rel));
 	backups->denied_said = backups->denied;
+}
+
+static void say_misled(struct backups *backups)
+{
+	char shown[LOG_PATH_SIZE], why[LOG_PATH_SIZE];
+
+	if (backups->misled && backups->misled != backups->misled_said)
+		log_message(LOG_WARNING, "refused count=%zu reason=\"%s\" source=%u file=%s",
+			    backups->misled, log_escape(why, sizeof(why), backups->misled_why.text),
+			    backups->misled_source + 1,
+			    log_escape(shown, sizeof(shown), backups->misled_rel));
+	backups->misled_said = backups->misled;
 }
 
 /* Each change is said once. */
@@ -172,7 +234,11 @@ static bool walk_one(struct backups *backups, unsigned n)
 	now.files = 0;
 	now.partial = false;
 	backups->now = &now;
-	int r = source_walk(&backups->set, n, on_entry, on_error, backups);
+	backups->root = io_open_root(backups->set.source[n].path);
+	int r = backups->root < 0 ? backups->root
+		: io_walk(backups->root, "", on_entry, on_error, backups);
+	if (backups->root >= 0)
+		close(backups->root);
 	backups->now = NULL;
 	if (!enter(backups))
 		return false;
@@ -205,14 +271,61 @@ static void look_again(struct backups *backups)
 static void conclude(struct backups *backups, uint64_t began, bool all, bool whole)
 {
 	say_denied(backups);
+	say_misled(backups);
 	if (all)
 		look_again(backups);
 	/* What only a backup has that is away now, or cannot be looked into, waits for it. */
+	index_end(backups->set.index, all && whole);
 	tally_backups_end(backups->tally, all && whole);
 	backups->walked_ns = began;
 	backups->ended_ns = io_now_ns();
 	backups->took_ns = backups->ended_ns - began;
 	atomic_store(&backups->moved_ns, 0);
+}
+
+/* What the patterns stand for now; false where there are none. */
+static bool expand_given(struct backups *backups, char ***ret, size_t *ret_count)
+{
+	char **given = NULL;
+	size_t givens = 0;
+	bool good;
+
+	if (!enter(backups))
+		return false;
+	good = backups->givens && (given = calloc(backups->givens, sizeof(*given)));
+	while (good && givens < backups->givens && (given[givens] = strdup(backups->given[givens])))
+		givens++;
+	good = good && givens == backups->givens;
+	leave(backups);
+	good = good && !globs_expand_all(given, givens, ret, ret_count, NULL);
+	globs_free(given, givens);
+	return good;
+}
+
+/* Do the patterns stand for others than those that we have?  One more or one less counts at once; where
+ * the order alone is another, a restore may be under way, and it must stay so for two walks. */
+static bool is_changed(struct backups *backups)
+{
+	size_t count = backups->set.count, nows;
+	char **ours, **now;
+	bool same, again, changed = false;
+
+	if (!expand_given(backups, &now, &nows))
+		return false;
+	ours = calloc(count + 1, sizeof(*ours));
+	for (size_t n = 0; ours && n < count; n++)
+		ours[n] = backups->set.source[n].path;
+	same = !ours || globs_same(now, nows, ours, count);
+	again = backups->others && globs_same(now, nows, backups->other, backups->others);
+	if (!again)
+		backups->other_told = false;
+	if (!same && !backups->other_told && (again || !globs_same_set(now, nows, ours, count)))
+		changed = backups->other_told = true;
+	free(ours);
+	globs_free(backups->other, backups->others);
+	backups->other = now;
+	backups->others = nows;
+	return changed;
 }
 
 /* Walks over all of them.  Returns in how many nanoseconds to walk again; 0: we have been let go. */
@@ -222,9 +335,12 @@ static uint64_t walk(struct backups *backups)
 	bool all = true, whole = true;
 
 	atomic_store(&backups->moved_ns, began);
-	backups->denied = 0;
+	backups->denied = backups->misled = 0;
+	bool changed = is_changed(backups);
 	if (!enter(backups))
 		return 0;
+	backups->changed = backups->changed || changed;
+	index_begin(backups->set.index);
 	tally_backups_begin(backups->tally);
 	leave(backups);
 	for (unsigned n = 0; n < backups->set.count; n++) {
@@ -267,6 +383,8 @@ static void wait_until(struct backups *backups, uint64_t due_ns)
 static void free_all(struct backups *backups)
 {
 	source_set_free(&backups->set);
+	globs_free(backups->given, backups->givens);
+	globs_free(backups->other, backups->others);
 	pthread_cond_destroy(&backups->wake);
 	pthread_mutex_destroy(&backups->mutex);
 	free(backups);
@@ -316,6 +434,37 @@ int backups_new(const struct source_set *set, struct queue *queue, struct tally 
 	pthread_detach(thread);
 	*ret = backups;
 	return 0;
+}
+
+int backups_follow(struct backups *backups, char *const *given, size_t givens)
+{
+	char **copy = calloc(givens + 1, sizeof(*copy));
+	bool pattern = false;
+	size_t count = 0;
+
+	while (copy && count < givens && (copy[count] = strdup(given[count])))
+		pattern = globs_is(given[count++]) || pattern;
+	if (!copy || count < givens) {
+		globs_free(copy, count);
+		return -ENOMEM;
+	}
+	pthread_mutex_lock(&backups->mutex);
+	globs_free(backups->given, backups->givens);
+	backups->given = pattern ? copy : NULL;
+	backups->givens = pattern ? givens : 0;
+	pthread_mutex_unlock(&backups->mutex);
+	if (!pattern)
+		globs_free(copy, count);
+	return 0;
+}
+
+bool backups_changed(struct backups *backups)
+{
+	pthread_mutex_lock(&backups->mutex);
+	bool changed = backups->changed;
+	backups->changed = false;
+	pthread_mutex_unlock(&backups->mutex);
+	return changed;
 }
 
 void backups_walk(struct backups *backups)

@@ -3,11 +3,17 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "dump.h"
+#include "io.h"
 
 #define BUCKETS_FIRST 256
 
@@ -107,6 +113,24 @@ size_t index_count(struct index *index)
 }
 
 /* ---- a walk ---- */
+
+const char *index_rrd_of(int root, const char *path, char buffer[NAMES_SIZE])
+{
+	enum dump_root kind = DUMP_ROOT_OTHER;
+	struct reason why;
+	struct stat st;
+	int fd;
+
+	if (io_is_rrd_name(path))
+		return path;
+	if (!dump_stands_for(path, buffer, NAMES_SIZE) ||
+	    !fstatat(root, buffer, &st, AT_SYMLINK_NOFOLLOW) ||
+	    io_open_file(root, path, O_RDONLY, &fd, NULL, &why))
+		return NULL;
+	dump_look(fd, &kind, &why);
+	close(fd);
+	return kind == DUMP_ROOT_RRD ? buffer : NULL;
+}
 
 void index_begin(struct index *index)
 {

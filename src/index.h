@@ -20,10 +20,15 @@ struct index *index_ref(struct index *index);
 void index_free(struct index *index);
 const struct names *index_names(const struct index *index);
 
+/* The path of the RRD that a file of a backup is, or is a dump of; NULL: it is none.  pnp4nagios calls
+ * what it writes beside an RRD as if it were a dump, and a dump beside an RRD tells less than that:
+ * so one counts only where the RRD is not there. */
+const char *index_rrd_of(int root, const char *path, char buffer[NAMES_SIZE]);
+
 /* A walk over all backups: begin, each file of each, end; what was not met is forgotten then, unless
  * one of them could not be walked (`whole` is false).
- * `path` is the file's, beneath its backup's root; `rrd` that of the RRD that it stands for, which is
- * the same, or for a dump begins the same and ends in .rrd.  The rules are for that.  0 or -ENOMEM. */
+ * `path` is the file's, beneath its backup's root; `rrd` what index_rrd_of() says of it, and what the
+ * rules are for.  0 or -ENOMEM. */
 void index_begin(struct index *index);
 int index_add(struct index *index, const char *path, const char *rrd);
 void index_end(struct index *index, bool whole);

@@ -11,6 +11,7 @@
 #include "conf.h"
 #include "daemon.h"
 #include "identity.h"
+#include "globs.h"
 #include "io.h"
 #include "log.h"
 #include "privilege.h"
@@ -116,6 +117,16 @@ static bool check_user(const struct conf *conf, const struct options *options)
 	return true;
 }
 
+/* What the patterns stand for, with the numbers by which the log names the backups. */
+static void show_backups(const struct conf *conf)
+{
+	char shown[LOG_PATH_SIZE];
+
+	for (size_t n = 0; n < conf->backups; n++)
+		printf("rrdmergd: source=%zu backup=%s\n", n + 1,
+		       log_escape(shown, sizeof(shown), conf->backup[n]));
+}
+
 /* What is wrong at the start is seen by whoever starts it, and by who reads the log; under systemd,
  * whose journal has both, once. */
 static unsigned first_targets(const struct options *options)
@@ -145,6 +156,8 @@ int main(int argc, char **argv)
 	if (!check_user(&conf, &options)) {
 		status = EXIT_USAGE;
 	} else if (options.test) {
+		if (!globs_same(conf.given, conf.givens, conf.backup, conf.backups))
+			show_backups(&conf);
 		printf("rrdmergd: %s: the configuration is sound\n", options.file);
 		status = fflush(stdout) ? 1 : 0;
 	} else {

@@ -36,6 +36,8 @@ struct options {
 	bool dry_run, verbose, json;
 	struct plan_options plan;
 	unsigned jobs;
+	struct names_rule *rename;      /* [renames] */
+	size_t renames;
 	const char *ledger;     /* NULL: no record is kept */
 	bool convert;           /* OLD to NEW, which is not there yet */
 	const char *merging;    /* an option that says how to merge; NULL: none was given */
@@ -306,8 +308,89 @@ static void block_signals(void)
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
 }
 
+/* ---- rename rules ---- */
+
+static void say_renamed(struct run *run, const char *rel, const char *live, unsigned rule)
+{
+	char from[LOG_PATH_SIZE], to[LOG_PATH_SIZE];
+
+	if (!run->options->verbose)
+		return;
+	pthread_mutex_lock(&run->lock);
+	progress_clear(&run->progress);
+	fprintf(run->options->json ? stderr : stdout, "renamed rule=%u old=%s file=%s\n", rule,
+		log_escape(from, sizeof(from), rel), log_escape(to, sizeof(to), live));
+	pthread_mutex_unlock(&run->lock);
+}
+
+static void say_misled(struct run *run, const char *rel, const struct reason *why)
+{
+	pthread_mutex_lock(&run->lock);
+	run->sums.named++;
+	say_refused(run, "refused", rel, why->text);
+	pthread_mutex_unlock(&run->lock);
+}
+
+struct leading {
+	struct run *run;
+	int root;               /* OLD's */
+};
+
+static int on_old(const char *rel, enum io_kind kind, void *arg)
+{
+	struct leading *leading = arg;
+	struct run *run = leading->run;
+	struct index *index = run->site.sources.index;
+	char buffer[NAMES_SIZE], live[NAMES_SIZE];
+	struct reason why = { "" };
+	const char *rrd = kind == IO_FILE ? index_rrd_of(leading->root, rel, buffer) : NULL;
+	int r = rrd ? index_add(index, rel, rrd) : -ENOENT;
+	unsigned rule;
+
+	for (unsigned nth = 0; !r; nth++) {
+		r = names_apply(index_names(index), rrd, nth, live, &rule, &why);
+		if (!r && rule)
+			say_renamed(run, rel, live, rule);
+		else if (r == REFUSED)
+			say_misled(run, rel, &why);
+		r = r == REFUSED ? 0 : r;
+	}
+	if (r != -ENOENT)
+		return r;
+	return atomic_load(&run->interrupted) ? 1 : 0;
+}
+
+static void on_old_unreadable(const char *rel, int error, void *arg)
+{
+	struct leading *leading = arg;
+	struct reason why;
+
+	reason_errno(&why, error, "directory of OLD cannot be read");
+	say_misled(leading->run, *rel ? rel : ".", &why);
+}
+
+/* Which files of OLD the rules lead where, before NEW's are looked at. */
+static int follow_rules(struct run *run)
+{
+	struct leading leading = { run, io_open_root(run->site.sources.source[0].path) };
+	int r;
+
+	if (leading.root < 0)
+		return leading.root;
+	index_begin(run->site.sources.index);
+	r = io_walk(leading.root, "", on_old, on_old_unreadable, &leading);
+	close(leading.root);
+	return r < 0 ? r : 0;
+}
+
 static int feed(struct run *run)
 {
+	if (run->site.sources.index) {
+		int r = follow_rules(run);
+
+		if (r)
+			return r;
+	}
 	if (run->pair) {
 		pthread_mutex_lock(&run->lock);         /* the ticker is there already */
 		run->found = 1;
@@ -491,7 +574,10 @@ static int prepare_trees(struct run *run)
 		close(root);
 	}
 	run->site.live = o->new;
-	return source_add(&run->site.sources, o->old, NULL);
+	r = source_add(&run->site.sources, o->old, NULL);
+	if (!r && o->renames)
+		r = index_new(o->rename, o->renames, &run->site.sources.index, NULL);
+	return r;
 }
 
 /* Both files, or both directories?  Says what is wrong and returns -EINVAL. */
@@ -515,6 +601,11 @@ static int prepare(struct run *run)
 		log_message(LOG_ERR, "%s is %s and %s is %s: give two files or two directories",
 			    shown[0], trees ? "a directory" : "a file", shown[1],
 			    trees ? "a file" : "a directory");
+		return -EINVAL;
+	}
+	if (!trees && run->options->renames) {
+		log_message(LOG_ERR, "--rename is for two directories; of two files, give the two that "
+			    "belong together");
 		return -EINVAL;
 	}
 	r = trees ? prepare_trees(run) : prepare_pair(run);
@@ -557,7 +648,7 @@ static int convert(const struct options *o)
 static void usage(FILE *to)
 {
 	fputs("usage: rrdmerge [-nv] [-j N] [--json] [--exact] [--no-spread] [--seam HOW]\n"
-	      "                [--ledger FILE] OLD NEW\n"
+	      "                [--rename FROM TO]... [--ledger FILE] OLD NEW\n"
 	      "       rrdmerge --convert [-nv] OLD NEW.rrd\n"
 	      "       rrdmerge --undo FILE [ID...]\n"
 	      "\n"
@@ -575,6 +666,9 @@ static void usage(FILE *to)
 	      "                  own part alone; heal, the default: leave them as they are\n"
 	      "      --convert   write OLD, from whatever kind of machine, to the new file NEW\n"
 	      "                  in this machine's own form, and merge nothing\n"
+	      "      --rename FROM TO\n"
+	      "                  what the regular expression FROM matches in the path of a file\n"
+	      "                  in OLD is TO in NEW\n"
 	      "      --ledger FILE\n"
 	      "                  keep a record of the merges, by which they can be undone\n"
 	      "      --undo FILE undo the merges of that record with these numbers; without\n"
@@ -598,6 +692,34 @@ static bool parse_jobs(const char *text, unsigned *ret)
 		return false;
 	*ret = (unsigned)n;
 	return true;
+}
+
+/* False where it is wrong, and said. */
+static bool add_rule(struct options *o, const char *from, const char *to)
+{
+	struct names_rule *grown, *rule;
+	struct reason why = { "out of memory" };
+	char shown[LOG_PATH_SIZE];
+
+	if (!to) {
+		log_message(LOG_ERR, "--rename takes two words, FROM and TO: a regular expression, and "
+			    "what takes the place of what it matches");
+		return false;
+	}
+	grown = reallocarray(o->rename, o->renames + 1, sizeof(*grown));
+	if (grown) {
+		o->rename = grown;
+		rule = &grown[o->renames];
+		*rule = (struct names_rule){ strdup(from), calloc(1, sizeof(char *)), 0 };
+		o->renames++;
+		if (rule->from && rule->to && (rule->to[0] = strdup(to))) {
+			rule->tos = 1;
+			if (!names_check(rule, &why))
+				return true;
+		}
+	}
+	log_message(LOG_ERR, "--rename: %s", log_escape(shown, sizeof(shown), why.text));
+	return false;
 }
 
 static char *without_slashes(char *path)
@@ -646,6 +768,7 @@ static int parse(int argc, char **argv, struct options *o)
 		{ "undo", required_argument, NULL, 'U' },
 		{ "no-spread", no_argument, NULL, 'P' },
 		{ "seam", required_argument, NULL, 'S' },
+		{ "rename", required_argument, NULL, 'R' },
 		{ "help", no_argument, NULL, 'h' },
 		{ "version", no_argument, NULL, 'V' },
 		{ NULL, 0, NULL, 0 }
@@ -677,6 +800,11 @@ static int parse(int argc, char **argv, struct options *o)
 			break;
 		case 'P':
 			o->plan.no_spread = true;
+			break;
+		case 'R':
+			if (!add_rule(o, optarg, argv[optind]))
+				return EXIT_USAGE;
+			optind++;
 			break;
 		case 'S':
 			o->plan.rebuild = !strcmp(optarg, "rebuild");
@@ -788,8 +916,10 @@ int main(int argc, char **argv)
 	io_prepare();
 	log_open("rrdmerge", LOG_TO_STDERR, LOG_USER);
 	int status = parse(argc, argv, &options);
-	if (status >= 0)
+	if (status >= 0) {
+		names_rules_free(options.rename, options.renames);
 		return status;
+	}
 	if (options.convert) {
 		status = convert(&options);
 		log_close();
@@ -832,6 +962,7 @@ out:
 	for (size_t i = 0; i < run.samples; i++)
 		free(run.sample[i]);
 	free(run.future_first);
+	names_rules_free(options.rename, options.renames);
 	free(run.live_dir);
 	free(run.live_name);
 	log_close();
