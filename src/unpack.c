@@ -224,12 +224,13 @@ static const struct {
 	size_t len;
 	uint8_t magic[MAGIC_SIZE];
 	const struct format *format;
+	bool never;
 } kinds[] = {
-	{ "gzip", 2, { 0x1f, 0x8b }, &gzip },
-	{ "zstd", 4, { 0x28, 0xb5, 0x2f, 0xfd }, ZSTD_FORMAT },
-	{ "xz", 6, { 0xfd, '7', 'z', 'X', 'Z', 0 }, XZ_FORMAT },
-	{ "bzip2", 3, { 'B', 'Z', 'h' }, NULL },
-	{ "", 0, { 0 }, &plain },
+	{ "gzip", 2, { 0x1f, 0x8b }, &gzip, false },
+	{ "zstd", 4, { 0x28, 0xb5, 0x2f, 0xfd }, ZSTD_FORMAT, false },
+	{ "xz", 6, { 0xfd, '7', 'z', 'X', 'Z', 0 }, XZ_FORMAT, false },
+	{ "bzip2", 3, { 'B', 'Z', 'h' }, NULL, true },
+	{ "", 0, { 0 }, &plain, false },
 };
 
 static int find_format(struct unpack *unpack, struct reason *why)
@@ -242,8 +243,8 @@ static int find_format(struct unpack *unpack, struct reason *why)
 	unpack->format = kinds[i].format;
 	if (unpack->format)
 		return 0;
-	reason_set(why, "is packed by %s, which this program was built without: unpack it first",
-		   kinds[i].name);
+	reason_set(why, "is packed by %s, which this program %s: unpack it first", kinds[i].name,
+		   kinds[i].never ? "does not read" : "was built without");
 	return REFUSED;
 }
 

@@ -210,7 +210,7 @@ static const struct {
 
 static const char *const no_numbers[] = {
 	"", "U", "-", "+", ".", "e5", "1e", "1e+", "1.2.3", "1,2,3", "1.2,3", "0x10", "1e5x", "1 2",
-	"--1", "nanx", "infin", "1.#IND", "\xc2\xa0" "1", "1e5.5"
+	"--1", "nanx", "infin", "1.#IND", ("\xc2\xa0" "1"), "1e5.5"
 };
 
 static void read_number(const char *number, int expected, double value)
