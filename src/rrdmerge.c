@@ -2,7 +2,6 @@
 #include "config.h"
 
 #include <errno.h>
-#include <getopt.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -12,254 +11,77 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "arguments.h"
 #include "convert.h"
 #include "hold.h"
 #include "log.h"
+#include "outcome.h"
 #include "place.h"
-#include "progress.h"
 #include "record.h"
 #include "report.h"
-#include "suggest.h"
 #include "undo.h"
 #include "worker.h"
 
-enum { EXIT_MERGED = 0, EXIT_REFUSED = 1, EXIT_USAGE = 2 };
-
-#define JOBS_MAX 64
 #define DRAW_MS 100
-#define SAMPLES_MAX 256         /* live files to look for where nothing matches */
 #define LEDGER_NS UINT64_C(600000000000)  /* for the disk, at the end */
 #define TORN_TRIES 5            /* some four seconds for a source that is being written */
-#define BUSY_SAID 6             /* the try at which a busy file is worth a line */
 
-struct options {
-	bool dry_run, verbose, json;
-	struct plan_options plan;
-	unsigned jobs;
-	struct names_rule *rename;      /* [renames] */
-	size_t renames;
-	const char *ledger;     /* NULL: no record is kept */
-	bool convert;           /* OLD to NEW, which is not there yet */
-	const char *merging;    /* an option that says how to merge; NULL: none was given */
-	bool undo;              /* of the ledger, what `id` names */
-	char **id;
-	size_t ids;
-	const char *old, *new;
-};
-
-/* What the worker threads and the ticking thread share. */
+/* What the threads share: the workers, and the one that draws and waits for signals. */
 struct run {
-	const struct options *options;
+	const struct arguments *options;
 	struct merge_site site;
 	struct queue *queue;
 	atomic_bool interrupted;
 	const char *pair;               /* two files: what NEW was called, else NULL */
 	char *live_dir, *live_name;     /* two files: NEW's directory and name; else NULL */
 	char *live_real;                /* with a ledger: the live root's own path */
-
-	pthread_mutex_t lock;           /* for all below, and for writing a line */
-	struct report_sums sums;
-	struct progress progress;
-	size_t found, done;             /* files */
-	size_t queued;                  /* of the found, those that are regular files */
-	size_t newer;                   /* OLD was updated later than NEW */
-	bool lease_said;
-	size_t future;
-	char *future_first;
-	char *sample[SAMPLES_MAX];
-	size_t samples;
+	struct outcome outcome;
 };
 
-/* ---- lines ---- */
-
-/* Caller holds run->lock. */
-static void say_refused(struct run *run, const char *word, const char *rel, const char *reason)
-{
-	char line[REPORT_SIZE];
-
-	progress_clear(&run->progress);
-	log_message(LOG_ERR, "%s", report_refused(line, sizeof(line), word, rel, reason));
-}
-
-/* Caller holds run->lock. */
-static void say_merged(struct run *run, const char *rel, const struct merge_result *result)
-{
-	char line[REPORT_SIZE];
-	bool dry = run->options->dry_run;
-
-	if (!dry && !run->options->verbose)
-		return;
-	progress_clear(&run->progress);
-	/* stdout belongs to the JSON object, where one was asked for. */
-	fprintf(run->options->json ? stderr : stdout, "%s\n",
-		report_merged(line, sizeof(line), rel, result, dry, true));
-}
-
-/* Caller holds run->lock. */
-static void say_unchanged(struct run *run, const char *rel, const struct merge_result *result)
-{
-	char line[REPORT_SIZE];
-
-	if (!run->options->verbose || !result->unhealed)
-		return;
-	progress_clear(&run->progress);
-	fprintf(run->options->json ? stderr : stdout, "%s\n",
-		report_unhealed(line, sizeof(line), rel, result));
-}
-
-/* Caller holds run->lock. */
-static void say_skipped(struct run *run, const char *rel)
-{
-	char line[REPORT_SIZE];
-
-	if (!run->options->verbose)
-		return;
-	progress_clear(&run->progress);
-	fprintf(run->options->json ? stderr : stdout, "%s\n",
-		report_refused(line, sizeof(line), "skipped", rel, "no counterpart in the backup"));
-}
-
-/* Caller holds run->lock. */
-static void say_held(struct run *run, const char *rel)
-{
-	char line[REPORT_SIZE];
-
-	progress_clear(&run->progress);
-	log_message(LOG_NOTICE, "%s", report_refused(line, sizeof(line), "held", rel, "was undone, and "
-						    "is not merged again with the tree; name the "
-						    "two files to have it merged"));
-}
-
-/* Caller holds run->lock. */
-static void say_once(struct run *run, const char *rel, const struct merge_result *result)
-{
-	if (result->no_lease && !run->lease_said) {
-		run->lease_said = true;
-		progress_clear(&run->progress);
-		log_message(LOG_WARNING, "%s: writing under a short lock instead; an update that "
-			    "meets it is lost, so stop what writes these files until this is done",
-			    result->lease_why.text);
-	}
-	if (result->outcome < MERGE_FAILED && result->source_newer)
-		run->newer++;
-	if (result->future && !run->future++)
-		run->future_first = strdup(rel);
-}
-
-/* ---- what came of a file ---- */
-
-static void count_final(struct run *run, const char *rel, const struct merge_result *result)
-{
-	struct report_sums *sums = &run->sums;
-
-	run->done++;
-	switch (result->outcome) {
-	case MERGE_MERGED:
-		sums->merged++;
-		say_merged(run, rel, result);
-		break;
-	case MERGE_UNCHANGED:
-		sums->unchanged++;
-		say_unchanged(run, rel, result);
-		break;
-	case MERGE_HELD:
-		sums->unchanged++;
-		say_held(run, rel);
-		break;
-	case MERGE_SKIPPED:
-	case MERGE_GONE:
-		sums->skipped++;
-		say_skipped(run, rel);
-		break;
-	default:
-		sums->failed++;
-		break;
-	}
-	if (result->outcome >= MERGE_FAILED || result->partial) {
-		if (result->outcome != MERGE_GONE) {
-			sums->named++;
-			say_refused(run, result->outcome == MERGE_FAILED ? "refused" : "partial",
-				    rel, result->why.text);
-		}
-	}
-}
+/* ---- files ---- */
 
 static void on_file(const char *path, const struct merge_result *result, unsigned tries,
 		    bool will_retry, void *arg)
 {
 	struct run *run = arg;
-	const char *rel = run->pair ? run->pair : path;
 
-	pthread_mutex_lock(&run->lock);
-	run->sums.cells += result->counts.cells;
-	run->sums.bytes += result->bytes;
-	say_once(run, rel, result);
-	if (!will_retry)
-		count_final(run, rel, result);
-	else if (tries == BUSY_SAID)
-		say_refused(run, "busy", rel, result->why.text);
-	pthread_mutex_unlock(&run->lock);
-}
-
-static void refuse_entry(struct run *run, const char *rel, const char *reason)
-{
-	pthread_mutex_lock(&run->lock);
-	run->found++;
-	run->done++;
-	run->sums.failed++;
-	run->sums.named++;
-	say_refused(run, "refused", rel, reason);
-	pthread_mutex_unlock(&run->lock);
-}
-
-/* Each file found so far is among the samples with the same chance.  Caller holds run->lock. */
-static void take_sample(struct run *run, const char *rel)
-{
-	size_t place = run->samples < SAMPLES_MAX ? run->samples
-						  : (size_t)random() % run->queued;
-	char *copy = place < SAMPLES_MAX ? strdup(rel) : NULL;
-
-	if (!copy)
-		return;
-	if (place == run->samples)
-		run->samples++;
-	else
-		free(run->sample[place]);
-	run->sample[place] = copy;
+	outcome_file(&run->outcome, run->pair ? run->pair : path, result, tries, will_retry);
 }
 
 static int on_entry(const char *rel, enum io_kind kind, void *arg)
 {
 	struct run *run = arg;
+	struct outcome *outcome = &run->outcome;
 
 	if (kind == IO_LINK_TO_DIR) {
-		refuse_entry(run, rel, "is a symbolic link to a directory, which is not followed");
+		outcome_refuse(outcome, rel, "is a symbolic link to a directory, which is not "
+			       "followed");
 		return 0;
 	}
 	if (kind == IO_DIR || !io_is_rrd_name(rel))
 		return 0;
 	if (kind != IO_FILE) {
-		refuse_entry(run, rel, kind == IO_LINK ? "is a symbolic link, which is not followed"
-				: "is a FIFO, a socket or a device, not a regular file");
+		outcome_refuse(outcome, rel, kind == IO_LINK
+			       ? "is a symbolic link, which is not followed"
+			       : "is a FIFO, a socket or a device, not a regular file");
 		return 0;
 	}
-	pthread_mutex_lock(&run->lock);
-	run->found++;
-	run->queued++;
-	take_sample(run, rel);
-	pthread_mutex_unlock(&run->lock);
-	return atomic_load(&run->interrupted) ? 1 : queue_put(run->queue, QUEUE_FILE, rel, QUEUE_NOW, 0);
+	outcome_found(outcome, rel);
+	if (atomic_load(&run->interrupted))
+		return 1;
+	return queue_put(run->queue, QUEUE_FILE, rel, QUEUE_NOW, 0);
 }
 
 static void on_unreadable(const char *rel, int error, void *arg)
 {
+	struct run *run = arg;
 	struct reason why;
 
 	if (error == ELOOP)
 		reason_set(&why, "lies too deep: directories are nested without end");
 	else
 		reason_errno(&why, error, "directory cannot be read");
-	refuse_entry(arg, *rel ? rel : ".", why.text);
+	outcome_refuse(&run->outcome, *rel ? rel : ".", why.text);
 }
 
 /* ---- the run ---- */
@@ -286,11 +108,7 @@ static void *tick(void *arg)
 				_exit(EXIT_REFUSED);    /* asked twice: now; it is safe at any time */
 			queue_stop(run->queue);
 		}
-		/* Somebody may hold the lock and wait for a reader of stderr. */
-		if (pthread_mutex_trylock(&run->lock))
-			continue;
-		progress_draw(&run->progress, run->done, run->found, run->sums.bytes);
-		pthread_mutex_unlock(&run->lock);
+		outcome_draw(&run->outcome);
 	}
 }
 
@@ -309,27 +127,6 @@ static void block_signals(void)
 }
 
 /* ---- rename rules ---- */
-
-static void say_renamed(struct run *run, const char *rel, const char *live, unsigned rule)
-{
-	char from[LOG_PATH_SIZE], to[LOG_PATH_SIZE];
-
-	if (!run->options->verbose)
-		return;
-	pthread_mutex_lock(&run->lock);
-	progress_clear(&run->progress);
-	fprintf(run->options->json ? stderr : stdout, "renamed rule=%u old=%s file=%s\n", rule,
-		log_escape(from, sizeof(from), rel), log_escape(to, sizeof(to), live));
-	pthread_mutex_unlock(&run->lock);
-}
-
-static void say_misled(struct run *run, const char *rel, const struct reason *why)
-{
-	pthread_mutex_lock(&run->lock);
-	run->sums.named++;
-	say_refused(run, "refused", rel, why->text);
-	pthread_mutex_unlock(&run->lock);
-}
 
 struct leading {
 	struct run *run;
@@ -350,9 +147,9 @@ static int on_old(const char *rel, enum io_kind kind, void *arg)
 	for (unsigned nth = 0; !r; nth++) {
 		r = names_apply(index_names(index), rrd, nth, live, &rule, &why);
 		if (!r && rule)
-			say_renamed(run, rel, live, rule);
+			outcome_renamed(&run->outcome, rel, live, rule);
 		else if (r == REFUSED)
-			say_misled(run, rel, &why);
+			outcome_misled(&run->outcome, rel, &why);
 		r = r == REFUSED ? 0 : r;
 	}
 	if (r != -ENOENT)
@@ -366,7 +163,7 @@ static void on_old_unreadable(const char *rel, int error, void *arg)
 	struct reason why;
 
 	reason_errno(&why, error, "directory of OLD cannot be read");
-	say_misled(leading->run, *rel ? rel : ".", &why);
+	outcome_misled(&leading->run->outcome, *rel ? rel : ".", &why);
 }
 
 /* Which files of OLD the rules lead where, before NEW's are looked at. */
@@ -392,9 +189,7 @@ static int feed(struct run *run)
 			return r;
 	}
 	if (run->pair) {
-		pthread_mutex_lock(&run->lock);         /* the ticker is there already */
-		run->found = 1;
-		pthread_mutex_unlock(&run->lock);
+		outcome_found(&run->outcome, NULL);
 		return queue_put(run->queue, QUEUE_FILE, run->live_name, QUEUE_NOW, 0);
 	}
 	int root = io_open_root(run->site.live);
@@ -511,11 +306,11 @@ static int work_all(struct run *run)
 	worker_join(pool);
 	pthread_kill(ticker, SIGUSR1);
 	pthread_join(ticker, NULL);
-	progress_clear(&run->progress);
+	outcome_clear(&run->outcome);
 	return r;
 }
 
-/* ---- arguments ---- */
+/* ---- what is given ---- */
 
 static void split(const char *path, char **ret_dir, char **ret_name)
 {
@@ -545,7 +340,7 @@ static int prepare_pair(struct run *run)
 
 static int prepare_trees(struct run *run)
 {
-	const struct options *o = run->options;
+	const struct arguments *o = run->options;
 	char old[LOG_PATH_SIZE], new[LOG_PATH_SIZE];
 	int r = place_relate(o->old, o->new);
 
@@ -616,7 +411,7 @@ static int prepare(struct run *run)
 
 /* ---- another form, and no merge ---- */
 
-static int convert(const struct options *o)
+static int convert(const struct arguments *o)
 {
 	char line[REPORT_SIZE], shown[LOG_PATH_SIZE];
 	struct convert_result result;
@@ -645,297 +440,20 @@ static int convert(const struct options *o)
 	return EXIT_MERGED;
 }
 
-static void usage(FILE *to)
+/* ---- all of it ---- */
+
+static int merge(const struct arguments *options, uint64_t started_ns)
 {
-	fputs("usage: rrdmerge [-nv] [-j N] [--json] [--exact] [--no-spread] [--seam HOW]\n"
-	      "                [--rename FROM TO]... [--ledger FILE] OLD NEW\n"
-	      "       rrdmerge --convert [-nv] OLD NEW.rrd\n"
-	      "       rrdmerge --undo FILE [ID...]\n"
-	      "\n"
-	      "Gives NEW, an RRD file or a tree of them that may be in use, the history\n"
-	      "that OLD, the same from a backup, holds.  Known values are never changed;\n"
-	      "OLD is only read.\n"
-	      "\n"
-	      "  -n, --dry-run   change nothing, say what would be done\n"
-	      "  -v, --verbose   a line for each file that is merged or skipped\n"
-	      "  -j, --jobs N    threads, 1 to 64 (the number of processors, at most 4)\n"
-	      "      --json      the sums as one JSON object on standard output\n"
-	      "      --exact     copy rows, and make none\n"
-	      "      --no-spread spread no coarse row over finer ones that nobody has\n"
-	      "      --seam HOW  rebuild: make the coarse rows again that NEW knows from its\n"
-	      "                  own part alone; heal, the default: leave them as they are\n"
-	      "      --convert   write OLD, from whatever kind of machine, to the new file NEW\n"
-	      "                  in this machine's own form, and merge nothing\n"
-	      "      --rename FROM TO\n"
-	      "                  what the regular expression FROM matches in the path of a file\n"
-	      "                  in OLD is TO in NEW\n"
-	      "      --ledger FILE\n"
-	      "                  keep a record of the merges, by which they can be undone\n"
-	      "      --undo FILE undo the merges of that record with these numbers; without\n"
-	      "                  one, list them\n"
-	      "  -h, --help      this text\n"
-	      "  -V, --version   the version\n"
-	      "\n"
-	      "Exit status: 0 all merged or nothing to do; 1 a file was refused or failed,\n"
-	      "each named on standard error; 2 usage, or not one file of NEW has a\n"
-	      "counterpart in OLD.\n", to);
-}
-
-static bool parse_jobs(const char *text, unsigned *ret)
-{
-	char *end;
-
-	errno = 0;
-	long n = strtol(text, &end, 10);
-	if (errno || end == text || *end || n < 1 || n > JOBS_MAX ||
-	    strspn(text, "0123456789") != strlen(text))
-		return false;
-	*ret = (unsigned)n;
-	return true;
-}
-
-/* False where it is wrong, and said. */
-static bool add_rule(struct options *o, const char *from, const char *to)
-{
-	struct names_rule *grown, *rule;
-	struct reason why = { "out of memory" };
-	char shown[LOG_PATH_SIZE];
-
-	if (!to) {
-		log_message(LOG_ERR, "--rename takes two words, FROM and TO: a regular expression, and "
-			    "what takes the place of what it matches");
-		return false;
-	}
-	grown = reallocarray(o->rename, o->renames + 1, sizeof(*grown));
-	if (grown) {
-		o->rename = grown;
-		rule = &grown[o->renames];
-		*rule = (struct names_rule){ strdup(from), calloc(1, sizeof(char *)), 0 };
-		o->renames++;
-		if (rule->from && rule->to && (rule->to[0] = strdup(to))) {
-			rule->tos = 1;
-			if (!names_check(rule, &why))
-				return true;
-		}
-	}
-	log_message(LOG_ERR, "--rename: %s", log_escape(shown, sizeof(shown), why.text));
-	return false;
-}
-
-static char *without_slashes(char *path)
-{
-	size_t len = strlen(path);
-
-	/* "dir/" is the directory; "file/" must stay the error that it is. */
-	while (len > 1 && path[len - 1] == '/') {
-		struct stat st;
-
-		if (stat(path, &st) || !S_ISDIR(st.st_mode))
-			break;
-		path[--len] = '\0';
-	}
-	return path;
-}
-
-/* The first option that says how to merge, or what to do of it. */
-static const char *option_of_merging(int c, const char *given)
-{
-	static const struct {
-		int c;
-		const char *name;
-	} options[] = {
-		{ 'j', "-j, --jobs" }, { 'J', "--json" }, { 'E', "--exact" },
-		{ 'P', "--no-spread" }, { 'S', "--seam" }, { 'L', "--ledger" }, { 'U', "--undo" },
+	struct run run = {
+		.options = options,
+		.site = {
+			.dry_run = options->dry_run, .options = options->plan,
+			.strict_roots = true,
+		},
 	};
+	int status = EXIT_USAGE;
 
-	for (size_t i = 0; i < sizeof(options) / sizeof(options[0]) && !given; i++)
-		if (options[i].c == c)
-			given = options[i].name;
-	return given;
-}
-
-/* -1: go on; else the exit status. */
-static int parse(int argc, char **argv, struct options *o)
-{
-	static const struct option longs[] = {
-		{ "dry-run", no_argument, NULL, 'n' },
-		{ "verbose", no_argument, NULL, 'v' },
-		{ "jobs", required_argument, NULL, 'j' },
-		{ "json", no_argument, NULL, 'J' },
-		{ "exact", no_argument, NULL, 'E' },
-		{ "convert", no_argument, NULL, 'C' },
-		{ "ledger", required_argument, NULL, 'L' },
-		{ "undo", required_argument, NULL, 'U' },
-		{ "no-spread", no_argument, NULL, 'P' },
-		{ "seam", required_argument, NULL, 'S' },
-		{ "rename", required_argument, NULL, 'R' },
-		{ "help", no_argument, NULL, 'h' },
-		{ "version", no_argument, NULL, 'V' },
-		{ NULL, 0, NULL, 0 }
-	};
-	int c;
-
-	while ((c = getopt_long(argc, argv, "nvj:hV", longs, NULL)) != -1) {
-		o->merging = option_of_merging(c, o->merging);
-		switch (c) {
-		case 'n':
-			o->dry_run = true;
-			break;
-		case 'v':
-			o->verbose = true;
-			break;
-		case 'J':
-			o->json = true;
-			break;
-		case 'E':
-			o->plan.exact = true;
-			break;
-		case 'C':
-			o->convert = true;
-			break;
-		case 'L':
-		case 'U':
-			o->ledger = optarg;
-			o->undo = c == 'U';
-			break;
-		case 'P':
-			o->plan.no_spread = true;
-			break;
-		case 'R':
-			if (!add_rule(o, optarg, argv[optind]))
-				return EXIT_USAGE;
-			optind++;
-			break;
-		case 'S':
-			o->plan.rebuild = !strcmp(optarg, "rebuild");
-			if (o->plan.rebuild || !strcmp(optarg, "heal"))
-				break;
-			log_message(LOG_ERR, "--seam: %s is neither \"heal\" nor \"rebuild\"", optarg);
-			return EXIT_USAGE;
-		case 'j':
-			if (parse_jobs(optarg, &o->jobs))
-				break;
-			log_message(LOG_ERR, "-j, --jobs: %s is no number from 1 to %d", optarg,
-				    JOBS_MAX);
-			return EXIT_USAGE;
-		case 'h':
-			usage(stdout);
-			return fflush(stdout) ? EXIT_REFUSED : EXIT_MERGED;
-		case 'V':
-			printf("rrdmerge %s\n", PACKAGE_VERSION);
-			return fflush(stdout) ? EXIT_REFUSED : EXIT_MERGED;
-		default:
-			usage(stderr);
-			return EXIT_USAGE;
-		}
-	}
-	if (o->convert && o->merging) {
-		log_message(LOG_ERR, "--convert merges nothing: %s does not go with it", o->merging);
-		return EXIT_USAGE;
-	}
-	if (o->undo) {
-		o->id = argv + optind;
-		o->ids = (size_t)(argc - optind);
-		return -1;
-	}
-	if (argc - optind != 2 || !*argv[optind] || !*argv[optind + 1]) {
-		log_message(LOG_ERR, o->convert ? "give two files: OLD, and NEW, which is not there yet"
-			    : "give two files or two directories: OLD, the backup, and NEW");
-		usage(stderr);
-		return EXIT_USAGE;
-	}
-	o->old = without_slashes(argv[optind]);
-	o->new = without_slashes(argv[optind + 1]);
-	return -1;
-}
-
-/* ---- the end ---- */
-
-/* Not one live file has a counterpart: most likely a path is one level off. */
-static void say_no_counterpart(struct run *run)
-{
-	char shown[LOG_PATH_SIZE], better[LOG_PATH_SIZE];
-	const struct source *source = &run->site.sources.source[0];
-	char *path = suggest_backup(source, run->site.live, run->sample, run->samples);
-
-	if (!path)
-		path = suggest_live(source, run->site.live, run->sample, run->samples);
-	log_escape(shown, sizeof(shown), source->path);
-	if (path)
-		log_message(LOG_ERR, "no file has a counterpart in %s; did you mean %s", shown,
-			    log_escape(better, sizeof(better), path));
-	else
-		log_message(LOG_ERR, "no file has a counterpart in %s, nor one or two levels up or "
-			    "down from it; is it the right backup?", shown);
-	free(path);
-}
-
-static int conclude(struct run *run, double seconds)
-{
-	const struct report_sums *sums = &run->sums;
-	char text[256], path[LOG_PATH_SIZE];
-	int status = sums->failed || sums->named ? EXIT_REFUSED : EXIT_MERGED;
-
-	if (run->future)
-		log_message(LOG_WARNING, "%zu files with a last_update in the future: is a clock "
-			    "wrong?  The first: %s", run->future,
-			    log_escape(path, sizeof(path), run->future_first ? run->future_first
-									     : "?"));
-	size_t pairs = sums->merged + sums->unchanged;
-	if (pairs && !sums->merged && run->newer == pairs)
-		log_message(LOG_WARNING, "there was nothing to fill, and in every pair OLD was updated "
-			    "later than NEW: were they swapped?  OLD is the backup, NEW is in use");
-	if (atomic_load(&run->interrupted)) {
-		log_message(LOG_ERR, "interrupted; %zu files were not looked at; what was merged "
-			    "stays, run again for the rest", run->found - run->done);
-		status = EXIT_REFUSED;
-	} else if (run->queued && sums->skipped == run->queued) {
-		say_no_counterpart(run);
-		status = EXIT_USAGE;
-	} else if (!run->found) {
-		log_message(LOG_WARNING, "no *.rrd in %s: nothing to do",
-			    log_escape(path, sizeof(path), run->site.live));
-	}
-	puts(run->options->json ? report_sums_json(text, sizeof(text), sums, seconds)
-				: report_sums_text(text, sizeof(text), sums, seconds));
-	if (fflush(stdout) || ferror(stdout)) {
-		log_message(LOG_ERR, "cannot write to standard output: %s", strerror(errno));
-		if (status == EXIT_MERGED)
-			status = EXIT_REFUSED;
-	}
-	return status;
-}
-
-int main(int argc, char **argv)
-{
-	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
-	struct options options = { .jobs = cpus < 1 ? 1 : cpus > 4 ? 4 : (unsigned)cpus };
-	struct run run = { .options = &options, .lock = PTHREAD_MUTEX_INITIALIZER };
-	uint64_t started = io_now_ns();
-
-	io_prepare();
-	log_open("rrdmerge", LOG_TO_STDERR, LOG_USER);
-	int status = parse(argc, argv, &options);
-	if (status >= 0) {
-		names_rules_free(options.rename, options.renames);
-		return status;
-	}
-	if (options.convert) {
-		status = convert(&options);
-		log_close();
-		return status;
-	}
-	if (options.undo) {
-		hold_prepare();
-		status = undo_merges(options.ledger, options.id, options.ids) && !fflush(stdout)
-			? EXIT_MERGED : EXIT_REFUSED;
-		goto out;
-	}
-	status = EXIT_USAGE;
-	run.site.dry_run = options.dry_run;
-	run.site.options = options.plan;
-	run.site.strict_roots = true;
-	progress_start(&run.progress, STDERR_FILENO);
+	outcome_begin(&run.outcome, options);
 	block_signals();
 	if (prepare(&run))
 		goto out;
@@ -951,7 +469,8 @@ int main(int argc, char **argv)
 	}
 	bool recorded = close_ledger(&run);
 	run.site.ledger = NULL;
-	status = conclude(&run, (double)(io_now_ns() - started) / 1e9);
+	status = outcome_conclude(&run.outcome, &run.site, atomic_load(&run.interrupted),
+				  (double)(io_now_ns() - started_ns) / 1e9);
 	if (!recorded && status == EXIT_MERGED)
 		status = EXIT_REFUSED;
 out:
@@ -959,12 +478,38 @@ out:
 	free(run.live_real);
 	queue_free(run.queue);
 	source_set_free(&run.site.sources);
-	for (size_t i = 0; i < run.samples; i++)
-		free(run.sample[i]);
-	free(run.future_first);
-	names_rules_free(options.rename, options.renames);
+	outcome_free(&run.outcome);
 	free(run.live_dir);
 	free(run.live_name);
+	return status;
+}
+
+static int undo(const struct arguments *options)
+{
+	hold_prepare();
+	return undo_merges(options->ledger, options->id, options->ids) && !fflush(stdout)
+		? EXIT_MERGED : EXIT_REFUSED;
+}
+
+int main(int argc, char **argv)
+{
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	struct arguments options = { .jobs = cpus < 1 ? 1 : cpus > 4 ? 4 : (unsigned)cpus };
+	uint64_t started = io_now_ns();
+
+	io_prepare();
+	log_open("rrdmerge", LOG_TO_STDERR, LOG_USER);
+	int status = arguments_parse(argc, argv, &options);
+	if (status >= 0)
+		goto out;
+	if (options.convert)
+		status = convert(&options);
+	else if (options.undo)
+		status = undo(&options);
+	else
+		status = merge(&options, started);
+out:
+	arguments_free(&options);
 	log_close();
 	return status;
 }
