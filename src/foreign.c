@@ -11,7 +11,6 @@
 /* Which of the ten values in a union are integers, one bit each; the others are doubles, or
  * unused (rrdtool src/rrd_format.h, ds_param_en, rra_par_en, pdp_par_en and cdp_par_en). */
 #define DS_COUNTS 0x001         /* heartbeat */
-#define RRA_COUNTS 0x038        /* dependent RRA; period, smoothing index or window; threshold */
 #define PDP_COUNTS 0x001        /* unknown seconds */
 #define CDP_COUNTS 0x002        /* unknown PDPs */
 #define CDP_HW_COUNTS 0x0c2     /* and how many unknown values came one after the other */
@@ -25,6 +24,24 @@ static void get_pars(const struct layout_form *form, const uint8_t *at, unsigned
 	for (unsigned i = 0; i < PAR_COUNT; i++, at += 8)
 		ret[i] = counts >> i & 1 ? native_count(get_word(form, at))
 					 : get_uint(at, 8, form->big_endian);
+}
+
+/* Beware of the period of (M)HWPREDICT: it is kept as a double (rrdtool src/rrd_create.c). */
+static unsigned rra_counts(enum layout_cf cf)
+{
+	switch (cf) {
+	case CF_HWPREDICT:
+	case CF_MHWPREDICT:
+	case CF_DEVPREDICT:
+		return 0x008;           /* dependent RRA */
+	case CF_SEASONAL:
+	case CF_DEVSEASONAL:
+		return 0x018;           /* and smoothing index */
+	case CF_FAILURES:
+		return 0x038;           /* and length of the window, threshold */
+	default:
+		return 0;
+	}
 }
 
 static struct native_head get_head(const struct layout_header *head, const uint8_t *bytes)
@@ -74,7 +91,7 @@ static void get_rra(const struct layout_header *head, const uint8_t *bytes, uint
 		.cur_row = from->cur_row,
 	};
 	memcpy(ret->cf, def, NAME);
-	get_pars(head->form, def + rra_par_at(head->form), RRA_COUNTS, ret->par);
+	get_pars(head->form, def + rra_par_at(head->form), rra_counts(from->cf), ret->par);
 }
 
 static void get_cdp(const struct layout_header *head, const uint8_t *bytes, uint64_t rra,

@@ -379,10 +379,28 @@ static int decode_known(const uint8_t *bytes, size_t len, struct layout_header *
 
 /* What came of trying one kind of machine after the other. */
 struct trial {
+	bool strict;
 	struct layout_header best;      /* the one that is as long as the file, else the first */
 	unsigned found, exact;
+	bool truncated;                 /* one would be it, were the file longer */
 	struct reason names, why;       /* of those found; of the first that was not */
 };
+
+/* Are the last values texts?  They follow the time, and so begin with a piece of something else
+ * in the wrong form.  No rule of the format, but so it is in all but odd files. */
+static bool looks_right(const struct layout_header *head, const uint8_t *bytes)
+{
+	for (uint64_t i = 0; i < head->ds_cnt; i++) {
+		const uint8_t *last_ds = pdp_prep_of(head, bytes, i);
+
+		if (!*last_ds)
+			return false;
+		for (; *last_ds; last_ds++)
+			if (*last_ds < ' ' || *last_ds > '~')
+				return false;
+	}
+	return true;
+}
 
 /* -errno ends it. */
 static int try_form(struct trial *trial, const struct layout_form *form, const uint8_t *bytes,
@@ -397,32 +415,46 @@ static int try_form(struct trial *trial, const struct layout_form *form, const u
 	int r = decode_known(bytes, len, &head, keep);
 	if (r)
 		return r < 0 ? r : 0;
+	if (trial->strict && !head.native && !looks_right(&head, bytes))
+		goto not_it;
 	if (head.file_size > file_size) {
-		reason_set(keep, "is truncated: %llu bytes of %llu", (unsigned long long)file_size,
-			   (unsigned long long)head.file_size);
-		layout_free(&head);
-		return 0;
+		reason_set(&trial->why, "is truncated: %llu bytes of %llu",
+			   (unsigned long long)file_size, (unsigned long long)head.file_size);
+		trial->truncated = true;
+		goto not_it;
 	}
 	bool exact = head.file_size == file_size;
 	reason_add(&trial->names, "%s", form->name);
-	if (trial->found++ && !exact) {
-		layout_free(&head);
-		return 0;
-	}
+	if (trial->found++ && !exact)
+		goto not_it;
 	trial->exact += exact;
 	layout_free(&trial->best);
 	trial->best = head;
 	return 0;
+not_it:
+	layout_free(&head);
+	return 0;
+}
+
+static int try_forms(struct trial *trial, bool strict, const uint8_t *bytes, size_t len,
+		     uint64_t file_size)
+{
+	int r = 0;
+
+	*trial = (struct trial){ .strict = strict };
+	for (size_t i = 0; i < FORMS && !r; i++)
+		r = try_form(trial, &forms[i], bytes, len, file_size);
+	return r;
 }
 
 static int decode_all(const uint8_t *bytes, size_t len, uint64_t file_size,
 		      struct layout_header *ret, struct reason *why)
 {
-	struct trial trial = { .found = 0 };
-	int r = 0;
+	struct trial trial;
+	int r = try_forms(&trial, true, bytes, len, file_size);
 
-	for (size_t i = 0; i < FORMS && !r; i++)
-		r = try_form(&trial, &forms[i], bytes, len, file_size);
+	if (!r && !trial.found && !trial.truncated)
+		r = try_forms(&trial, false, bytes, len, file_size);
 	if (!r && (trial.exact == 1 || (trial.found == 1 && !trial.exact))) {
 		*ret = trial.best;
 		return 0;
