@@ -1,13 +1,11 @@
 #include "config.h"
-#include "tally.h"
+#include "tallyint.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <search.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/queue.h>
 
 #define OWN_NS UINT64_C(2000000000)     /* our CLOSE_WRITE comes sooner, if it comes */
 #define ALARM_FIRST_S 1         /* one more event of ours may still be on its way */
@@ -15,49 +13,6 @@
 #define ALARM_MAX_S 3600
 #define FALSE_ALARMS_FREE 3     /* false alarms in a row that cost no waiting */
 #define FALSE_ALARMS_MAX 10
-
-enum state { NEW, MERGED, UNCHANGED, SKIPPED, FAILED, STATES };
-
-struct file {
-	enum state state;
-	bool live, backup;
-	bool merged;            /* once: what comes after does not take that away */
-	bool pending;
-	bool settled;
-	bool half_seen;         /* at the last try, a source was missing */
-	bool unpaired;          /* at the last try, no source had it, and none was missing */
-	bool partial;           /* `why` is of a part alone */
-	bool unsaid;            /* `why` is to be said: in the tally's line */
-	bool suspect;           /* a look is due that may show that it is another database, */
-	bool doubted;           /* and comes so late that only the backup waits for it */
-	bool alarmed;           /* a stat showed that others have written it */
-	uint8_t false_alarms;   /* in a row */
-	uint8_t denied;         /* enum merge_denied */
-	unsigned walk;          /* the last walk over the backups that met it, */
-	unsigned met;           /* and how often */
-	unsigned sources;       /* how many sources had it at the last try */
-	unsigned scan;          /* the last scan that found it */
-	uint64_t identity;      /* of live: hash of inode and size; 0: not seen yet */
-	int64_t ctime_ns;
-	uint64_t own_ns;        /* since when what is heard of it is our own doing; 0: it is not */
-	char *why;              /* the refusal; NULL: none */
-	TAILQ_ENTRY(file) line;
-	char rel[];
-};
-
-struct tally {
-	pthread_mutex_t mutex;
-	void *index;            /* tsearch(3) over struct file, by rel */
-	TAILQ_HEAD(, file) unsaid;
-	size_t live, waiting, pending, refused, unsaid_count, unsettled, paired, in_backup,
-	       half_seen;
-	unsigned walk;          /* over the backups: the one under way, or the last */
-	size_t walk_met;        /* files that it has met */
-	size_t denied[MERGE_DENIALS];
-	size_t in_state[STATES];
-	unsigned scan;
-	uint64_t cells, changes;
-};
 
 static int by_rel(const void *a, const void *b)
 {
@@ -110,16 +65,16 @@ static int key_to_file(const void *key, const void *file)
 	return strcmp(key, ((const struct file *)file)->rel);
 }
 
-static struct file *find(struct tally *tally, const char *rel)
+struct file *tally_find(struct tally *tally, const char *rel)
 {
 	void *node = tfind(rel, &tally->index, key_to_file);
 
 	return node ? *(struct file **)node : NULL;
 }
 
-static struct file *find_or_add(struct tally *tally, const char *rel)
+struct file *tally_find_or_add(struct tally *tally, const char *rel)
 {
-	struct file *file = find(tally, rel);
+	struct file *file = tally_find(tally, rel);
 
 	if (file)
 		return file;
@@ -166,18 +121,18 @@ static void count(struct tally *tally, const struct file *file, size_t by)
 		tally->in_backup += by;
 }
 
-static void before(struct tally *tally, const struct file *file)
+void tally_before(struct tally *tally, const struct file *file)
 {
 	count(tally, file, (size_t)-1);
 }
 
-static void after(struct tally *tally, const struct file *file)
+void tally_after(struct tally *tally, const struct file *file)
 {
 	count(tally, file, 1);
 	tally->changes++;
 }
 
-/* Between before() and after(): `why` is the refusal from now on, or NULL. */
+/* Between tally_before() and tally_after(): `why` is the refusal from now on, or NULL. */
 static void set_refusal(struct tally *tally, struct file *file, const char *why)
 {
 	bool fresh = why && (!file->why || strcmp(why, file->why));
@@ -199,9 +154,9 @@ static void set_refusal(struct tally *tally, struct file *file, const char *why)
 	}
 }
 
-static void drop_live(struct tally *tally, struct file *file)
+void tally_drop_live(struct tally *tally, struct file *file)
 {
-	before(tally, file);
+	tally_before(tally, file);
 	file->live = file->pending = file->settled = file->merged = file->alarmed = false;
 	file->unpaired = file->half_seen = file->suspect = file->doubted = false;
 	file->own_ns = 0;
@@ -211,10 +166,10 @@ static void drop_live(struct tally *tally, struct file *file)
 	file->sources = 0;
 	file->identity = 0;
 	file->false_alarms = 0;
-	after(tally, file);
+	tally_after(tally, file);
 }
 
-static void forget_unless_wanted(struct tally *tally, struct file *file)
+void tally_forget_unless_wanted(struct tally *tally, struct file *file)
 {
 	if (file->live || file->backup)
 		return;
@@ -229,12 +184,12 @@ int tally_live(struct tally *tally, const char *rel, bool scanned, bool *ret_set
 	int r = -ENOMEM;
 
 	pthread_mutex_lock(&tally->mutex);
-	struct file *file = find_or_add(tally, rel);
+	struct file *file = tally_find_or_add(tally, rel);
 	if (file) {
 		if (!file->live) {
-			before(tally, file);
+			tally_before(tally, file);
 			file->live = file->pending = true;
-			after(tally, file);
+			tally_after(tally, file);
 		}
 		if (scanned)
 			file->scan = tally->scan;
@@ -248,10 +203,10 @@ int tally_live(struct tally *tally, const char *rel, bool scanned, bool *ret_set
 void tally_gone(struct tally *tally, const char *rel)
 {
 	pthread_mutex_lock(&tally->mutex);
-	struct file *file = find(tally, rel);
+	struct file *file = tally_find(tally, rel);
 	if (file && file->live) {
-		drop_live(tally, file);
-		forget_unless_wanted(tally, file);
+		tally_drop_live(tally, file);
+		tally_forget_unless_wanted(tally, file);
 	}
 	pthread_mutex_unlock(&tally->mutex);
 }
@@ -259,7 +214,7 @@ void tally_gone(struct tally *tally, const char *rel)
 void tally_own(struct tally *tally, const char *rel)
 {
 	pthread_mutex_lock(&tally->mutex);
-	struct file *file = find(tally, rel);
+	struct file *file = tally_find(tally, rel);
 	if (file)
 		file->own_ns = io_now_ns();
 	pthread_mutex_unlock(&tally->mutex);
@@ -268,7 +223,7 @@ void tally_own(struct tally *tally, const char *rel)
 bool tally_is_own(struct tally *tally, const char *rel, bool closed)
 {
 	pthread_mutex_lock(&tally->mutex);
-	struct file *file = find(tally, rel);
+	struct file *file = tally_find(tally, rel);
 	bool own = file && file->own_ns && io_now_ns() - file->own_ns < OWN_NS;
 	if (file && (closed || !own))
 		file->own_ns = 0;
@@ -281,16 +236,16 @@ unsigned tally_written_to(struct tally *tally, const char *rel, bool heard)
 	unsigned in_s = ALARM_FIRST_S;
 
 	pthread_mutex_lock(&tally->mutex);
-	struct file *file = find(tally, rel);
+	struct file *file = tally_find(tally, rel);
 	if (file && file->false_alarms > FALSE_ALARMS_FREE) {
 		in_s = (unsigned)ALARM_NEXT_S << (file->false_alarms - FALSE_ALARMS_FREE - 1);
-		before(tally, file);
+		tally_before(tally, file);
 		file->doubted = file->doubted || (heard && file->live);
-		after(tally, file);
+		tally_after(tally, file);
 	} else if (file && file->live && heard) {
-		before(tally, file);
+		tally_before(tally, file);
 		file->suspect = true;
-		after(tally, file);
+		tally_after(tally, file);
 	}
 	pthread_mutex_unlock(&tally->mutex);
 	return in_s < ALARM_MAX_S ? in_s : ALARM_MAX_S;
@@ -311,7 +266,7 @@ bool tally_same(struct tally *tally, const char *rel, const struct io_stamp *now
 	bool same = false;
 
 	pthread_mutex_lock(&tally->mutex);
-	struct file *file = find(tally, rel);
+	struct file *file = tally_find(tally, rel);
 	if (file && file->live) {
 		bool done = is_done(file);
 		bool other = file->identity != identity_of(now) ||
@@ -320,167 +275,20 @@ bool tally_same(struct tally *tally, const char *rel, const struct io_stamp *now
 		/* Nobody but us has written it since the last look: what came of that stands. */
 		same = !other && (done || (rewritten && !file->pending));
 		if (other || file->suspect || file->doubted) {
-			before(tally, file);
+			tally_before(tally, file);
 			file->suspect = file->doubted = false;
-			after(tally, file);
+			tally_after(tally, file);
 		}
 		if (other) {
-			before(tally, file);
+			tally_before(tally, file);
 			file->settled = false;
 			file->pending = true;
-			after(tally, file);
+			tally_after(tally, file);
 			file->alarmed = rewritten;
 		}
 	}
 	pthread_mutex_unlock(&tally->mutex);
 	return same;
-}
-
-/* ---- over all files ---- */
-
-/* twalk_r() may not be run while nodes are deleted: collect first. */
-struct collect {
-	bool (*wanted)(const struct file *file, const void *arg);
-	const void *arg;
-	struct file **file;
-	size_t count, capacity;
-};
-
-static void collect_one(const void *node, VISIT visit, void *closure)
-{
-	struct collect *collect = closure;
-	struct file *file = *(struct file *const *)node;
-
-	if ((visit != postorder && visit != leaf) || !collect->wanted(file, collect->arg))
-		return;
-	if (collect->count == collect->capacity) {
-		size_t capacity = collect->capacity ? collect->capacity * 2 : 256;
-		struct file **grown = reallocarray(collect->file, capacity, sizeof(*grown));
-
-		if (!grown)
-			return;         /* the rest is met the next time */
-		collect->file = grown;
-		collect->capacity = capacity;
-	}
-	collect->file[collect->count++] = file;
-}
-
-static bool is_live_beneath(const struct file *file, const void *arg)
-{
-	const char *dir = arg;
-	size_t len = strlen(dir);
-
-	return file->live && (!len || (!strncmp(file->rel, dir, len) && file->rel[len] == '/'));
-}
-
-void tally_gone_beneath(struct tally *tally, const char *dir)
-{
-	struct collect collect = { .wanted = is_live_beneath, .arg = dir };
-
-	pthread_mutex_lock(&tally->mutex);
-	twalk_r(tally->index, collect_one, &collect);
-	for (size_t i = 0; i < collect.count; i++) {
-		drop_live(tally, collect.file[i]);
-		forget_unless_wanted(tally, collect.file[i]);
-	}
-	pthread_mutex_unlock(&tally->mutex);
-	free(collect.file);
-}
-
-static bool is_any(const struct file *file, const void *arg)
-{
-	(void)file;
-	(void)arg;
-	return true;
-}
-
-void tally_scan_begin(struct tally *tally)
-{
-	pthread_mutex_lock(&tally->mutex);
-	tally->scan++;
-	pthread_mutex_unlock(&tally->mutex);
-}
-
-void tally_new_sources(struct tally *tally)
-{
-	struct collect collect = { .wanted = is_any };
-
-	pthread_mutex_lock(&tally->mutex);
-	twalk_r(tally->index, collect_one, &collect);
-	for (size_t i = 0; i < collect.count; i++) {
-		struct file *file = collect.file[i];
-
-		before(tally, file);
-		file->settled = file->backup = false;
-		file->pending = file->live;
-		file->sources = 0;
-		after(tally, file);
-		forget_unless_wanted(tally, file);
-	}
-	pthread_mutex_unlock(&tally->mutex);
-	free(collect.file);
-}
-
-void tally_backups_begin(struct tally *tally)
-{
-	pthread_mutex_lock(&tally->mutex);
-	tally->walk++;
-	tally->walk_met = 0;
-	pthread_mutex_unlock(&tally->mutex);
-}
-
-int tally_backup(struct tally *tally, const char *rel, bool *ret_look)
-{
-	int r = -ENOMEM;
-
-	pthread_mutex_lock(&tally->mutex);
-	struct file *file = find_or_add(tally, rel);
-	if (file) {
-		if (file->walk != tally->walk) {
-			file->walk = tally->walk;
-			file->met = 0;
-			tally->walk_met++;
-		}
-		file->met++;
-		if (!file->backup) {
-			before(tally, file);
-			file->backup = true;
-			after(tally, file);
-		}
-		*ret_look = file->live && !file->pending && file->met > file->sources;
-		r = 0;
-	}
-	pthread_mutex_unlock(&tally->mutex);
-	return r;
-}
-
-static bool was_not_met(const struct file *file, const void *arg)
-{
-	const struct tally *tally = arg;
-
-	return file->backup && file->walk != tally->walk;
-}
-
-void tally_backups_end(struct tally *tally, bool whole)
-{
-	struct collect collect = { .wanted = was_not_met, .arg = tally };
-
-	if (!whole)
-		return;
-	pthread_mutex_lock(&tally->mutex);
-	/* Mostly it has met all that are known, and there is nothing to look for. */
-	if (tally->in_backup > tally->walk_met)
-		twalk_r(tally->index, collect_one, &collect);
-	for (size_t i = 0; i < collect.count; i++) {
-		struct file *file = collect.file[i];
-
-		before(tally, file);
-		file->backup = false;
-		after(tally, file);
-		forget_unless_wanted(tally, file);
-	}
-	pthread_mutex_unlock(&tally->mutex);
-	free(collect.file);
 }
 
 /* ---- results ---- */
@@ -531,14 +339,14 @@ void tally_result(struct tally *tally, const char *rel, const struct merge_resul
 		return;
 	}
 	pthread_mutex_lock(&tally->mutex);
-	struct file *file = find(tally, rel);
+	struct file *file = tally_find(tally, rel);
 	tally->cells += result->counts.cells;
 	if (file && file->live) {
 		/* A database that we were done with stays so while its backup is away. */
 		bool kept = file->settled && result->source_missing && result->stamp.ino &&
 			    file->identity == identity_of(&result->stamp);
 
-		before(tally, file);
+		tally_before(tally, file);
 		file->state = state_after(file, result);
 		/* What is not waited for any more has failed, until it comes about. */
 		if (file->state == NEW && result->outcome == MERGE_BUSY && !will_retry)
@@ -559,7 +367,7 @@ void tally_result(struct tally *tally, const char *rel, const struct merge_resul
 			set_refusal(tally, file, refusal ? result->why.text : NULL);
 		}
 		note_stamp(file, result);
-		after(tally, file);
+		tally_after(tally, file);
 	}
 	pthread_mutex_unlock(&tally->mutex);
 }
@@ -611,68 +419,10 @@ bool tally_next_refusal(struct tally *tally, char *rel, size_t size, struct reas
 bool tally_why(struct tally *tally, const char *rel, struct reason *why)
 {
 	pthread_mutex_lock(&tally->mutex);
-	const struct file *file = find(tally, rel);
+	const struct file *file = tally_find(tally, rel);
 	bool refused = file && file->why;
 	if (refused)
 		reason_set(why, "%s", file->why);
 	pthread_mutex_unlock(&tally->mutex);
 	return refused;
-}
-
-struct wanted {
-	enum tally_which which;
-	enum merge_denied denied;
-	unsigned scan;
-};
-
-static bool is_wanted(const struct file *file, const void *arg)
-{
-	const struct wanted *wanted = arg;
-
-	switch (wanted->which) {
-	case TALLY_LIVE:
-		return file->live;
-	case TALLY_UNMET:
-		return file->live && file->scan != wanted->scan;
-	case TALLY_HALF_SEEN:
-		return file->live && file->half_seen;
-	case TALLY_WAITING:
-		return file->backup && !file->live;
-	case TALLY_DENIED:
-		return file->live && file->denied == wanted->denied;
-	}
-	return false;
-}
-
-char **tally_list(struct tally *tally, enum tally_which which, enum merge_denied denied,
-		  size_t count, size_t *ret_count)
-{
-	struct wanted wanted = { which, denied, 0 };
-	struct collect collect = { .wanted = is_wanted, .arg = &wanted };
-	char **list = NULL;
-	size_t taken = 0;
-
-	pthread_mutex_lock(&tally->mutex);
-	wanted.scan = tally->scan;
-	twalk_r(tally->index, collect_one, &collect);
-	if (!count || count > collect.count)
-		count = collect.count;
-	list = count ? calloc(count, sizeof(*list)) : NULL;
-	while (list && taken < count) {
-		list[taken] = strdup(collect.file[taken * collect.count / count]->rel);
-		if (!list[taken])
-			break;
-		taken++;
-	}
-	pthread_mutex_unlock(&tally->mutex);
-	free(collect.file);
-	*ret_count = taken;
-	return list;
-}
-
-void tally_list_free(char **list, size_t count)
-{
-	for (size_t i = 0; i < count; i++)
-		free(list[i]);
-	free(list);
 }
