@@ -24,6 +24,11 @@
 #define IDENTITY UINT64_C(0xfedcba9876543210)
 #define LAST_UP INT64_C(1700000123)
 
+static inline const char *ledger_path(void)
+{
+	return scratch("ledger.db");
+}
+
 static inline uint64_t now_ns(void)
 {
 	struct timespec now;
@@ -212,6 +217,20 @@ static inline enum ledger_stage stage_of(struct ledger *ledger, int64_t id)
 	stage = entry->stage;
 	ledger_entries_free(entry, 1);
 	return stage;
+}
+
+static inline void assert_run(const struct ledger_run *a, const struct ledger_run *b)
+{
+	assert_int_equal(a->rra, b->rra);
+	assert_int_equal(a->ds, b->ds);
+	assert_int_equal(a->source, b->source);
+	assert_int_equal(a->step, b->step);
+	assert_int_equal(a->kind, b->kind);
+	assert_int_equal(a->first, b->first);
+	assert_int_equal(a->count, b->count);
+	assert_int_equal(!a->old, !b->old);
+	if (a->old)
+		assert_memory_equal(a->old, b->old, a->count * sizeof(double));
 }
 
 #endif

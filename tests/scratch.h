@@ -70,4 +70,17 @@ static inline int scratch_remove(void)
 	return r;
 }
 
+/* The same for cmocka. */
+static inline int scratch_setup(void **state)
+{
+	(void)state;
+	return scratch_make();
+}
+
+static inline int scratch_teardown(void **state)
+{
+	(void)state;
+	return scratch_remove();
+}
+
 #endif

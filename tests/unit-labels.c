@@ -18,18 +18,6 @@
 #define NONE LAYOUT_NO_DS
 #define MAX 16
 
-static int setup(void **state)
-{
-	(void)state;
-	return scratch_make();
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	return scratch_remove();
-}
-
 /* One of the two files, with a sidecar or without. */
 struct side {
 	struct layout_header head;
@@ -536,5 +524,5 @@ int main(void)
 		cmocka_unit_test(test_compute),
 	};
 
-	return cmocka_run_group_tests(tests, setup, teardown);
+	return cmocka_run_group_tests(tests, scratch_setup, scratch_teardown);
 }

@@ -1,37 +1,13 @@
 /* unit-ledger-cells: sets of cells, their bytes, and what an undo gives back. */
 #include "config.h"
+#include "ledgering.h"
+
 #include "ledgerint.h"
 
 #include <errno.h>
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
-
-#include <cmocka.h>
-
-#define INO 77
-#define IDENTITY UINT64_C(0xfedcba9876543210)
 
 static unsigned seed;
-
-static void assert_run(const struct ledger_run *a, const struct ledger_run *b)
-{
-	assert_int_equal(a->rra, b->rra);
-	assert_int_equal(a->ds, b->ds);
-	assert_int_equal(a->source, b->source);
-	assert_int_equal(a->step, b->step);
-	assert_int_equal(a->kind, b->kind);
-	assert_int_equal(a->first, b->first);
-	assert_int_equal(a->count, b->count);
-	assert_int_equal(!a->old, !b->old);
-	if (a->old)
-		assert_memory_equal(a->old, b->old, a->count * sizeof(double));
-}
 
 /* ---- undo and spread, held against a file of a few cells ---- */
 

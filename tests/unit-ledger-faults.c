@@ -40,23 +40,6 @@ int fsync(int fd)
 	return count_sync(SYS_fsync, fd);
 }
 
-static int setup(void **state)
-{
-	(void)state;
-	return scratch_make();
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	return scratch_remove();
-}
-
-static const char *ledger_path(void)
-{
-	return scratch("ledger.db");
-}
-
 static void overwrite(const char *path, off_t at, size_t size)
 {
 	int fd = open(path, O_RDWR);
@@ -724,23 +707,27 @@ static void test_documented(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_garbage_header, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_garbage_schema, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_garbage_middle, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_truncated, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_empty, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_damage_while_open, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_removed, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_newer, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_older, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_foreign, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_in_use, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_locked, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_read_only, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_full, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_syncs, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_close_broken, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_documented, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_garbage_header, scratch_setup,
+						scratch_teardown),
+		cmocka_unit_test_setup_teardown(test_garbage_schema, scratch_setup,
+						scratch_teardown),
+		cmocka_unit_test_setup_teardown(test_garbage_middle, scratch_setup,
+						scratch_teardown),
+		cmocka_unit_test_setup_teardown(test_truncated, scratch_setup, scratch_teardown),
+		cmocka_unit_test_setup_teardown(test_empty, scratch_setup, scratch_teardown),
+		cmocka_unit_test_setup_teardown(test_damage_while_open, scratch_setup,
+						scratch_teardown),
+		cmocka_unit_test_setup_teardown(test_removed, scratch_setup, scratch_teardown),
+		cmocka_unit_test_setup_teardown(test_newer, scratch_setup, scratch_teardown),
+		cmocka_unit_test_setup_teardown(test_older, scratch_setup, scratch_teardown),
+		cmocka_unit_test_setup_teardown(test_foreign, scratch_setup, scratch_teardown),
+		cmocka_unit_test_setup_teardown(test_in_use, scratch_setup, scratch_teardown),
+		cmocka_unit_test_setup_teardown(test_locked, scratch_setup, scratch_teardown),
+		cmocka_unit_test_setup_teardown(test_read_only, scratch_setup, scratch_teardown),
+		cmocka_unit_test_setup_teardown(test_full, scratch_setup, scratch_teardown),
+		cmocka_unit_test_setup_teardown(test_syncs, scratch_setup, scratch_teardown),
+		cmocka_unit_test_setup_teardown(test_close_broken, scratch_setup, scratch_teardown),
+		cmocka_unit_test_setup_teardown(test_documented, scratch_setup, scratch_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -10,37 +10,6 @@
 
 static unsigned seed;
 
-static int setup(void **state)
-{
-	(void)state;
-	return scratch_make();
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	return scratch_remove();
-}
-
-static const char *ledger_path(void)
-{
-	return scratch("ledger.db");
-}
-
-static void assert_run(const struct ledger_run *a, const struct ledger_run *b)
-{
-	assert_int_equal(a->rra, b->rra);
-	assert_int_equal(a->ds, b->ds);
-	assert_int_equal(a->source, b->source);
-	assert_int_equal(a->step, b->step);
-	assert_int_equal(a->kind, b->kind);
-	assert_int_equal(a->first, b->first);
-	assert_int_equal(a->count, b->count);
-	assert_int_equal(!a->old, !b->old);
-	if (a->old)
-		assert_memory_equal(a->old, b->old, a->count * sizeof(double));
-}
-
 /* ---- one merge ---- */
 
 static void test_life(void **state)
@@ -912,22 +881,23 @@ int main(void)
 {
 	const char *wanted = getenv("SEED");
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_life, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_covers, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_bad_runs, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_void, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_interrupted, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_part, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_sync, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_refusals, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_undo, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_undo_interrupted, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_undo_void, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_wrote, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_undo_open, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_threads, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_kill, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_large, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_life, scratch_setup, scratch_teardown),
+		cmocka_unit_test_setup_teardown(test_covers, scratch_setup, scratch_teardown),
+		cmocka_unit_test_setup_teardown(test_bad_runs, scratch_setup, scratch_teardown),
+		cmocka_unit_test_setup_teardown(test_void, scratch_setup, scratch_teardown),
+		cmocka_unit_test_setup_teardown(test_interrupted, scratch_setup, scratch_teardown),
+		cmocka_unit_test_setup_teardown(test_part, scratch_setup, scratch_teardown),
+		cmocka_unit_test_setup_teardown(test_sync, scratch_setup, scratch_teardown),
+		cmocka_unit_test_setup_teardown(test_refusals, scratch_setup, scratch_teardown),
+		cmocka_unit_test_setup_teardown(test_undo, scratch_setup, scratch_teardown),
+		cmocka_unit_test_setup_teardown(test_undo_interrupted, scratch_setup,
+						scratch_teardown),
+		cmocka_unit_test_setup_teardown(test_undo_void, scratch_setup, scratch_teardown),
+		cmocka_unit_test_setup_teardown(test_wrote, scratch_setup, scratch_teardown),
+		cmocka_unit_test_setup_teardown(test_undo_open, scratch_setup, scratch_teardown),
+		cmocka_unit_test_setup_teardown(test_threads, scratch_setup, scratch_teardown),
+		cmocka_unit_test_setup_teardown(test_kill, scratch_setup, scratch_teardown),
+		cmocka_unit_test_setup_teardown(test_large, scratch_setup, scratch_teardown),
 	};
 
 	seed = wanted ? (unsigned)strtoul(wanted, NULL, 10) : (unsigned)time(NULL);

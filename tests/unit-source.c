@@ -22,18 +22,6 @@
 
 #define NONE LAYOUT_NO_DS
 
-static int setup(void **state)
-{
-	(void)state;
-	return scratch_make();
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	return scratch_remove();
-}
-
 static void make_dir(const char *rel)
 {
 	assert_int_equal(mkdir(scratch(rel), 0755), 0);
@@ -469,17 +457,19 @@ static void test_suggest_up(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_map_names, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_map_types, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_map_formulas, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_map_twice, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_map_many_names, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_open, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_open_unreadable, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_walk, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_hard_links, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_suggest_down, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_suggest_up, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_map_names, scratch_setup, scratch_teardown),
+		cmocka_unit_test_setup_teardown(test_map_types, scratch_setup, scratch_teardown),
+		cmocka_unit_test_setup_teardown(test_map_formulas, scratch_setup, scratch_teardown),
+		cmocka_unit_test_setup_teardown(test_map_twice, scratch_setup, scratch_teardown),
+		cmocka_unit_test_setup_teardown(test_map_many_names, scratch_setup,
+						scratch_teardown),
+		cmocka_unit_test_setup_teardown(test_open, scratch_setup, scratch_teardown),
+		cmocka_unit_test_setup_teardown(test_open_unreadable, scratch_setup,
+						scratch_teardown),
+		cmocka_unit_test_setup_teardown(test_walk, scratch_setup, scratch_teardown),
+		cmocka_unit_test_setup_teardown(test_hard_links, scratch_setup, scratch_teardown),
+		cmocka_unit_test_setup_teardown(test_suggest_down, scratch_setup, scratch_teardown),
+		cmocka_unit_test_setup_teardown(test_suggest_up, scratch_setup, scratch_teardown),
 	};
 
 	alarm(60);                      /* a FIFO opened would hang */
