@@ -432,6 +432,7 @@ static int start(struct daemon *d)
 		.live = d->conf->live,
 		.rest_s = REST_S,
 		.wait_quiet = !d->options->once,
+		.wait_sidecar = !d->options->once,
 		.opening = on_opening,
 		.opening_arg = d,
 	};

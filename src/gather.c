@@ -222,7 +222,8 @@ static enum gather_outcome take_source(struct gather *gather, const struct gathe
 		gather->missing = true;
 		return GATHER_READY;
 	}
-	if (!r && request->sidecar && request->sidecar->count)
+	/* One file was named, and nothing else. */
+	if (!r && !request->sources->source[n].file && request->sidecar && request->sidecar->count)
 		r = source_find_siblings(request->sources, request->sidecar, request->rel, files);
 	if (r) {
 		int error = r == -ENXIO ? files->error : -r;

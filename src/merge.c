@@ -130,25 +130,6 @@ static void skip(struct merge_job *job)
 	}
 }
 
-/* The live file's sidecar, where it has one.  False where the job has ended. */
-static bool read_sidecar(struct merge_job *job)
-{
-	struct sidecar *sidecar = &job->scratch->sidecar;
-	struct reason why = { "" };
-	int r;
-
-	sidecar_free(sidecar);
-	*sidecar = (struct sidecar){ 0 };
-	if (job->site->match == LABELS_NAME)
-		return true;
-	r = sidecar_find(job->root, job->request->rel, sidecar, &why);
-	if (!r || r == -ENOENT || r == REFUSED) /* one that is damaged proves nothing */
-		return true;
-	merge_note_denied(job, r, MERGE_DENIED_READ);
-	merge_fail(job, "live", &why);
-	return false;
-}
-
 /* False where the job has ended. */
 static bool read_sources(struct merge_job *job)
 {
@@ -284,6 +265,13 @@ static int match(const struct merge_job *job, const struct gather_input *input, 
 			  : job->site->match, map, ret, why);
 }
 
+/* Of seven backups, each may have the same to say. */
+static void add_once(struct reason *all, const struct reason *why)
+{
+	if (!strstr(all->text, why->text))
+		reason_add(all, "%s", why->text);
+}
+
 /* Fills live's image from all sources.  0, or REFUSED where nothing can be taken from any. */
 static int plan_sources(struct merge_job *job, struct reason *refusals)
 {
@@ -309,7 +297,7 @@ static int plan_sources(struct merge_job *job, struct reason *refusals)
 		if (r == -ENOMEM)
 			return reason_errno(refusals, ENOMEM, "cannot plan");
 		if (r || verdict.refused)
-			reason_add(verdict.refused ? refusals : &apart, "%s", why.text);
+			add_once(verdict.refused ? refusals : &apart, &why);
 		if (r == REFUSED)
 			continue;
 		job->result->unproven = job->result->unproven || verdict.unproven;
@@ -534,7 +522,7 @@ void merge_file(struct merge_scratch *scratch, const struct merge_site *site,
 
 	if (merge_begin(&job) && !is_held(&job)) {
 		struct reason why;
-		bool ready = read_sidecar(&job) && read_sources(&job);
+		bool ready = merge_read_sidecar(&job) && read_sources(&job);
 
 		if (site->ledger && record_sources(&job)) {
 			reason_errno(&why, ENOMEM, "cannot be recorded");

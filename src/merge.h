@@ -22,6 +22,7 @@ enum merge_outcome {
 	MERGE_RESTING,          /* a source changed only just now */
 	MERGE_TORN,             /* a source is torn, or changed while it was read */
 	MERGE_QUIET,            /* no lease to be had: wait for the file's next CLOSE_WRITE */
+	MERGE_UNLABELLED,       /* its sidecar is still to come */
 	MERGE_RECORDING,        /* its intention is on the way to the ledger's disk */
 	MERGE_UNRECORDED        /* the ledger does not work */
 };
@@ -51,6 +52,7 @@ struct merge_site {
 	unsigned rest_s;        /* a source must have rested so long, seconds; 0: need not */
 	bool strict_roots;      /* a source's root that is not there is an error, not a wait */
 	bool wait_quiet;        /* without leases, write only right after a CLOSE_WRITE */
+	bool wait_sidecar;      /* a file that is new is not judged before its sidecar has come */
 	/* Called before a live file is opened for writing: what inotify tells of it from now to the
 	 * next CLOSE_WRITE is our own doing.  May be NULL. */
 	void (*opening)(const char *rel, void *arg);

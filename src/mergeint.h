@@ -62,6 +62,12 @@ void merge_advise(struct reason *why, int error);
 /* 0; 1 where the job has ended; -ESTALE. */
 int merge_read_live(struct merge_job *job, int fd);
 
+/* ---- mergesidecar.c ---- */
+
+/* Finds the live file's sidecar, if it has one.  False where the job has ended: with MERGE_UNLABELLED
+ * if that is worth waiting for. */
+bool merge_read_sidecar(struct merge_job *job);
+
 /* ---- mergeapply.c ---- */
 
 /* Plans and writes until nothing is left. */

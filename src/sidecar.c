@@ -166,7 +166,7 @@ static int take_ds_line(struct parse *parse, char *line, size_t len)
 
 static int take_line(struct parse *parse, char *line, size_t len)
 {
-	const char *rc;
+	const char *rc, *time;
 
 	switch (parse->part) {
 	case PART_PROLOG:
@@ -183,6 +183,9 @@ static int take_line(struct parse *parse, char *line, size_t len)
 			parse->part = PART_RRD;
 		else if (!strcmp(line, "</NAGIOS>"))
 			parse->part = PART_END;
+		time = value_of(line, len, "NAGIOS_TIMET");
+		if (time)
+			parse->sidecar->time = strtoll(time, NULL, 10);
 		return 0;
 	case PART_DS:
 		return take_ds_line(parse, line, len);
@@ -287,15 +290,13 @@ static bool tells(const struct sidecar *sidecar, const char *file)
 	return false;
 }
 
-/* Reads <service>.xml in the directory of `rel`, `service` being the first `len` bytes of the last
+/* Opens <service>.xml in the directory of `rel`, `service` being the first `len` bytes of the last
  * part of it.  -ENOENT where there is none. */
-static int read_of_service(int root, const char *rel, size_t len, struct sidecar *ret,
-			   struct reason *why)
+static int open_of_service(int root, const char *rel, size_t len, int *ret_fd, struct reason *why)
 {
-	const char *file = last_part(rel);
 	char path[PATH_MAX];
 	struct stat st;
-	int fd, dir_len = (int)(file - rel);
+	int dir_len = (int)(last_part(rel) - rel);
 	int n = snprintf(path, sizeof(path), "%.*s" XML, dir_len + (int)len, rel);
 
 	if (n >= (int)sizeof(path) || !len || len > NAME_MAX - ENDING)
@@ -303,13 +304,20 @@ static int read_of_service(int root, const char *rel, size_t len, struct sidecar
 	/* Most names that are tried are no file's: that must cost little. */
 	if (fstatat(root, path, &st, AT_SYMLINK_NOFOLLOW) && (errno == ENOENT || errno == ENOTDIR))
 		return -ENOENT;
-	int r = io_open_file(root, path, O_RDONLY, &fd, NULL, why);
+	return io_open_file(root, path, O_RDONLY, ret_fd, NULL, why);
+}
+
+static int read_of_service(int root, const char *rel, size_t len, struct sidecar *ret,
+			   struct reason *why)
+{
+	int fd, r = open_of_service(root, rel, len, &fd, why);
+
 	if (!r) {
 		r = sidecar_read(fd, ret, why);
 		close(fd);
 	}
 	if (!r)
-		memcpy(ret->service, file, len);
+		memcpy(ret->service, last_part(rel), len);
 	return r;
 }
 
@@ -362,6 +370,23 @@ int sidecar_find(int root, const char *rel, struct sidecar *ret, struct reason *
 	if (result == REFUSED && why)
 		*why = first;
 	return result;
+}
+
+bool sidecar_is_near(int root, const char *rel)
+{
+	const char *file = last_part(rel);
+	size_t stem = stem_length(rel);
+	bool near = false;
+	int fd;
+
+	for (size_t len = stem; len && !near; len--) {
+		if ((len != stem && file[len] != '_') ||
+		    open_of_service(root, rel, len, &fd, NULL))
+			continue;
+		near = has_root(fd);
+		close(fd);
+	}
+	return near;
 }
 
 /* ---- the other storage type ---- */

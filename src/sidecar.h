@@ -13,7 +13,8 @@
  *      </DATASOURCE> …
  *      <RRD>
  *        <RC>0</RC> …                of the last update; of the last file's where there are many
- *      </RRD> …
+ *      </RRD>
+ *      <NAGIOS_TIMET>1700000000</NAGIOS_TIMET> …       of the check, as given to the RRD
  *    </NAGIOS>
  *
  *  1. It is no XML: nothing is escaped.  A value goes from its opening tag to the closing tag at
@@ -47,6 +48,7 @@ struct sidecar {
 	struct sidecar_ds *ds;  /* [count], in the order of the file */
 	size_t count;
 	bool failed;            /* the last update did not reach the RRD */
+	int64_t time;           /* of the check that it tells of, seconds since the epoch; 0: not said */
 	struct io_stamp stamp;
 	char service[NAME_MAX + 1];     /* its own name without ".xml"; sidecar_find() sets it */
 	char *bytes;            /* into which all of it points */
@@ -64,6 +66,10 @@ void sidecar_free(struct sidecar *sidecar);
  *    -ENOENT    none does
  *    REFUSED    one should, and cannot be used; or two do */
 int sidecar_find(int root, const char *rel, struct sidecar *ret, struct reason *why);
+
+/* Does any sidecar stand there that might tell of `rel`, or of a file of the other storage type?  Costs
+ * less than to find it. */
+bool sidecar_is_near(int root, const char *rel);
 
 /* Is this value kept in the RRD of this name (no directories)? */
 bool sidecar_tells_of(const struct sidecar *sidecar, const struct sidecar_ds *ds, const char *file);

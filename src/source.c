@@ -177,6 +177,39 @@ int source_find_siblings(const struct source_set *set, const struct sidecar *liv
 	return r ? r : index_find(set->index, rel, add_renamed_siblings, &search);
 }
 
+struct sidecar_search {
+	int root;
+	bool near;
+};
+
+static int look_near(const char *path, unsigned rule, void *arg)
+{
+	struct sidecar_search *search = arg;
+
+	(void)rule;
+	search->near = sidecar_is_near(search->root, path);
+	return search->near;
+}
+
+bool source_has_sidecar(const struct source_set *set, const char *rel)
+{
+	struct sidecar_search search = { .near = false };
+
+	for (unsigned n = 0; n < set->count && !search.near; n++) {
+		const struct source *source = &set->source[n];
+
+		search.root = io_open_root(source->path);
+		if (search.root < 0)
+			continue;
+		if (source->file || index_serves_own(set->index, rel))
+			look_near(source->file ? source->file : rel, 0, &search);
+		if (!search.near && !source->file)
+			index_find(set->index, rel, look_near, &search);
+		close(search.root);
+	}
+	return search.near;
+}
+
 void source_found_end(struct source_found *found)
 {
 	if (found->root >= 0)

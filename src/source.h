@@ -58,6 +58,8 @@ int source_find_dumps(struct source_found *found, unsigned at);
 /* Appends what a sidecar says that belongs to `rel`, of which `live` is the sidecar. */
 int source_find_siblings(const struct source_set *set, const struct sidecar *live, const char *rel,
 			 struct source_found *found);
+/* Has any source a sidecar of pnp4nagios where one of `rel` would be? */
+bool source_has_sidecar(const struct source_set *set, const char *rel);
 /* Closes the root and forgets the files. */
 void source_found_end(struct source_found *found);
 void source_found_free(struct source_found *found);

@@ -58,6 +58,7 @@ static uint64_t retry_in_ms(const struct worker_pool *pool, const struct merge_r
 		return back_off_ms(result->retry_ms, tries, TORN_MAX_MS);
 	case MERGE_RESTING:
 	case MERGE_QUIET:
+	case MERGE_UNLABELLED:
 	case MERGE_RECORDING:
 	case MERGE_UNRECORDED:
 		return result->retry_ms;

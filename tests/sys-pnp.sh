@@ -1,0 +1,279 @@
+# pnp4nagios' trees: what its sidecars prove, contradict and leave open.  The trees are written by a
+# stand-in that writes what process_perfdata.pl does; what must come of a merge is read by rrdtool from
+# the backup's own files, written from the same streams.
+
+. "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/daemon.sh"
+need rrdtool perl
+pnptree=$builddir/tests/pnptree
+need_programs "$rrdmerge" "$rrdmergd" "$pnptree"
+cd "$work" || exit 99
+
+# The backup's checks are those of three hours, live's those of an hour, ten minutes later.
+OLD='0 180'
+NEW='190 250'
+
+# checks FROM TO HOST SERVICE PERFDATA: one a minute, seven seconds past it.  @N@ in the performance data
+# becomes a number of N thousand and some: whose it is can be seen.
+checks() {
+	perl -e '
+		my ($t0, $from, $to, $host, $service, $perfdata) = @ARGV;
+		for my $m ($from .. $to) {
+			my $text = $perfdata;
+			$text =~ s/\@(\d+)\@/$1 * 1000 + $m * 7 % 101/ge;
+			printf "%d\t%s\t%s\t%s\n", $t0 + 60 * $m + 7, $host, $service, $text;
+		}
+	' "$T0" "$@"
+}
+
+# backup, live: SERVICE PERFDATA [OPTION…], of host `h`.
+backup() {
+	checks $OLD h "$1" "$2" | "$pnptree" "${@:3}" backup
+}
+
+live() {
+	checks $NEW h "$1" "$2" | "$pnptree" "${@:3}" live
+}
+
+# again: a site without anything.
+again() {
+	rm -rf backup live before
+}
+
+# merge [OPTION…]: backup into live, which was `before`.
+merge() {
+	rm -rf before
+	cp -a live before
+	local state
+	state=$(tree_state backup)
+	run "$rrdmerge" "$@" backup live
+	want_same "the backup is only read" "$(tree_state backup)" "$state"
+	want_same "no file came or went" "$(cd before && find . | sort)" "$(cd live && find . | sort)"
+}
+
+# once BACKUPS [LINE…]: the daemon, with these lines in its configuration.
+once() {
+	rm -rf before
+	cp -a live before
+	configure live "$1" 'ledger = false;' "${@:2}"
+	run "$rrdmergd" -f conf --once -e
+}
+
+# rows FILE CF RESOLUTION COLUMN: "TIME VALUE", those that rrdtool knows, up to the backups end.
+rows() {
+	rrdtool fetch "$1" "$2" -r "$3" -s $((T0 - 600)) -e $((T0 + 60 * 250)) |
+		awk -v last=$((T0 + 60 * 180 + 7)) -v c="$(($4 + 1))" '
+			/^[0-9]+:/ && $c !~ /nan/ && $1 + 0 <= last { print $1, $c }'
+}
+
+# is_from LIVE COLUMN BACKUP COLUMN: all that the backup knows of one is now in the other.
+is_from() {
+	local cf resolution ours theirs
+
+	for resolution in 60 300; do
+		for cf in AVERAGE MAX; do
+			ours=$(rows "live/h/$1" $cf $resolution "$2")
+			theirs=$(rows "backup/h/$3" $cf $resolution "$4")
+			[ -n "$theirs" ] || fail "the backup has nothing to compare with"
+			want_same "$1 $2 is $3 $4, $cf of $resolution s" "$ours" "$theirs"
+		done
+	done
+}
+
+# is_empty LIVE COLUMN: there is nothing before its own time.
+is_empty() {
+	want_same "$1 $2 is unknown before its time" "$(rows "live/h/$1" AVERAGE 60 "$2")" ""
+}
+
+is_untouched() {
+	same_file "$1 is as it was" "before/h/$1" "live/h/$1"
+}
+
+# ---- the same labels ----
+
+again
+backup PING 'rta=@1@ms;100;500;0 pl=@2@%;5;10;0;100'
+live PING 'rta=@1@ms;100;500;0 pl=@2@%;5;10;0;100'
+merge
+want_rc 0
+want_silent_err
+is_from PING.rrd 1 PING.rrd 1
+is_from PING.rrd 2 PING.rrd 2
+
+# In another order; and a value more or less, wherever it stands, changes nothing for the others.
+again
+backup PING 'rta=@1@ms pl=@2@%'
+live PING 'pl=@2@% rta=@1@ms'
+backup more 'a=@1@ b=@2@'
+live more 'new=@9@ b=@2@ a=@1@'
+backup less 'gone=@9@ a=@1@ b=@2@'
+live less 'a=@1@ b=@2@'
+merge
+want_rc 0
+want_silent_err
+is_from PING.rrd 1 PING.rrd 2
+is_from PING.rrd 2 PING.rrd 1
+is_empty more.rrd 1
+is_from more.rrd 2 more.rrd 2
+is_from more.rrd 3 more.rrd 1
+is_from less.rrd 1 less.rrd 2
+is_from less.rrd 2 less.rrd 3
+run "$rrdmerge" backup live
+want_summary 0 3 0 0 0
+
+# ---- other labels, another scale, another type ----
+
+again
+backup PING 'pl=@2@% loss=@3@%'
+live PING 'rta=@1@ms pl=@2@%'
+backup renamed 'time=@1@s'
+live renamed 'duration=@1@s'
+backup disk 'used=@1@MB free=@2@ part=@3@%'
+live disk 'free=@2@GB part=@3@ used=@1@GB'
+backup counter 'in=@1@c out=@2@'
+live counter 'in=@1@ out=@2@'
+merge
+want_rc 1
+want_err 'partial reason="labels differ: live has rta,pl and backup has pl,loss" file=h/PING.rrd'
+want_err 'refused reason="labels differ: live has duration and backup has time" file=h/renamed.rrd'
+want_err 'partial reason="data source 3 \(used\): live is in GB and backup in MB" file=h/disk.rrd'
+want_err 'partial reason="data source 1 \(in\): live is GAUGE and backup is DERIVE" file=h/counter'
+want_summary 3 0 0 1
+is_empty PING.rrd 1
+is_from PING.rrd 2 PING.rrd 1
+is_untouched renamed.rrd
+is_from disk.rrd 1 disk.rrd 2   # no unit contradicts none
+is_from disk.rrd 2 disk.rrd 3
+is_empty disk.rrd 3
+is_empty counter.rrd 1
+is_from counter.rrd 2 counter.rrd 2
+
+# ---- updates that failed ----
+
+# The plugin has another value now, and the database has not: its sidecar tells of the plugin.
+again
+backup grown 'a=@1@ b=@2@'
+checks 181 182 h grown 'new=@9@ a=@1@ b=@2@' | "$pnptree" backup
+live grown 'new=@9@ a=@1@ b=@2@'
+backup shrunk 'a=@1@ b=@2@'
+live shrunk 'a=@1@ b=@2@'
+checks 251 252 h shrunk 'b=@2@' | "$pnptree" live
+# One that came too late says nothing: the values are those that the database has.
+backup late 'a=@1@ b=@2@'
+checks 170 170 h late 'a=@1@ b=@2@' | "$pnptree" backup
+live late 'b=@2@ a=@1@'
+for file in backup/h/grown.xml live/h/shrunk.xml backup/h/late.xml; do
+	want_same "the last update failed: $file" "$(grep -c '<RC>1</RC>' $file)" 1
+done
+merge
+want_rc 1
+want_err 'refused reason="backup has 2 data sources and its sidecar lists 3 .its last update failed.'
+want_err 'refused reason="live has 2 data sources and its sidecar lists 1 .its last update failed.'
+want_summary 1 0 0 2
+is_untouched grown.rrd
+is_untouched shrunk.rrd
+is_from late.rrd 1 late.rrd 2
+is_from late.rrd 2 late.rrd 1
+
+# ---- one file for all values, or one for each ----
+
+again
+backup disk '/=@1@MB /home=@2@MB C:\ x=@3@MB'
+live disk '/home=@2@MB C:\ x=@3@MB /=@1@MB' -m
+backup back '/=@1@MB /home=@2@MB C:\ x=@3@MB' -m
+live back 'C:\ x=@3@MB /=@1@MB new=@4@'
+merge
+want_rc 1
+want_err 'partial reason="labels differ: live has C:\\\\ x,/,new and backup has /,/home,C:\\\\ x" file='
+is_from disk__.rrd 1 disk.rrd 1
+is_from disk__home.rrd 1 disk.rrd 2
+is_from disk_C___x.rrd 1 disk.rrd 3
+is_from back.rrd 1 back_C___x.rrd 1
+is_from back.rrd 2 back__.rrd 1
+is_empty back.rrd 3
+run "$rrdmerge" backup live
+want_summary 0 4 0 0 0
+
+# Both in one directory, and services whose names look like files of others.
+again
+backup disk 'a=@1@ b=@2@' -m
+checks 60 120 h old 'a=@9@ b=@8@' | "$pnptree" backup
+mv backup/h/old.rrd backup/h/disk.rrd           # as it was left by who changed over
+backup disk_c 'x=@3@'
+live disk 'b=@2@ a=@1@' -m
+live disk_c 'x=@3@'
+merge
+want_rc 0
+want_silent_err
+is_from disk_a.rrd 1 disk_a.rrd 1
+is_from disk_b.rrd 1 disk_b.rrd 1
+is_from disk_c.rrd 1 disk_c.rrd 1
+
+# A service that is called as a file of another's would be: not the same thing.
+again
+backup disk_a 'x=@9@'
+live disk 'a=@1@ b=@2@' -m
+merge
+want_rc 1
+want_err 'refused reason="labels differ: live has a,b and backup has x" file=h/disk_a.rrd'
+is_untouched disk_a.rrd
+
+# ---- labels of all kinds ----
+
+again
+backup odd "'a<b>'=@1@ 'x&y'=@2@ \"it's\"=@3@ 'é ü'=@4@ '</LABEL>'=@5@ 'a b'=@6@ a_b=@7@"
+live odd "a_b=@7@ 'a b'=@6@ '</LABEL>'=@5@ 'é ü'=@4@ \"it's\"=@3@ 'x&y'=@2@ 'a<b>'=@1@"
+merge
+want_rc 0
+want_silent_err
+for column in 1 2 3 4 5 6 7; do
+	is_from odd.rrd $column odd.rrd $((8 - column))
+done
+
+# ---- the same name twice, as rrd_modify.pl leaves it ----
+
+twice() {
+	rrdtool dump "$1" | perl -pe 's{<name> (\d) </name>}{"<name> " . ($1 > 1 ? $1 - 1 : 1) . " </name>"}e' \
+		>twice.xml && rrdtool restore -f twice.xml "$1"
+}
+
+again
+backup sum 'a=@1@ b=@2@ c=@3@'
+live sum 'c=@3@ a=@1@ b=@2@'
+twice backup/h/sum.rrd
+want_same "names" "$(rrdtool info backup/h/sum.rrd | grep -c 'ds\[.\].index')" 3
+backup label 'a=@1@ a=@2@ b=@3@'
+live label 'b=@3@ a=@1@'
+merge
+want_rc 1
+want_err 'partial reason="data source 2 \(a\): the label stands twice in backup" file=h/label.rrd'
+is_from sum.rrd 1 sum.rrd 3
+is_from sum.rrd 2 sum.rrd 1
+is_from sum.rrd 3 sum.rrd 2
+is_from label.rrd 1 label.rrd 3
+is_empty label.rrd 2
+
+# ---- several backups, each with an order of its own ----
+
+# is_of LIVE COLUMN N: all that is known before its own time is of the series N, two hours at least.
+is_of() {
+	local known
+
+	known=$(rows "live/h/$1" AVERAGE 60 "$2")
+	want_same "$1 $2 is of $3 alone" \
+		"$(awk -v n="$3" '$2 < n * 1000 || $2 >= n * 1000 + 101' <<<"$known")" ""
+	if [ "$(wc -l <<<"$known")" -gt 120 ]; then pass "rows of $3"; else
+		fail "too few rows of $3"; fi
+}
+
+again
+backup PING 'rta=@1@ pl=@2@'
+rm -rf second
+checks 60 150 h PING 'pl=@2@ rta=@1@' | "$pnptree" second
+live PING 'pl=@2@ rta=@1@'
+once second,backup
+want_rc 0
+is_of PING.rrd 1 2
+is_of PING.rrd 2 1
+
+finish
