@@ -417,6 +417,18 @@ static int convert(const struct arguments *o)
 	struct convert_result result;
 	struct reason why = { "" };
 	const char *failed;
+	struct stat st;
+
+	if (stat(o->old, &st) && lstat(o->old, &st)) {
+		log_message(LOG_ERR, "%s: %s; nothing was written",
+			    log_escape(shown, sizeof(shown), o->old), strerror(errno));
+		return EXIT_USAGE;
+	}
+	if (S_ISDIR(st.st_mode)) {
+		log_message(LOG_ERR, "%s is a directory: --convert takes one file at a time",
+			    log_escape(shown, sizeof(shown), o->old));
+		return EXIT_USAGE;
+	}
 	int r = convert_file(o->old, o->new, o->dry_run, &result, &failed, &why);
 
 	if (r) {
