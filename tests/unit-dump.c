@@ -165,6 +165,44 @@ static void test_ages(void **state)
 	}
 }
 
+/* All that Holt-Winters' archives keep, with values that are not the defaults. */
+static void test_holt_winters(void **state)
+{
+	static const char history[] = "0110100110010110100101100110";
+	const char *rrd = scratch("hw.rrd"), *xml = scratch("hw.xml");
+	struct rrd db = { 0 };
+	struct reason why;
+	int64_t start = 1600000000;
+	char update[64], longer[64];
+
+	(void)state;
+	unlink(rrd);
+	authority_create(rrd, 10, start, (const char *[]){
+		"DS:a:GAUGE:600:U:U", "DS:b:GAUGE:600:U:U", "RRA:AVERAGE:0.5:1:50",
+		"RRA:MHWPREDICT:60:0.11:0.0035:12:3", "RRA:SEASONAL:12:0.13:2:smoothing-window=0.17",
+		"RRA:DEVSEASONAL:12:0.19:2:smoothing-window=0.23", "RRA:DEVPREDICT:40:4",
+		"RRA:FAILURES:40:5:20:4", NULL });
+	for (int64_t t = start + 10; t < start + 2000; t += 10) {
+		snprintf(update, sizeof(update), "%lld:%lld:%lld", (long long)t, (long long)t % 120,
+			 (long long)(t % 120 + t * t % 7919 / 70));
+		authority_update(rrd, (const char *[]){ update, NULL });
+	}
+	dumped_dump(rrd, xml, 1);
+	assert_as_restored(xml, rrd);
+	/* rrdtool keeps up to 28 violations, and restores 10. */
+	struct text text = text_file(xml);
+	char *at = strstr(text.at, "<history>"), *end = strstr(at, "</history>");
+	char *old = strndup(at, (size_t)(end - at));
+	snprintf(longer, sizeof(longer), "<history>%s", history);
+	text = text_replace(text, old, longer, 1);
+	assert_int_equal(read_bytes(&db, text.at, text.len, &why), 0);
+	for (unsigned i = 0; i < 28; i++)
+		assert_int_equal(db.bytes[layout_cdp_offset(&db.head, 5, 0) + i], history[i] - '0');
+	free(old);
+	free(text.at);
+	rrd_free(&db);
+}
+
 /* All versions that there are, and the next one. */
 static void test_versions(void **state)
 {
@@ -290,7 +328,7 @@ static void test_formulas(void **state)
 		"FLOOR", "CEIL", "UN", "NE", "ISINF", "ATAN", "SQRT", "SORT", "REV", "ATAN2",
 		"RAD2DEG", "DEG2RAD", "AVG", "ABS", "ADDNAN", "MINNAN", "MAXNAN", "MEDIAN",
 		"DEPTH", "COPY", "ROLL", "INDEX", "SMIN", "SMAX", "STDEV", "PERCENT", "POW",
-		"in", "32767,+", "-32768,*", "0,+", "in,in,in,in,in,in,in,in,in,in,in,in,in,in"
+		"in", "32767,+", "-32768,*", "0,+", "in,in,in,in,in,in,in,in,in,in,in,in,in,in,in,in"
 	};
 	const char *xml = scratch("formula.xml");
 	char formula[128];
@@ -303,6 +341,22 @@ static void test_formulas(void **state)
 		authority_spill(xml, text.at, text.len);
 		assert_as_restored(xml, NULL);
 		free(text.at);
+	}
+}
+
+/* pnp4nagios calls its data sources 1, 2, 3: a number is one where it is the last word alone. */
+static void test_formulas_of_numbers(void **state)
+{
+	static const char *const words[] = { "1,1", "1,1,+", "2,1", "1" };
+	char formula[128];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+		snprintf(formula, sizeof(formula), "<cdef> %s </cdef>", words[i]);
+		struct text text = text_replace(make_sample(50, 0), "<cdef> in,2,* </cdef>",
+						formula, 1);
+		must_be_as_restored(text_replace(text, "<name> in <", "<name> 1 <", 1),
+				    "numbers.xml");
 	}
 }
 
@@ -672,10 +726,12 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_random),
 		cmocka_unit_test(test_ages),
+		cmocka_unit_test(test_holt_winters),
 		cmocka_unit_test(test_versions),
 		cmocka_unit_test(test_numbers),
 		cmocka_unit_test(test_random_numbers),
 		cmocka_unit_test(test_formulas),
+		cmocka_unit_test(test_formulas_of_numbers),
 		cmocka_unit_test(test_formulas_unknown),
 		cmocka_unit_test(test_packed),
 		cmocka_unit_test(test_truncated),
