@@ -230,6 +230,7 @@ void books_tick(struct books *books)
 
 	if (!books)
 		return;
+	ledger_check(books->ledger);
 	if (ledger_notice(books->ledger, &why))
 		log_message(LOG_WARNING, "ledger %s path=%s", why.text,
 			    log_escape(shown, sizeof(shown), books->path));

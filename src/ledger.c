@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -64,6 +65,8 @@ static struct ledger *make(const struct ledger_options *options)
 		ledger->options.sync_ms = 1000;
 	if (!options->retry_ms)
 		ledger->options.retry_ms = 10000;
+	if (getrandom(&ledger->token, sizeof(ledger->token), 0) != sizeof(ledger->token))
+		ledger->token = io_now_ns() ^ (uint64_t)getpid() << 40;
 	ledger->lock = -1;
 	ledger->epoch = 1;
 	TAILQ_INIT(&ledger->fresh);
@@ -170,6 +173,46 @@ bool ledger_ok(struct ledger *ledger, struct reason *why)
 		*why = ledger->why;
 	pthread_mutex_unlock(&ledger->mutex);
 	return ok;
+}
+
+void ledger_check(struct ledger *ledger)
+{
+	pthread_mutex_lock(&ledger->mutex);
+	ledger->checking = true;
+	pthread_cond_signal(&ledger->commit);
+	pthread_mutex_unlock(&ledger->mutex);
+}
+
+/* A question has met an error: the database is closed, checked and opened again. */
+static void doubt(struct ledger *ledger, int error)
+{
+	pthread_mutex_lock(&ledger->mutex);
+	if (error == -EIO || error == -EUCLEAN) {
+		ledger->doubted = true;
+		ledger->ok = false;
+		ledger->retry_ns = 0;
+		reason_set(&ledger->why, error == -EIO ? "cannot be read" : "is damaged");
+		pthread_cond_signal(&ledger->commit);
+	}
+	pthread_mutex_unlock(&ledger->mutex);
+}
+
+/* For a question: the database, with `reading` held; or NULL. */
+static struct ledgersql *ask(struct ledger *ledger)
+{
+	pthread_mutex_lock(&ledger->reading);
+	if (ledger->sql)
+		return ledger->sql;
+	pthread_mutex_unlock(&ledger->reading);
+	return NULL;
+}
+
+static int answered(struct ledger *ledger, int r)
+{
+	pthread_mutex_unlock(&ledger->reading);
+	if (r)
+		doubt(ledger, r);
+	return r;
 }
 
 bool ledger_notice(struct ledger *ledger, struct reason *ret)
@@ -478,32 +521,26 @@ int ledger_history(struct ledger *ledger, const char *rel, int64_t before, size_
 		   struct ledger_entry **ret, size_t *ret_count)
 {
 	int64_t file = rel ? number_of(ledger, rel) : 0;
-	int r = -EIO;
 
 	if (rel && !file) {
 		*ret = NULL;
 		*ret_count = 0;
 		return 0;
 	}
-	pthread_mutex_lock(&ledger->reading);
-	if (ledger->sql)
-		r = ledgersql_history(ledger->sql, file, 0, before, limit, ret, ret_count);
-	pthread_mutex_unlock(&ledger->reading);
-	return r;
+	struct ledgersql *sql = ask(ledger);
+	return !sql ? -EIO : answered(ledger, ledgersql_history(sql, file, 0, before, limit, ret,
+								ret_count));
 }
 
 int ledger_get(struct ledger *ledger, int64_t id, struct ledger_entry **ret)
 {
 	struct ledger_entry *entry = NULL;
 	size_t count = 0;
-	int r = -EIO;
 
 	if (id <= 0)
 		return -ENOENT;
-	pthread_mutex_lock(&ledger->reading);
-	if (ledger->sql)
-		r = ledgersql_history(ledger->sql, 0, id, 0, 1, &entry, &count);
-	pthread_mutex_unlock(&ledger->reading);
+	struct ledgersql *sql = ask(ledger);
+	int r = !sql ? -EIO : answered(ledger, ledgersql_history(sql, 0, id, 0, 1, &entry, &count));
 	if (r || !count)
 		return r ? r : -ENOENT;
 	*ret = entry;
@@ -522,37 +559,25 @@ void ledger_entries_free(struct ledger_entry *entry, size_t count)
 
 int ledger_runs(struct ledger *ledger, int64_t id, struct ledger_cells *ret)
 {
-	int r = -EIO;
+	struct ledgersql *sql = ask(ledger);
 
-	pthread_mutex_lock(&ledger->reading);
-	if (ledger->sql)
-		r = ledgersql_runs(ledger->sql, id, ret);
-	pthread_mutex_unlock(&ledger->reading);
-	return r;
+	return sql ? answered(ledger, ledgersql_runs(sql, id, ret)) : -EIO;
 }
 
 int ledger_undoable(struct ledger *ledger, char ***ret, size_t *ret_count)
 {
-	int r = -EIO;
+	struct ledgersql *sql = ask(ledger);
 
-	pthread_mutex_lock(&ledger->reading);
-	if (ledger->sql)
-		r = ledgersql_undoable(ledger->sql, ret, ret_count);
-	pthread_mutex_unlock(&ledger->reading);
-	return r;
+	return sql ? answered(ledger, ledgersql_undoable(sql, ret, ret_count)) : -EIO;
 }
 
 static int recorded_of(struct ledger *ledger, const char *rel, struct recorded **ret,
 		       size_t *ret_count)
 {
 	int64_t file = number_of(ledger, rel);
-	int r = -EIO;
+	struct ledgersql *sql = ask(ledger);
 
-	pthread_mutex_lock(&ledger->reading);
-	if (ledger->sql)
-		r = ledgersql_recorded(ledger->sql, file, ret, ret_count);
-	pthread_mutex_unlock(&ledger->reading);
-	return r;
+	return sql ? answered(ledger, ledgersql_recorded(sql, file, ret, ret_count)) : -EIO;
 }
 
 int ledger_undo(struct ledger *ledger, const char *rel, int64_t id, uint64_t ino, uint64_t identity,

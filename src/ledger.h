@@ -158,6 +158,9 @@ bool ledger_close(struct ledger *ledger, uint64_t until_ns);
 
 /* Does it work?  Where not: why, and it tries again by itself. */
 bool ledger_ok(struct ledger *ledger, struct reason *why);
+/* Have it looked, soon, whether the database at the path is still the one that is open.  (Before each
+ * commit that is done anyway.) */
+void ledger_check(struct ledger *ledger);
 /* Hands out, once, what happened to the ledger and is to be said: it was set aside, begun anew. */
 bool ledger_notice(struct ledger *ledger, struct reason *ret);
 

@@ -7,12 +7,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "io.h"
 
 #define MS UINT64_C(1000000)
+#define NEWCOMER_MS 1000        /* so long a file put in the ledger's place has to rest */
 #define CALM_MS 1000            /* what nobody waits for may wait so long for company */
 
 /* What one commit writes; the committer's own. */
@@ -124,7 +126,7 @@ static void record_anew(struct ledger *ledger)
 static int set_aside(struct ledger *ledger, const struct reason *damage, struct reason *why)
 {
 	struct reason name = { "" }, notice;
-	int r = ledgerschema_set_aside(ledger->path, &name);
+	int r = ledgerschema_set_aside(ledger->path, "corrupt", &name);
 
 	if (r) {
 		reason_set(why, "is damaged (%.120s) and %s", damage->text, name.text);
@@ -139,8 +141,8 @@ static int set_aside(struct ledger *ledger, const struct reason *damage, struct 
 static int open_sql(struct ledger *ledger, struct ledgersql **ret, bool *ret_created,
 		    struct reason *why)
 {
-	bool ours = false;
-	int r = ledgersql_open(ledger->path, ret, ret_created, &ours, why);
+	bool ours = false, whole = ledger->doubted;
+	int r = ledgersql_open(ledger->path, whole, ret, ret_created, &ours, why);
 
 	if (r != LEDGERSQL_CORRUPT)
 		return r;
@@ -152,7 +154,7 @@ static int open_sql(struct ledger *ledger, struct ledgersql **ret, bool *ret_cre
 
 	r = set_aside(ledger, &damage, why);
 	if (!r)
-		r = ledgersql_open(ledger->path, ret, ret_created, &ours, why);
+		r = ledgersql_open(ledger->path, false, ret, ret_created, &ours, why);
 	return r == LEDGERSQL_CORRUPT ? -EIO : r;
 }
 
@@ -174,11 +176,73 @@ static int load(struct ledger *ledger, struct ledgersql *sql, struct reason *why
 	return 0;
 }
 
+/* A copy is still being written, perhaps. */
+static int await_newcomer(const struct ledger *ledger, struct reason *why)
+{
+	struct timespec now;
+	struct stat st;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	if (ledger->found == LEDGERPLACE_SAME || stat(ledger->path, &st))
+		return 0;
+	int64_t age_ms = (now.tv_sec - st.st_ctim.tv_sec) * 1000
+		+ (now.tv_nsec - st.st_ctim.tv_nsec) / 1000000;
+	if (age_ms < 0 || age_ms >= NEWCOMER_MS)
+		return 0;
+	reason_set(why, "was removed, or another was put in its place");
+	return -EAGAIN;
+}
+
+/* Not the database that we had open: what is in there is somebody else's, or older than what we know. */
+static int put_stranger_aside(struct ledger *ledger, struct ledgersql **sql, bool *ret_created,
+			      struct reason *why)
+{
+	struct reason name = { "" }, notice;
+
+	ledgersql_close(*sql);
+	*sql = NULL;
+	int r = ledgerschema_set_aside(ledger->path, "other", &name);
+	if (!r)
+		r = open_sql(ledger, sql, ret_created, why);
+	else
+		reason_set(why, "is not the one that it was, and %s", name.text);
+	if (r)
+		return r;
+	reason_set(&notice, "was removed, or another was put in its place: that is now %.150s, and it"
+		   " was begun anew", name.text);
+	say(ledger, &notice);
+	return 0;
+}
+
+/* Opened again: is it the one that was open before? */
+static int reconnect(struct ledger *ledger, struct ledgersql **sql, bool *ret_created,
+		     struct reason *why)
+{
+	struct ledger_mark mark;
+	struct reason notice;
+	int r = 0;
+
+	if (!*ret_created) {
+		r = ledgersql_mark(*sql, &mark, why);
+		/* A commit that failed may have come through all the same. */
+		if (!r && memcmp(&mark, &ledger->last, sizeof(mark)) &&
+		    memcmp(&mark, &ledger->tried, sizeof(mark)))
+			r = put_stranger_aside(ledger, sql, ret_created, why);
+	} else if (ledger->found != LEDGERPLACE_SAME) {
+		reason_set(&notice, "was removed or emptied: begun anew");
+		say(ledger, &notice);
+	}
+	return r;
+}
+
 int ledgercommit_connect(struct ledger *ledger, struct reason *why)
 {
 	struct ledgersql *sql = NULL;
 	bool created = false;
 	int r = take_lock(ledger, why);
+
+	if (!r)
+		r = await_newcomer(ledger, why);
 
 	if (!r)
 		r = open_sql(ledger, &sql, &created, why);
@@ -195,15 +259,20 @@ int ledgercommit_connect(struct ledger *ledger, struct reason *why)
 			if (!r)
 				r = load(ledger, sql, why);
 		}
-	} else if (!r && created) {
+	} else if (!r) {
+		r = reconnect(ledger, &sql, &created, why);
 		pthread_mutex_lock(&ledger->mutex);
-		record_anew(ledger);
+		if (!r && created)
+			record_anew(ledger);
 		pthread_mutex_unlock(&ledger->mutex);
 	}
+	if (!r)
+		r = ledgersql_mark(sql, &ledger->last, why);
 	if (r) {
 		ledgersql_close(sql);
 		return r;
 	}
+	ledger->found = LEDGERPLACE_SAME;
 	pthread_mutex_lock(&ledger->reading);
 	ledger->sql = sql;
 	pthread_mutex_unlock(&ledger->reading);
@@ -290,6 +359,10 @@ static int write_batch(struct ledger *ledger, const struct batch *batch, struct 
 	int64_t now = now_ms();
 	int r = ledgersql_begin(sql, why);
 
+	ledger->tried.token = ledger->token;
+	ledger->tried.count++;
+	if (!r)
+		r = ledgersql_put_mark(sql, &ledger->tried, why);
 	TAILQ_FOREACH(ticket, &batch->fresh, link)
 		if (!r)
 			r = ledgersql_put_intent(sql, ticket, why);
@@ -308,6 +381,8 @@ static int write_batch(struct ledger *ledger, const struct batch *batch, struct 
 		r = ledgersql_commit(sql, why);
 	if (r)
 		ledgersql_rollback(sql);
+	else
+		ledger->last = ledger->tried;
 	return r;
 }
 
@@ -412,14 +487,28 @@ static void tell(struct ledger *ledger, const struct news *news, size_t count)
 /* The database as it stands at its path, opened again where it must be. */
 static int ready(struct ledger *ledger, struct reason *why)
 {
-	if (ledger->sql && ledgersql_moved(ledger->sql)) {
-		struct reason notice;
+	enum ledgerplace_is found = ledger->sql ? ledgersql_check(ledger->sql, &ledger->tried)
+		: LEDGERPLACE_SAME;
+	int r = 0;
 
+	if (found != LEDGERPLACE_SAME) {
+		struct ledgersql *sql = ledger->sql;
+
+		pthread_mutex_lock(&ledger->reading);
+		ledger->sql = NULL;
+		pthread_mutex_unlock(&ledger->reading);
+		ledgersql_leave(sql, found);
+		/* A log that was lost leaves nothing behind that could be somebody else's. */
+		ledger->found = found == LEDGERPLACE_LOG_LOST ? LEDGERPLACE_SAME : found;
+	} else if (ledger->doubted) {
 		disconnect(ledger);
-		reason_set(&notice, "was removed, or another was put in its place: begun anew");
-		say(ledger, &notice);
 	}
-	return ledger->sql ? 0 : ledgercommit_connect(ledger, why);
+	if (!ledger->sql)
+		r = ledgercommit_connect(ledger, why);
+	pthread_mutex_lock(&ledger->mutex);
+	ledger->doubted &= r != 0;
+	pthread_mutex_unlock(&ledger->mutex);
+	return r;
 }
 
 /* Damage that shows only now, and what may be cured by opening it anew. */
@@ -463,7 +552,10 @@ static void commit(struct ledger *ledger)
 		put_back(ledger, &batch);
 		ledger->why = why;
 		/* Where it was set aside (r is 0): at once with a new one. */
-		ledger->retry_ns = io_now_ns() + (r ? ledger->options.retry_ms * MS : 0);
+		uint64_t wait_ms = ledger->options.retry_ms;
+		if (r == -EAGAIN && wait_ms > NEWCOMER_MS / 2)
+			wait_ms = NEWCOMER_MS / 2;
+		ledger->retry_ns = io_now_ns() + (r ? wait_ms * MS : 0);
 	}
 	pthread_mutex_unlock(&ledger->mutex);
 	tell(ledger, news, told);
@@ -485,6 +577,14 @@ void *ledgercommit_commit(void *arg)
 	for (;;) {
 		uint64_t due = commit_due(ledger);
 
+		if (ledger->checking) {
+			ledger->checking = false;
+			pthread_mutex_unlock(&ledger->mutex);
+			if (ledger->sql && ledgersql_check(ledger->sql, &ledger->tried))
+				commit(ledger);
+			pthread_mutex_lock(&ledger->mutex);
+			continue;
+		}
 		if (ledger->stopping && ledger->syncer_ended && !ledgercommit_has_work(ledger))
 			break;
 		if (due > io_now_ns()) {

@@ -30,6 +30,51 @@ int ledgercells_sink(struct ledger_cells *cells, const struct ledger_cells *belo
  * each open row likewise? */
 bool ledgercells_within(const struct ledger_cells *inner, const struct ledger_cells *outer);
 
+struct sqlite3;
+
+/* ---- ledgerplace.c: is the database at its path still ours?  ----
+ *
+ * Another one may be copied over it, or moved into its place, or it may be removed or emptied, while we
+ * have it open; SQLite would go on with what it has in memory, and mix the two.  So each commit writes
+ * a mark into it that there was none like before, and the file is looked at before each commit. */
+
+struct ledger_mark {
+	uint64_t token;         /* a random number of each process */
+	uint64_t count;         /* of its commits */
+};
+
+#define LEDGER_MARK_SIZE 48
+void ledgerplace_text(const struct ledger_mark *mark, char *buffer);
+bool ledgerplace_parse(const char *text, struct ledger_mark *ret);
+
+struct ledger_stamp {
+	uint64_t dev, ino, size;
+	int64_t mtime_ns, ctime_ns;
+};
+
+struct ledgerplace {
+	struct ledger_stamp file, log;  /* as we left them; log.ino 0: there was none */
+	uint32_t page, page_size;       /* where the mark is */
+	struct ledger_mark base;        /* in the file itself */
+	struct ledger_mark opened;      /* when it was opened, the log included */
+};
+
+enum ledgerplace_is {
+	LEDGERPLACE_SAME,
+	LEDGERPLACE_MOVED,      /* another file is at its path, or none */
+	LEDGERPLACE_REPLACED,   /* it was written over */
+	LEDGERPLACE_LOG_LOST    /* only its log was taken away */
+};
+
+int ledgerplace_take(struct ledgerplace *place, struct sqlite3 *db, const char *path,
+		     struct reason *why);
+/* We have written to the file itself. */
+void ledgerplace_note(struct ledgerplace *place, struct sqlite3 *db, const char *path);
+enum ledgerplace_is ledgerplace_check(struct ledgerplace *place, struct sqlite3 *db,
+				      const char *path, const struct ledger_mark *last);
+/* Removes the log that we have left beside another database, which would be taken for its own. */
+void ledgerplace_clear(const struct ledgerplace *place, const char *path);
+
 /* ---- ledger.c and ledgersql.c ---- */
 
 #define LEDGERSQL_CORRUPT 2     /* beside 0, REFUSED and -errno */
@@ -82,13 +127,20 @@ struct file_row {
 	int64_t event;          /* its number there */
 };
 
-/* Opens, checks, makes what is missing.  0, REFUSED (newer, or not ours), LEDGERSQL_CORRUPT
- * (`ret_ours`: it was a ledger for certain), -errno. */
-int ledgersql_open(const char *path, struct ledgersql **ret, bool *ret_created, bool *ret_ours,
-		   struct reason *why);
+/* Opens, checks (`whole`: however large it is), makes what is missing.  0, REFUSED (newer, or not
+ * ours), LEDGERSQL_CORRUPT (`ret_ours`: it was a ledger for certain), -errno. */
+int ledgersql_open(const char *path, bool whole, struct ledgersql **ret, bool *ret_created,
+		   bool *ret_ours, struct reason *why);
 void ledgersql_close(struct ledgersql *sql);
-/* Is another file, or none, at the path by now? */
-bool ledgersql_moved(struct ledgersql *sql);
+/* Is it still what we have written at the path?  `last` is the mark of the last commit,
+ * or of one that was tried.  Where it is
+ * not, it is to be left: */
+enum ledgerplace_is ledgersql_check(struct ledgersql *sql, const struct ledger_mark *last);
+/* Closes it without touching what is at the path; what is in our log goes into our own file, if that
+ * was moved away. */
+void ledgersql_leave(struct ledgersql *sql, enum ledgerplace_is found);
+/* The mark on record. */
+int ledgersql_mark(struct ledgersql *sql, struct ledger_mark *ret, struct reason *why);
 
 /* The first time that a process opens it: hands out what is known of each file, and calls
  * interrupted what nobody finished. */
@@ -98,6 +150,7 @@ int ledgersql_load(struct ledgersql *sql, ledgersql_file_fn *file, void *arg,
 
 /* One transaction: begin, any of the middle ones, commit; after a failure, roll back. */
 int ledgersql_begin(struct ledgersql *sql, struct reason *why);
+int ledgersql_put_mark(struct ledgersql *sql, const struct ledger_mark *mark, struct reason *why);
 int ledgersql_put_file(struct ledgersql *sql, const struct file_row *row, struct reason *why);
 int ledgersql_put_intent(struct ledgersql *sql, const struct ticket *ticket, struct reason *why);
 int ledgersql_put_done(struct ledgersql *sql, const struct ticket *ticket, int64_t now_ms,
@@ -184,7 +237,13 @@ struct ledger {
 	uint64_t work_since_ns;         /* something to commit, 0: nothing */
 	uint64_t applied_since_ns;
 	uint64_t retry_ns;              /* !ok: not before */
-	unsigned epoch;                 /* the how manieth database this is; the committer's */
+	bool checking;                  /* somebody wants to know whether the database is there still */
+	bool doubted;                   /* a question has met an error: !ok */
+	unsigned epoch;                 /* the how manieth database this is; the committer's, as are: */
+	struct ledger_mark last;        /* of the last commit */
+	struct ledger_mark tried;       /* … or of one that failed, and may have come through */
+	uint64_t token;                 /* of the marks to come */
+	enum ledgerplace_is found;      /* not LEDGERPLACE_SAME: it was left, and none opened since */
 };
 
 struct entry *ledgertable_find(const struct ledger *ledger, const char *rel);
@@ -210,8 +269,6 @@ void ledgertable_applied(struct ledger *ledger, struct ticket *ticket);
 
 /* ---- ledgerschema.c: is it a ledger, and a sound one? ---- */
 
-struct sqlite3;
-
 #define LEDGERSCHEMA_BUSY_MS 2000       /* how long somebody else is waited for */
 
 /* What SQLite's error means: LEDGERSQL_CORRUPT or -errno, said as far as it knows. */
@@ -221,11 +278,12 @@ int ledgerschema_run(struct sqlite3 *db, const char *text, struct reason *why);
 int ledgerschema_ask(struct sqlite3 *db, const char *text, int64_t *ret, struct reason *why);
 int ledgerschema_connect(const char *path, int flags, struct sqlite3 **ret, struct reason *why);
 /* Is it ours, and of a version that we know?  Makes what is missing in a new one. */
-int ledgerschema_check(struct sqlite3 *db, bool *ret_created, bool *ret_ours, struct reason *why);
+int ledgerschema_check(struct sqlite3 *db, bool whole, bool *ret_created, bool *ret_ours,
+		       struct reason *why);
 /* The first bytes say whether it was a ledger, whatever is wrong with the rest. */
 bool ledgerschema_is_ours(const char *path);
-/* Moves a damaged one away; `ret` has the new name. */
-int ledgerschema_set_aside(const char *path, struct reason *ret);
+/* Moves one away, as PATH.`what`-TIME; `ret` has the new name. */
+int ledgerschema_set_aside(const char *path, const char *what, struct reason *ret);
 
 /* ---- ledgercommit.c: the two threads ---- */
 

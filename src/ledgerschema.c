@@ -14,6 +14,10 @@
 /* A larger one would take seconds to check; what is wrong with it shows when it is used. */
 #define CHECK_BYTES (256 << 20)
 
+/* ledgerplace.c; what is written to it later is as long. */
+#define MARK_TABLE "CREATE TABLE mark(id INTEGER PRIMARY KEY, text TEXT NOT NULL);" \
+	"INSERT INTO mark VALUES(1, 'rrdmergd 0000000000000000 0000000000000000');"
+
 /* docs/ledger.md describes it.  Numbers of what, state, verdict are those of ledger.h. */
 static const char schema[] =
 	"CREATE TABLE file(id INTEGER PRIMARY KEY, path TEXT NOT NULL,"
@@ -28,6 +32,7 @@ static const char schema[] =
 	" took_us INTEGER, undone INTEGER, reason TEXT, runs BLOB, undoing INTEGER);"
 	"CREATE INDEX merge_file ON merge(file);"
 	"CREATE INDEX merge_intended ON merge(id) WHERE state = 0;"
+	MARK_TABLE
 	"CREATE TABLE root(id INTEGER PRIMARY KEY, path TEXT NOT NULL);"
 	"CREATE TABLE source(merge INTEGER NOT NULL REFERENCES merge, n INTEGER NOT NULL,"
 	" root INTEGER NOT NULL REFERENCES root, path TEXT, size INTEGER, mtime_ns INTEGER,"
@@ -56,6 +61,7 @@ static const char views[] =
 
 /* From version 1. */
 static const char migration[] =
+	MARK_TABLE
 	"ALTER TABLE merge ADD COLUMN undoing INTEGER;"
 	/* Which merges an undo that was interrupted has begun with was not on record. */
 	"UPDATE merge SET undoing = (SELECT min(u.id) FROM merge u WHERE u.file = merge.file"
@@ -187,7 +193,8 @@ static int make_ours(sqlite3 *db, bool anew, struct reason *why)
 	return r;
 }
 
-int ledgerschema_check(sqlite3 *db, bool *ret_created, bool *ret_ours, struct reason *why)
+int ledgerschema_check(sqlite3 *db, bool whole, bool *ret_created, bool *ret_ours,
+		       struct reason *why)
 {
 	int64_t id = 0, version = 0, objects = 0, pages = 0, page_size = 0;
 	int r = ledgerschema_ask(db, "PRAGMA application_id", &id, why);
@@ -214,7 +221,7 @@ int ledgerschema_check(sqlite3 *db, bool *ret_created, bool *ret_ours, struct re
 		r = ledgerschema_ask(db, "PRAGMA page_count", &pages, why);
 		if (!r)
 			r = ledgerschema_ask(db, "PRAGMA page_size", &page_size, why);
-		if (!r && pages * page_size <= CHECK_BYTES)
+		if (!r && (whole || pages * page_size <= CHECK_BYTES))
 			r = quick_check(db, why);
 		if (r || version == SCHEMA_VERSION)
 			return r;
@@ -236,7 +243,7 @@ bool ledgerschema_is_ours(const char *path)
 		&& !memcmp(head + 68, "rrdm", 4);
 }
 
-int ledgerschema_set_aside(const char *path, struct reason *ret)
+int ledgerschema_set_aside(const char *path, const char *what, struct reason *ret)
 {
 	char from[4200], to[4200], stamp[32];
 	time_t now = time(NULL);
@@ -249,7 +256,7 @@ int ledgerschema_set_aside(const char *path, struct reason *ret)
 		const char *ending = log ? "-wal" : "";
 
 		snprintf(from, sizeof(from), "%s%s", path, ending);
-		snprintf(to, sizeof(to), "%s.corrupt-%s%s", path, stamp, ending);
+		snprintf(to, sizeof(to), "%s.%s-%s%s", path, what, stamp, ending);
 		if (rename(from, to) && errno != ENOENT)
 			return reason_errno(ret, errno, "cannot be set aside");
 	}

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <sqlite3.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -10,7 +11,7 @@
 #define CHECKPOINT_PAGES 1000
 
 enum statement {
-	BEGIN, COMMIT, ROLLBACK, PUT_BASE, PUT_FILE, PUT_INTENT, PUT_HELD, PUT_ROOT, PUT_SOURCE,
+	BEGIN, COMMIT, ROLLBACK, PUT_MARK, PUT_BASE, PUT_FILE, PUT_INTENT, PUT_HELD, PUT_ROOT, PUT_SOURCE,
 	PUT_REFUSAL, SET_DONE, SET_UNDOING, SET_UNDONE, UNSET_UNDOING, REMOVE_SOURCES, REMOVE,
 	WRITES,
 	HISTORY = WRITES, RUNS, RECORDED, UNDOABLE,
@@ -28,6 +29,7 @@ static const char *const statement_text[STATEMENTS] = {
 	[BEGIN] = "BEGIN IMMEDIATE",
 	[COMMIT] = "COMMIT",
 	[ROLLBACK] = "ROLLBACK",
+	[PUT_MARK] = "UPDATE mark SET text = ?1 WHERE id = 1",
 	[PUT_BASE] = "INSERT INTO file(id, path) VALUES(?1, ?2) ON CONFLICT(id) DO NOTHING",
 	[PUT_FILE] = "INSERT INTO file VALUES"
 		"(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)"
@@ -69,6 +71,8 @@ static const char history_of_all[] =
 	" WHERE m.id >= ?2 AND m.id < ?3 AND ?1 = 0 ORDER BY m.id DESC LIMIT ?4";
 
 struct ledgersql {
+	char *path;
+	struct ledgerplace place;
 	sqlite3 *write, *read;
 	sqlite3_stmt *statement[STATEMENTS];
 	sqlite3_stmt *history_of_all;
@@ -150,8 +154,8 @@ static int settle_log(sqlite3 *db, struct reason *why)
 	return ledgerschema_fail(db, code, why);
 }
 
-static int open_both(const char *path, struct ledgersql *sql, bool *ret_created, bool *ret_ours,
-		     struct reason *why)
+static int open_both(const char *path, bool whole, struct ledgersql *sql, bool *ret_created,
+		     bool *ret_ours, struct reason *why)
 {
 	int r = ledgerschema_connect(path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE,
 				     &sql->write, why);
@@ -162,7 +166,7 @@ static int open_both(const char *path, struct ledgersql *sql, bool *ret_created,
 		reason_set(why, "may not be written to");
 		return -EROFS;
 	}
-	r = ledgerschema_check(sql->write, ret_created, ret_ours, why);
+	r = ledgerschema_check(sql->write, whole, ret_created, ret_ours, why);
 	if (!r)
 		r = ledgerschema_run(sql->write, "PRAGMA journal_mode = WAL;"
 				     "PRAGMA synchronous = FULL; PRAGMA cache_size = -2000;"
@@ -176,12 +180,16 @@ static int open_both(const char *path, struct ledgersql *sql, bool *ret_created,
 	if (!r)
 		r = prepare(sql, why);
 	if (!r)
+		r = ledgersql_mark(sql, &sql->place.opened, why);
+	if (!r)
+		r = ledgerplace_take(&sql->place, sql->write, path, why);
+	if (!r)
 		sqlite3_wal_hook(sql->write, count_log, sql);
 	return r;
 }
 
-int ledgersql_open(const char *path, struct ledgersql **ret, bool *ret_created, bool *ret_ours,
-		   struct reason *why)
+int ledgersql_open(const char *path, bool whole, struct ledgersql **ret, bool *ret_created,
+		   bool *ret_ours, struct reason *why)
 {
 	struct ledgersql *sql = calloc(1, sizeof(*sql));
 	bool created = false, ours = false;
@@ -189,7 +197,8 @@ int ledgersql_open(const char *path, struct ledgersql **ret, bool *ret_created, 
 
 	if (!sql)
 		return -ENOMEM;
-	r = open_both(path, sql, &created, &ours, why);
+	sql->path = strdup(path);
+	r = sql->path ? open_both(path, whole, sql, &created, &ours, why) : -ENOMEM;
 	if (r) {
 		ledgersql_close(sql);
 		*ret_ours = ours || ledgerschema_is_ours(path);
@@ -209,15 +218,49 @@ void ledgersql_close(struct ledgersql *sql)
 	sqlite3_finalize(sql->history_of_all);
 	sqlite3_close(sql->read);
 	sqlite3_close(sql->write);
+	free(sql->path);
 	free(sql);
 }
 
-bool ledgersql_moved(struct ledgersql *sql)
+enum ledgerplace_is ledgersql_check(struct ledgersql *sql, const struct ledger_mark *last)
 {
-	int moved = 0;
+	return ledgerplace_check(&sql->place, sql->write, sql->path, last);
+}
 
-	return sqlite3_file_control(sql->write, "main", SQLITE_FCNTL_HAS_MOVED, &moved) == SQLITE_OK
-		&& moved;
+void ledgersql_leave(struct ledgersql *sql, enum ledgerplace_is found)
+{
+	const struct ledgerplace place = sql->place;
+	char path[4200];
+
+	snprintf(path, sizeof(path), "%s", sql->path);
+	if (found != LEDGERPLACE_REPLACED)
+		sqlite3_wal_checkpoint_v2(sql->write, "main", SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+	if (found != LEDGERPLACE_LOG_LOST) {
+		sqlite3_db_config(sql->read, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+		sqlite3_db_config(sql->write, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+	}
+	ledgersql_close(sql);
+	if (found != LEDGERPLACE_LOG_LOST)
+		ledgerplace_clear(&place, path);
+}
+
+int ledgersql_mark(struct ledgersql *sql, struct ledger_mark *ret, struct reason *why)
+{
+	sqlite3_stmt *statement = NULL;
+	int code = sqlite3_prepare_v2(sql->write, "SELECT text FROM mark WHERE id = 1", -1,
+				      &statement, NULL), r = 0;
+
+	*ret = (struct ledger_mark){ 0 };
+	if (!code)
+		code = sqlite3_step(statement);
+	const char *text = code == SQLITE_ROW
+		? (const char *)sqlite3_column_text(statement, 0) : NULL;
+	if (text)
+		ledgerplace_parse(text, ret);
+	if (code != SQLITE_ROW && code != SQLITE_DONE)
+		r = ledgerschema_fail(sql->write, code, why);
+	sqlite3_finalize(statement);
+	return r;
 }
 
 int ledgersql_load(struct ledgersql *sql, ledgersql_file_fn *file, void *arg,
@@ -280,6 +323,15 @@ int ledgersql_begin(struct ledgersql *sql, struct reason *why)
 	return step(sql, BEGIN, why);
 }
 
+int ledgersql_put_mark(struct ledgersql *sql, const struct ledger_mark *mark, struct reason *why)
+{
+	char text[LEDGER_MARK_SIZE];
+
+	ledgerplace_text(mark, text);
+	bind_text(sql, PUT_MARK, 1, text);
+	return step(sql, PUT_MARK, why);
+}
+
 int ledgersql_commit(struct ledgersql *sql, struct reason *why)
 {
 	return step(sql, COMMIT, why);
@@ -299,6 +351,7 @@ void ledgersql_checkpoint(struct ledgersql *sql)
 	/* Fails where the disk is full: the log grows then, and the next commit will say so. */
 	sqlite3_wal_checkpoint_v2(sql->write, "main", SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
 	sql->log_pages = 0;
+	ledgerplace_note(&sql->place, sql->write, sql->path);
 }
 
 static int put_refusal(struct ledgersql *sql, const struct file_row *row, struct reason *why)

@@ -1,5 +1,5 @@
 #!/bin/bash
-# The ledger while the daemon runs: all is undone together.
+# The ledger while the daemon runs: all is undone together; another one is put in its place.
 set -u
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/daemon.sh"
@@ -45,4 +45,46 @@ ctl undo --all
 want_rc 0
 want_same "nothing is left to undo" "$(cat out)" "note: there is nothing left to undo"
 end_daemon
+
+# ---- another ledger is put in its place ----
+
+mkdir live few.old
+for i in 1 2 3 4; do cp -p old.rrd few.old/$i.rrd; done
+touch -d '1 hour ago' few.old/*.rrd
+cp new.rrd elsewhere.rrd
+"$rrdmerge" --ledger other.db old.rrd elsewhere.rrd >/dev/null
+for how in copied moved emptied; do
+	rm -rf state live/*
+	cp new.rrd live/1.rrd && cp new.rrd live/2.rrd
+	configure live few.old
+	start_daemon
+	want_log '^rrdmergd: idle merged=2 '
+	case $how in
+	copied) cp other.db state/ledger.db ;;
+	moved) cp other.db state/new && mv state/new state/ledger.db ;;
+	emptied) : >state/ledger.db ;;
+	esac
+	# Nothing is to be recorded: it is found all the same.
+	want_log '^rrdmergd: ledger was removed.* path=.*/state/ledger\.db$'
+	wait_for '"$rrdmergctl" -s sock status | grep -q "^ledger: *works$"' 10 &&
+		pass "$how: works again" || fail "$how: does not work again"
+	sum=$(tree_sum live)
+	cp new.rrd live/3.rrd
+	want_log '^rrdmergd: merged .* file=3\.rrd$'
+	rm live/3.rrd
+	want_same "$how: files merged before" "$(tree_sum live)" "$sum"
+	end_daemon
+	want_same "$how: in the new one" "$(sqlite3 -readonly state/ledger.db \
+		"SELECT sum(file LIKE '%/elsewhere.rrd'), sum(file LIKE '%/live/3.rrd') FROM merges")" \
+		"0|1"
+	want_same "$how: set aside" "$(find state -name 'ledger.db.other-*' | wc -l)" \
+		"$([ $how = emptied ] && echo 0 || echo 1)"
+	[ $how = emptied ] || want_same "$how: what was set aside" \
+		"$(sqlite3 -readonly state/ledger.db.other-* 'SELECT count(*) FROM merges')" 1
+	# What was known is known: nothing is merged, nothing is opened.
+	start_daemon
+	want_log '^rrdmergd: idle merged=0 unchanged=2 '
+	want_same "$how: not looked at again" "$(grep -c '^rrdmergd: merged' log)" 0
+	end_daemon
+done
 finish

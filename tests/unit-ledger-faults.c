@@ -289,6 +289,192 @@ static void exec_on(const char *path, const char *text)
 	sqlite3_close(db);
 }
 
+static void copy_file(const char *from, const char *to)
+{
+	char block[65536];
+	int in = open(from, O_RDONLY), out = open(to, O_WRONLY | O_CREAT | O_TRUNC, 0644);
+	ssize_t got;
+
+	assert_true(in >= 0 && out >= 0);
+	while ((got = read(in, block, sizeof(block))) > 0)
+		assert_int_equal(write(out, block, (size_t)got), got);
+	close(in);
+	close(out);
+}
+
+/* The number that the first row has. */
+static int64_t ask_on(const char *path, const char *text)
+{
+	sqlite3_stmt *statement = NULL;
+	sqlite3 *db;
+	int64_t number = -1;
+
+	assert_int_equal(sqlite3_open_v2(path, &db, SQLITE_OPEN_READONLY, NULL), SQLITE_OK);
+	if (!sqlite3_prepare_v2(db, text, -1, &statement, NULL) &&
+	    sqlite3_step(statement) == SQLITE_ROW)
+		number = sqlite3_column_int64(statement, 0);
+	sqlite3_finalize(statement);
+	sqlite3_close(db);
+	return number;
+}
+
+static void wait_notice(struct ledger *ledger, struct reason *why)
+{
+	for (int i = 0; i < 6000; i++) {
+		if (ledger_notice(ledger, why) && ledger_ok(ledger, NULL))
+			return;
+		if (why->text[0] && ledger_ok(ledger, NULL))
+			return;
+		usleep(10000);
+	}
+	fail_msg("nothing is said, or it does not work: %s", why->text);
+}
+
+enum { COPIED_OVER, MOVED_OVER, OLDER_COPIED, OLDER_MOVED, EMPTIED, REMOVED, REPLACINGS };
+
+/* Another ledger is put in the place of the one that is open: it is not mixed in. */
+static void replace(int how)
+{
+	struct ledger_intent intent = intent_for("known.rrd"), way = intent_for("way.rrd");
+	struct ledger_outcome outcome = outcome_for("way.rrd");
+	struct ledger_state known;
+	struct reason why = { "" };
+	struct ledger *ledger;
+	int64_t id;
+
+	fill(scratch("other.db"));
+	ledger = open_at(ledger_path());
+	merge(ledger, &intent);
+	close_it(ledger);
+	copy_file(ledger_path(), scratch("older.db"));
+	ledger = open_at(ledger_path());
+	intent = intent_for("later.rrd");
+	merge(ledger, &intent);
+	/* Until then the older one is what the file itself holds, and does no harm. */
+	exec_on(ledger_path(), "PRAGMA wal_checkpoint(PASSIVE)");
+	id = intend(ledger, &way);
+	if (how == COPIED_OVER)
+		copy_file(scratch("other.db"), ledger_path());
+	else if (how == MOVED_OVER)
+		assert_int_equal(rename(scratch("other.db"), ledger_path()), 0);
+	else if (how == OLDER_COPIED)
+		copy_file(scratch("older.db"), ledger_path());
+	else if (how == OLDER_MOVED)
+		assert_int_equal(rename(scratch("older.db"), ledger_path()), 0);
+	else if (how == EMPTIED)
+		assert_int_equal(truncate(ledger_path(), 0), 0);
+	else
+		assert_int_equal(remove(ledger_path()), 0);
+	/* Nobody writes anything: it is found by looking. */
+	ledger_check(ledger);
+	wait_notice(ledger, &why);
+	if (how < EMPTIED) {
+		assert_non_null(strstr(why.text, "another was put in its place"));
+		assert_int_equal(count_named(".other-"), 1);
+	} else {
+		assert_non_null(strstr(why.text, "begun anew"));
+		assert_int_equal(count_named(".other-"), 0);
+	}
+	assert_int_equal(count_named(".corrupt-"), 0);
+	/* What is known is still so, and in the new one; what was under way goes on. */
+	flush(ledger);
+	assert_true(ledger_known(ledger, "later.rrd", &known));
+	assert_false(ledger_known(ledger, "host/7.rrd", &known));
+	assert_true(ledger_covers(ledger, id, &way));
+	ledger_applied(ledger, "way.rrd", id, &outcome);
+	flush(ledger);
+	assert_int_equal(stage_of(ledger, id), LEDGER_IS_DONE);
+	assert_works(ledger);
+	close_it(ledger);
+	ledger = open_at(ledger_path());
+	assert_false(ledger_notice(ledger, &why));
+	assert_true(ledger_known(ledger, "known.rrd", &known));
+	assert_true(ledger_known(ledger, "later.rrd", &known));
+	assert_false(ledger_known(ledger, "host/7.rrd", &known));
+	assert_int_equal(stage_of(ledger, id), LEDGER_IS_DONE);
+	close_it(ledger);
+	assert_int_equal(ask_on(ledger_path(), "SELECT count(*) FROM merge"), 2);
+}
+
+static void test_replaced(void **state)
+{
+	char path[600];
+
+	for (int how = 0; how < REPLACINGS; how++) {
+		if (how) {
+			scratch_remove();
+			scratch_make();
+		}
+		replace(how);
+		/* What was put there is whole, under another name. */
+		DIR *dir = opendir(scratch_dir);
+		for (struct dirent *entry; (entry = readdir(dir)); ) {
+			if (!strstr(entry->d_name, ".other-"))
+				continue;
+			assert_null(strstr(entry->d_name, "-wal"));
+			snprintf(path, sizeof(path), "%s/%s", scratch_dir, entry->d_name);
+			assert_int_equal(ask_on(path, "SELECT count(*) FROM pragma_quick_check"
+						" WHERE quick_check = 'ok'"), 1);
+			assert_int_equal(ask_on(path, "SELECT count(*) FROM merge"),
+					 how < OLDER_COPIED ? 500 : 1);
+		}
+		closedir(dir);
+	}
+	(void)state;
+}
+
+/* Somebody else moves the log into the database, or takes the log away: it is the same one. */
+static void test_same(void **state)
+{
+	struct ledger *ledger = open_at(ledger_path());
+	struct ledger_intent intent = intent_for("a.rrd");
+	struct reason why = { "" };
+	int64_t first = merge(ledger, &intent), second;
+
+	(void)state;
+	exec_on(ledger_path(), "PRAGMA wal_checkpoint(TRUNCATE)");
+	ledger_check(ledger);
+	intent = intent_for("b.rrd");
+	second = merge(ledger, &intent);
+	assert_int_equal(remove(scratch("ledger.db-wal")), 0);
+	ledger_check(ledger);
+	intent = intent_for("c.rrd");
+	merge(ledger, &intent);
+	assert_false(ledger_notice(ledger, &why));
+	assert_int_equal(stage_of(ledger, first), LEDGER_IS_DONE);
+	assert_int_equal(stage_of(ledger, second), LEDGER_IS_DONE);
+	/* And it is on disk where others look for it. */
+	assert_int_equal(ask_on(ledger_path(), "SELECT count(*) FROM merge WHERE state = 1"), 3);
+	assert_int_equal(count_named(".other-"), 0);
+	close_it(ledger);
+}
+
+/* A question that meets damage: it does not work any more, until it is begun anew. */
+static void test_question(void **state)
+{
+	struct ledger_entry *entry;
+	struct ledger_state known;
+	struct reason why = { "" };
+	struct ledger *ledger;
+	struct stat st;
+	size_t count;
+
+	(void)state;
+	fill(ledger_path());
+	ledger = open_at(ledger_path());
+	assert_int_equal(stat(ledger_path(), &st), 0);
+	overwrite(ledger_path(), st.st_size / 2, (size_t)(st.st_size / 2));
+	assert_true(ledger_history(ledger, NULL, 0, 1000, &entry, &count) < 0);
+	wait_notice(ledger, &why);
+	assert_non_null(strstr(why.text, "begun anew"));
+	assert_int_equal(count_named(".corrupt-") > 0, 1);
+	assert_int_equal(ledger_history(ledger, NULL, 0, 1000, &entry, &count), 0);
+	ledger_entries_free(entry, count);
+	assert_true(ledger_known(ledger, "host/7.rrd", &known));
+	assert_works(ledger);
+	close_it(ledger);
+}
+
 static void test_newer(void **state)
 {
 	struct ledger *ledger;
@@ -718,6 +904,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_damage_while_open, scratch_setup,
 						scratch_teardown),
 		cmocka_unit_test_setup_teardown(test_removed, scratch_setup, scratch_teardown),
+		cmocka_unit_test_setup_teardown(test_replaced, scratch_setup, scratch_teardown),
+		cmocka_unit_test_setup_teardown(test_same, scratch_setup, scratch_teardown),
+		cmocka_unit_test_setup_teardown(test_question, scratch_setup, scratch_teardown),
 		cmocka_unit_test_setup_teardown(test_newer, scratch_setup, scratch_teardown),
 		cmocka_unit_test_setup_teardown(test_older, scratch_setup, scratch_teardown),
 		cmocka_unit_test_setup_teardown(test_foreign, scratch_setup, scratch_teardown),
