@@ -146,26 +146,26 @@ static int measure_as(const struct layout_form *form, const uint8_t *bytes, size
 static int measure_all(const uint8_t *bytes, size_t len, uint64_t file_size,
 		       struct layout_header *ret, struct reason *why)
 {
+	const struct layout_form *likely = NULL;        /* whose reason to refuse it is told */
 	struct layout_header head;
-	struct reason first = { "" }, other;
 	unsigned found = 0;
 	uint64_t size = 0;
 
 	for (size_t i = 0; i < FORMS; i++) {
-		struct reason *keep = !first.text[0] || is_native(&forms[i]) ? &first : &other;
-
-		if (!has_cookie(&forms[i], bytes, len) ||
-		    measure_as(&forms[i], bytes, len, file_size, &head, keep))
+		if (!has_cookie(&forms[i], bytes, len))
+			continue;
+		if (!likely || is_native(&forms[i]))
+			likely = &forms[i];
+		/* Without a reason: every file of this machine passes here. */
+		if (measure_as(&forms[i], bytes, len, file_size, &head, NULL))
 			continue;
 		found++;
 		if (head.size > size)
 			size = head.size;
 		*ret = head;
 	}
-	if (!found) {
-		reason_set(why, "%s", first.text);
-		return REFUSED;
-	}
+	if (!found)
+		return measure_as(likely, bytes, len, file_size, &head, why);
 	if (found > 1)
 		*ret = (struct layout_header){ .version = ret->version, .size = size };
 	ret->file_size = file_size;

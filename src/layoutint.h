@@ -15,13 +15,24 @@
 
 /* ---- values ---- */
 
+/* Of 2, 4 or 8 bytes. */
 static inline uint64_t get_uint(const uint8_t *at, unsigned size, bool big_endian)
 {
-	uint64_t value = 0;
+	bool turn = big_endian != (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__);
+	uint64_t eight;
+	uint32_t four;
+	uint16_t two;
 
-	for (unsigned i = 0; i < size; i++)
-		value = value << 8 | at[big_endian ? i : size - 1 - i];
-	return value;
+	if (size == 8) {
+		memcpy(&eight, at, 8);
+		return turn ? __builtin_bswap64(eight) : eight;
+	}
+	if (size == 4) {
+		memcpy(&four, at, 4);
+		return turn ? __builtin_bswap32(four) : four;
+	}
+	memcpy(&two, at, 2);
+	return turn ? __builtin_bswap16(two) : two;
 }
 
 /* Of an integer in a union of eight bytes, too: a 32-bit machine fills the first four only, and
