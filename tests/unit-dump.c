@@ -49,13 +49,16 @@ static void assert_cells_of_text(const struct rrd *db, const char *text)
 	const double *cell = (const double *)(const void *)(db->bytes + db->head.size);
 	size_t cells = (db->size - (size_t)db->head.size) / sizeof(double), seen = 0;
 
-	for (const char *at = text; (at = strstr(at, "<v>")); seen++) {
+	for (const char *at = text; *at; at++) {
+		if (at[0] != '<' || at[1] != 'v' || at[2] != '>')
+			continue;
 		at += 3;
 		double value = strtod(at, NULL);
 		assert_true(seen < cells);
 		if (isnan(value) ? !isnan(cell[seen])
 				 : memcmp(&value, &cell[seen], sizeof(value)) != 0)
 			fail_msg("value %zu is %.17g, should be %.17g", seen, cell[seen], value);
+		seen++;
 	}
 	assert_int_equal(seen, cells);
 }
