@@ -342,7 +342,9 @@ static int set_sources(struct daemon *d)
 		r = books_set_sources(d->books, &d->site.sources);
 	if (!r && d->live)
 		r = live_set_sources(d->live, &d->site.sources);
-	return r ? r : backups_new(&d->site.sources, d->queue, d->tally, &d->backups);
+	if (!r)
+		r = backups_new(&d->site.sources, d->queue, d->tally, &d->backups);
+	return r ? r : backups_follow(d->backups, d->conf->given, d->conf->givens);
 }
 
 /* 0, -errno, or REFUSED where we may not start, and said. */
@@ -688,6 +690,11 @@ static int loop(struct daemon *d)
 				return once ? STATUS_FAILED : STATUS_FINE;
 			if (!once)
 				begin_reload(d);
+		}
+		if (!once && !d->reloading && !d->reread && backups_changed(d->backups)) {
+			log_message(LOG_NOTICE, "the patterns in \"backup\" stand for other directories "
+				    "now: reloading");
+			begin_reload(d);
 		}
 		if (d->reread)
 			go_on_reloading(d);
