@@ -221,6 +221,7 @@ int ledger_note(struct ledger *ledger, const char *rel, const struct ledger_stat
 
 /* ---- what is known of a file: from memory ---- */
 
+/* False: it was never looked at to the end; *ret is set all the same where something is on record. */
 bool ledger_known(struct ledger *ledger, const char *rel, struct ledger_state *ret);
 /* It may be merged again: somebody asked for it. */
 void ledger_release(struct ledger *ledger, const char *rel);

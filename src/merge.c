@@ -33,6 +33,7 @@ void merge_scratch_free(struct merge_scratch *scratch)
 	plan_free(&scratch->plan);
 	pdps_free(&scratch->pdps);
 	reshape_free(&scratch->reshape);
+	give_free(&scratch->give);
 	record_free(&scratch->record);
 	ledger_undo_free(&scratch->undo);
 	sidecar_free(&scratch->sidecar);
@@ -317,9 +318,9 @@ static int plan_sources(struct merge_job *job, struct reason *refusals)
 		return REFUSED;
 	r = options->exact ? 0 : seam_heal(&scratch->plan, live, scratch->source, taken, options,
 					   &scratch->pdps);
-	if (!r && !options->exact)
-		r = reshape_fill(&scratch->plan, live, scratch->source, taken, options,
-				 &scratch->reshape);
+	if (!r)
+		r = give_reshape(&scratch->give, &scratch->plan, live, scratch->source, taken,
+				 options, &scratch->reshape);
 	if (!r)
 		r = plan_finish(&scratch->plan, live);
 	return r ? reason_errno(refusals, -r, "cannot plan") : 0;
@@ -351,7 +352,9 @@ static int plan(struct merge_job *job, int fd)
 	if (r)
 		return r < 0 ? r : 0;
 	note_times(job);
-	r = plan_sources(job, &refusals);
+	r = give_up(&scratch->give, job->site->ledger, scratch->key, fd < 0, scratch->file_id,
+		    &scratch->live);
+	r = r ? reason_errno(&refusals, -r, "cannot plan") : plan_sources(job, &refusals);
 	result->why = refusals;
 	result->partial = refusals.text[0] != '\0';
 	if (r) {

@@ -230,7 +230,7 @@ static bool is_recorded(struct merge_job *job)
 	if (!ledger)
 		return true;
 	int r = record_intent(&scratch->record, scratch->key, &scratch->live, scratch->file_id,
-			      &scratch->plan, &intent);
+			      &scratch->plan, job->undo ? NULL : &scratch->give, &intent);
 	if (r) {
 		unrecorded(job, r);
 		return false;

@@ -3,6 +3,7 @@
 #define MERGEINT_H
 
 #include "gather.h"
+#include "give.h"
 #include "hold.h"
 #include "merge.h"
 #include "record.h"
@@ -21,6 +22,7 @@ struct merge_scratch {
 	struct plan plan;
 	struct pdps pdps;
 	struct reshape reshape;
+	struct give give;
 	struct record record;
 	struct ledger_undo undo;
 	uint64_t undo_file, undo_identity;       /* of the database that it is for */

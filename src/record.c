@@ -12,6 +12,7 @@
 void record_free(struct record *record)
 {
 	free(record->run);
+	free(record->old);
 	free(record->open);
 	free(record->source);
 	*record = (struct record){ 0 };
@@ -86,15 +87,26 @@ uint64_t record_digest(const struct record *record, const char *rel)
 
 /* ---- what is intended ---- */
 
-static int reserve(struct record *record, const struct plan *plan)
+/* A run falls into two more with each row that gives way, at most. */
+static int reserve(struct record *record, const struct plan *plan, size_t given)
 {
-	if (plan->runs > record->run_capacity) {
-		struct ledger_run *grown = reallocarray(record->run, plan->runs, sizeof(*grown));
+	size_t runs = plan->runs + 2 * given;
+
+	if (runs > record->run_capacity) {
+		struct ledger_run *grown = reallocarray(record->run, runs, sizeof(*grown));
 
 		if (!grown)
 			return -ENOMEM;
 		record->run = grown;
-		record->run_capacity = plan->runs;
+		record->run_capacity = runs;
+	}
+	if (given > record->old_capacity) {
+		double *grown = reallocarray(record->old, given, sizeof(*grown));
+
+		if (!grown)
+			return -ENOMEM;
+		record->old = grown;
+		record->old_capacity = given;
 	}
 	if (plan->counts.opens > record->open_capacity) {
 		struct ledger_open_row *grown = reallocarray(record->open, plan->counts.opens,
@@ -106,6 +118,26 @@ static int reserve(struct record *record, const struct plan *plan)
 		record->open_capacity = plan->counts.opens;
 	}
 	return 0;
+}
+
+/* One run, in pieces where a part of it has replaced spread values. */
+static void put_run(struct record *record, const struct give *give, const struct ledger_run *run,
+		    size_t *runs, size_t *olds)
+{
+	struct ledger_run piece = *run;
+
+	for (uint64_t left = run->count; left > 0; left -= piece.count) {
+		const struct give_cell *cell = NULL;
+
+		piece.count = give && !run->old
+			? give_alike(give, run->rra, run->ds, piece.first, run->step, left, &cell)
+			: left;
+		piece.old = cell ? record->old + *olds : run->old;
+		for (uint64_t i = 0; cell && i < piece.count; i++)
+			record->old[(*olds)++] = cell[i].value;
+		record->run[(*runs)++] = piece;
+		piece.first += (int64_t)(piece.count * run->step);
+	}
 }
 
 static enum ledger_kind kind_of(enum plan_kind kind)
@@ -123,16 +155,18 @@ static enum ledger_kind kind_of(enum plan_kind kind)
 }
 
 int record_intent(struct record *record, const char *rel, const struct rrd *live,
-		  uint64_t file_id, const struct plan *plan, struct ledger_intent *ret)
+		  uint64_t file_id, const struct plan *plan, const struct give *give,
+		  struct ledger_intent *ret)
 {
 	const struct layout_header *head = &live->head;
+	size_t runs = 0, olds = 0;
 
-	if (reserve(record, plan))
+	if (reserve(record, plan, give ? give->cells : 0))
 		return -ENOMEM;
 	for (size_t i = 0; i < plan->runs; i++) {
 		const struct plan_run *run = &plan->run[i];
 
-		record->run[i] = (struct ledger_run){
+		const struct ledger_run all = {
 			.rra = run->rra,
 			.ds = run->ds,
 			.source = run->source < record->sources ? run->source : 0,
@@ -142,6 +176,8 @@ int record_intent(struct record *record, const char *rel, const struct rrd *live
 			.count = run->count,
 			.old = isnan(run->old) ? NULL : &run->old,
 		};
+
+		put_run(record, give, &all, &runs, &olds);
 	}
 	for (size_t i = 0; i < plan->counts.opens; i++) {
 		const struct plan_open *open = &plan->open[i];
@@ -165,7 +201,7 @@ int record_intent(struct record *record, const char *rel, const struct rrd *live
 		.source = record->source,
 		.sources = record->sources,
 		.run = record->run,
-		.runs = plan->runs,
+		.runs = runs,
 		.open = record->open,
 		.opens = plan->counts.opens,
 	};

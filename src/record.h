@@ -2,6 +2,7 @@
 #ifndef RECORD_H
 #define RECORD_H
 
+#include "give.h"
 #include "ledger.h"
 #include "plan.h"
 #include "source.h"
@@ -10,6 +11,8 @@
 struct record {
 	struct ledger_run *run;
 	size_t run_capacity;
+	double *old;                    /* what gives way */
+	size_t old_capacity;
 	struct ledger_open_row *open;
 	size_t open_capacity;
 	struct ledger_source *source;
@@ -28,10 +31,12 @@ int record_source(struct record *record, const struct source *source, const char
 /* One number for them as they are. */
 uint64_t record_digest(const struct record *record, const char *rel);
 
-/* The plan for `rel`, of which io_file_id() is `file_id`, as it is to be recorded.  *ret points into `record` and `plan`, and is good
- * until these change.  0 or -ENOMEM. */
+/* The plan for `rel`, of which io_file_id() is `file_id`, as it is to be recorded; `give`: what has given
+ * way to it, or NULL.  *ret points into `record` and `plan`, and is good until these change.
+ * 0 or -ENOMEM. */
 int record_intent(struct record *record, const char *rel, const struct rrd *live,
-		  uint64_t file_id, const struct plan *plan, struct ledger_intent *ret);
+		  uint64_t file_id, const struct plan *plan, const struct give *give,
+		  struct ledger_intent *ret);
 
 /* As what the file is known from now on. */
 struct ledger_state record_state(enum ledger_verdict verdict, bool settled,

@@ -1,5 +1,6 @@
 #!/bin/bash
-# The ledger while the daemon runs: all is undone together; another one is put in its place.
+# The ledger while the daemon runs: all is undone together; another one is put in its place; what was
+# spread gives way to a better backup that comes later.
 set -u
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/daemon.sh"
@@ -87,4 +88,77 @@ for how in copied moved emptied; do
 	want_same "$how: not looked at again" "$(grep -c '^rrdmergd: merged' log)" 0
 	end_daemon
 done
+
+# ---- what was spread gives way ----
+
+# minutes FILE FROM TO: rows of a minute, averages, as rrdtool fetches them.
+minutes() {
+	rrdtool fetch "$1" AVERAGE -r 60 -s $((T0 + 60 * $2)) -e $((T0 + 60 * $3)) | grep ': '
+}
+
+# One that has no rows of a minute, one whose last minutes it has, and one that has all of them.
+shape=(DS:x:GAUGE:8640:U:U)
+make_rrd coarse.rrd 0 180 "${shape[@]}" RRA:AVERAGE:0.5:10:60
+make_rrd partly.rrd 0 180 "${shape[@]}" RRA:AVERAGE:0.5:1:50 RRA:AVERAGE:0.5:10:60
+make_rrd better.rrd 0 180 "${shape[@]}" RRA:AVERAGE:0.5:1:300
+make_rrd wide.before 190 250 "${shape[@]}" RRA:AVERAGE:0.5:1:300 RRA:AVERAGE:0.5:5:60
+# What better.rrd makes of it when it comes first.
+cp wide.before first.rrd && "$rrdmerge" better.rrd first.rrd >/dev/null
+"$rrdmerge" coarse.rrd first.rrd >/dev/null
+
+cp wide.before wide.rrd
+run "$rrdmerge" -v --ledger wide.ledger coarse.rrd wide.rrd
+want_out '^merged .* spread=[1-9]'
+cp wide.rrd spread.rrd
+run "$rrdmerge" -v --ledger wide.ledger better.rrd wide.rrd
+want_summary 1 0 0 0
+want_same "minutes of the better one" "$(minutes wide.rrd 1 180)" "$(minutes first.rrd 1 180)"
+if cmp -s wide.rrd first.rrd; then pass "as if it had come first"; else
+	fail "is not as if the better one had come first"; fi
+cp wide.rrd second.rrd
+for old in better coarse; do
+	run "$rrdmerge" --ledger wide.ledger $old.rrd wide.rrd
+	want_summary 0 1 0 0
+done
+run "$rrdmerge" --undo wide.ledger 2
+want_rc 0
+cmp -s wide.rrd spread.rrd && pass "undone: spread again" || fail "undone, it is not as it was spread"
+run "$rrdmerge" --undo wide.ledger 1
+want_rc 0
+cmp -s wide.rrd wide.before && pass "undone" || fail "undone, it is not as before"
+# Both at once, the earlier one first, and in steps.
+cp wide.before wide.rrd && rm -f wide.ledger*
+for old in coarse partly better; do
+	run "$rrdmerge" --ledger wide.ledger $old.rrd wide.rrd
+	want_summary 1 0 0 0
+done
+cmp -s wide.rrd first.rrd && pass "in steps" || fail "in steps it is another"
+run "$rrdmerge" --undo wide.ledger 1 2 3
+want_rc 0
+cmp -s wide.rrd wide.before && pass "all undone" || fail "all undone, it is not as before"
+# Nobody knows what was spread without a ledger, or with another one.
+for ledger in '' '--ledger unknown.ledger'; do
+	cp spread.rrd wide.rrd
+	# shellcheck disable=SC2086
+	run "$rrdmerge" $ledger better.rrd wide.rrd
+	want_same "without the record of it" "$(minutes wide.rrd 1 180)" "$(minutes spread.rrd 1 180)"
+done
+
+# The daemon is told of a better backup.
+mkdir coarse.old better.old
+cp coarse.rrd coarse.old/wide.rrd && cp better.rrd better.old/wide.rrd
+touch -d '1 hour ago' coarse.old/wide.rrd better.old/wide.rrd
+rm -rf state live/* && cp wide.before live/wide.rrd
+configure live coarse.old
+start_daemon
+want_log '^rrdmergd: idle merged=1 '
+cmp -s live/wide.rrd spread.rrd && pass "spread by the daemon" || fail "is not spread by the daemon"
+configure live better.old,coarse.old
+kill -HUP "$daemon"
+wait_for 'cmp -s live/wide.rrd first.rrd' 10 && pass "given way" || fail "does not give way"
+wait_for '[ "$(sqlite3 -readonly state/ledger.db "SELECT count(*) FROM merges WHERE state = '"'done'"'")" = 2 ]' 5
+ctl undo --all
+want_rc 0
+cmp -s live/wide.rrd wide.before && pass "undone by the daemon" || fail "is not undone by the daemon"
+end_daemon
 finish
