@@ -110,23 +110,31 @@ static bool measure_sections(const uint8_t *bytes, struct layout_header *head)
 	return true;
 }
 
-/* What the first bytes tell if it is that kind of machine's. */
-static int measure_as(const struct layout_form *form, const uint8_t *bytes, size_t len,
-		      uint64_t file_size, struct layout_header *ret, struct reason *why)
+/* False where the first bytes, `len` of them, make no sense as that kind of machine's. */
+static bool count_as(const struct layout_form *form, const uint8_t *bytes, size_t len,
+		     struct layout_header *head)
 {
-	struct layout_header head = {
+	*head = (struct layout_header){
 		.form = form,
 		.native = is_native(form),
 		.version = (unsigned)atoi((const char *)bytes + 4),
 	};
+	return len >= stat_head_size(form) && measure_sections(bytes, head) &&
+	       head->ds_cnt >= 1 && head->rra_cnt >= 1 && head->step >= 1 &&
+	       head->ds_cnt <= LAYOUT_DS_MAX && head->rra_cnt <= LAYOUT_RRA_MAX;
+}
+
+static int measure_as(const struct layout_form *form, const uint8_t *bytes, size_t len,
+		      uint64_t file_size, struct layout_header *ret, struct reason *why)
+{
+	struct layout_header head;
 
 	if (len < stat_head_size(form)) {
 		reason_set(why, "is truncated: %llu bytes are no header",
 			   (unsigned long long)file_size);
 		return REFUSED;
 	}
-	if (!measure_sections(bytes, &head) || head.ds_cnt < 1 || head.rra_cnt < 1 ||
-	    head.step < 1 || head.ds_cnt > LAYOUT_DS_MAX || head.rra_cnt > LAYOUT_RRA_MAX) {
+	if (!count_as(form, bytes, len, &head)) {
 		reason_set(why, "is damaged, or too large: %llu data sources, %llu RRAs, step %llu",
 			   (unsigned long long)head.ds_cnt, (unsigned long long)head.rra_cnt,
 			   (unsigned long long)head.step);
@@ -141,23 +149,36 @@ static int measure_as(const struct layout_form *form, const uint8_t *bytes, size
 	return 0;
 }
 
+/* Where the first bytes are no kind of machine's: as the likeliest one's, why not. */
+static int refuse_all(const uint8_t *bytes, size_t len, uint64_t file_size, struct reason *why)
+{
+	const struct layout_form *likely = NULL;
+	struct layout_header head;
+	bool sense = false;
+
+	for (size_t i = 0; i < FORMS && !sense; i++) {
+		if (!has_cookie(&forms[i], bytes, len))
+			continue;
+		sense = count_as(&forms[i], bytes, len, &head);
+		if (!likely || is_native(&forms[i]) || sense)
+			likely = &forms[i];
+	}
+	return measure_as(likely, bytes, len, file_size, &head, why);
+}
+
 /* All kinds of machines that the first bytes may be of.  One is all but always the only one of
  * its word size; whether its time_t is long or short only the whole header tells. */
 static int measure_all(const uint8_t *bytes, size_t len, uint64_t file_size,
 		       struct layout_header *ret, struct reason *why)
 {
-	const struct layout_form *likely = NULL;        /* whose reason to refuse it is told */
 	struct layout_header head;
 	unsigned found = 0;
 	uint64_t size = 0;
 
+	/* Without a reason: every file of this machine passes here. */
 	for (size_t i = 0; i < FORMS; i++) {
-		if (!has_cookie(&forms[i], bytes, len))
-			continue;
-		if (!likely || is_native(&forms[i]))
-			likely = &forms[i];
-		/* Without a reason: every file of this machine passes here. */
-		if (measure_as(&forms[i], bytes, len, file_size, &head, NULL))
+		if (!has_cookie(&forms[i], bytes, len) ||
+		    measure_as(&forms[i], bytes, len, file_size, &head, NULL))
 			continue;
 		found++;
 		if (head.size > size)
@@ -165,7 +186,7 @@ static int measure_all(const uint8_t *bytes, size_t len, uint64_t file_size,
 		*ret = head;
 	}
 	if (!found)
-		return measure_as(likely, bytes, len, file_size, &head, why);
+		return refuse_all(bytes, len, file_size, why);
 	if (found > 1)
 		*ret = (struct layout_header){ .version = ret->version, .size = size };
 	ret->file_size = file_size;
