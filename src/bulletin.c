@@ -16,6 +16,7 @@
 #define PROGRESS_NS (10 * SECOND)
 #define WAITING_NS (600 * SECOND)       /* those that wait are listed no more often */
 #define WAITING_DIRS 20
+#define UNPROVEN_NS (600 * SECOND)      /* so are those that nothing proves */
 #define DENIED_STILL_NS (60 * SECOND)
 #define DENIED_NS (600 * SECOND)
 #define REFUSALS 4              /* per-file lines a tick: ticks are a tenth of a second apart */
@@ -146,6 +147,26 @@ static void say_waiting(struct bulletin *bulletin, const struct bulletin_news *n
 		log_message(LOG_NOTICE, "waiting files=%zu more_dirs=%zu", more,
 			    dirs - WAITING_DIRS);
 	tally_list_free(list, count);
+}
+
+/* Those for which somebody may want to look whether the plugin's output is what it was.  Said once, and
+ * now and then when there are more. */
+static void say_unproven(struct bulletin *bulletin, const struct bulletin_news *news)
+{
+	size_t count = news->sums.unproven, listed;
+	uint64_t now = io_now_ns();
+	char **example, shown[LOG_PATH_SIZE];
+
+	if (count <= bulletin->unproven ||
+	    (bulletin->unproven && now - bulletin->unproven_ns < UNPROVEN_NS))
+		return;
+	bulletin->unproven = count;
+	bulletin->unproven_ns = now;
+	example = tally_list(news->tally, TALLY_UNPROVEN, MERGE_ALLOWED, 1, &listed);
+	if (listed)
+		log_message(LOG_NOTICE, "unproven count=%zu reason=\"" REPORT_UNPROVEN "\" file=%s",
+			    count, log_escape(shown, sizeof(shown), example[0]));
+	tally_list_free(example, listed);
 }
 
 /* ---- progress and idle ---- */
@@ -285,6 +306,7 @@ void bulletin_tick(struct bulletin *bulletin, const struct bulletin_news *news)
 	if (!news->busy) {
 		say_idle(bulletin, news);
 		say_waiting(bulletin, news);    /* also when what is idle was said long ago */
+		say_unproven(bulletin, news);
 	}
 	bulletin->was_busy = news->busy;
 	tell_systemd(news);

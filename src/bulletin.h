@@ -16,8 +16,8 @@
 /* Starts zeroed.  What was said already. */
 struct bulletin {
 	bool watching, was_busy, lost, waiting_said;
-	uint64_t busy_since_ns, progress_ns, waiting_ns;
-	size_t busy_done, progress_done, waiting;
+	uint64_t busy_since_ns, progress_ns, waiting_ns, unproven_ns;
+	size_t busy_done, progress_done, waiting, unproven;
 	uint64_t progress_cells;
 	size_t denied[MERGE_DENIALS], denied_seen[MERGE_DENIALS];
 	uint64_t denied_ns;             /* when what was seen was last what was said */

@@ -95,6 +95,8 @@ static void count_final(struct outcome *o, const char *rel, const struct merge_r
 	struct report_sums *sums = &o->sums;
 
 	o->done++;
+	if (result->unproven && !o->unproven++)
+		o->unproven_first = strdup(rel);
 	switch (result->outcome) {
 	case MERGE_MERGED:
 		sums->merged++;
@@ -228,6 +230,7 @@ void outcome_free(struct outcome *o)
 	for (size_t i = 0; i < o->samples; i++)
 		free(o->sample[i]);
 	free(o->future_first);
+	free(o->unproven_first);
 	pthread_mutex_destroy(&o->lock);
 }
 
@@ -261,6 +264,10 @@ int outcome_conclude(struct outcome *o, const struct merge_site *site, bool inte
 		log_message(LOG_WARNING, "%zu files with a last_update in the future: is a clock "
 			    "wrong?  The first: %s", o->future,
 			    log_escape(path, sizeof(path), o->future_first ? o->future_first : "?"));
+	if (o->unproven && o->arguments->verbose)
+		log_message(LOG_NOTICE, "unproven count=%zu reason=\"" REPORT_UNPROVEN "\" file=%s",
+			    o->unproven, log_escape(path, sizeof(path), o->unproven_first
+						    ? o->unproven_first : "?"));
 	size_t pairs = sums->merged + sums->unchanged;
 	if (pairs && !sums->merged && o->newer == pairs)
 		log_message(LOG_WARNING, "there was nothing to fill, and in every pair OLD was updated "

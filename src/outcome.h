@@ -20,6 +20,8 @@ struct outcome {
 	size_t found, done;             /* files */
 	size_t queued;                  /* of the found, those that are regular files */
 	size_t newer;                   /* OLD was updated later than NEW */
+	size_t unproven;                /* data sources were matched by their numbers alone */
+	char *unproven_first;
 	bool lease_said;
 	size_t future;
 	char *future_first;

@@ -5,6 +5,10 @@
 #include "log.h"
 #include "merge.h"
 
+/* Of files whose data sources were matched by their numbers alone. */
+#define REPORT_UNPROVEN "no pnp4nagios sidecars on both sides tell which data source is which: they " \
+			"were matched by their numbers"
+
 #define REPORT_SIZE (2 * LOG_PATH_SIZE + 1024)
 
 /* "merged cells=… seam=… from=… to=… ms=… source=… file=…" (`dry`: "would merge cells=…").  After

@@ -113,6 +113,8 @@ static void count(struct tally *tally, const struct file *file, size_t by)
 			tally->unsettled += by;
 		if (file->half_seen)
 			tally->half_seen += by;
+		if (file->unproven)
+			tally->unproven += by;
 		tally->denied[file->denied] += by;
 	} else if (file->backup) {
 		tally->waiting += by;
@@ -159,6 +161,7 @@ void tally_drop_live(struct tally *tally, struct file *file)
 	tally_before(tally, file);
 	file->live = file->pending = file->settled = file->merged = file->alarmed = false;
 	file->unpaired = file->half_seen = file->suspect = file->doubted = false;
+	file->unproven = false;
 	file->own_ns = 0;
 	file->state = NEW;
 	file->denied = MERGE_ALLOWED;
@@ -352,6 +355,7 @@ void tally_result(struct tally *tally, const char *rel, const struct merge_resul
 		if (file->state == NEW && result->outcome == MERGE_BUSY && !will_retry)
 			file->state = FAILED;
 		file->merged = file->merged || file->state == MERGED;
+		file->unproven = file->unproven || result->unproven;
 		/* A refusal that is looked at again once in a while holds nothing up. */
 		file->pending = will_retry && result->outcome >= MERGE_BUSY;
 		file->suspect = file->doubted = false;
@@ -389,6 +393,7 @@ struct tally_sums tally_sums(struct tally *tally)
 		.paired = tally->paired,
 		.unsettled = tally->unsettled,
 		.half_seen = tally->half_seen,
+		.unproven = tally->unproven,
 		.waiting = tally->waiting,
 		.cells = tally->cells,
 		.changes = tally->changes,

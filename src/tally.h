@@ -22,6 +22,7 @@ struct tally_sums {
 	size_t paired;          /* that some source has */
 	size_t unsettled;       /* a source may still have more to give, now or later */
 	size_t half_seen;       /* looked at last while a backup was away */
+	size_t unproven;        /* whose data sources were matched by their numbers alone */
 	size_t waiting;         /* in a backup, not in live */
 	uint64_t cells;
 	uint64_t changes;       /* counts up whenever one of the above changes */
@@ -82,7 +83,9 @@ struct tally_sums tally_sums(struct tally *tally);
 bool tally_next_refusal(struct tally *tally, char *rel, size_t size, struct reason *why,
 			bool *ret_partial);
 
-enum tally_which { TALLY_LIVE, TALLY_UNMET, TALLY_HALF_SEEN, TALLY_WAITING, TALLY_DENIED };
+enum tally_which {
+	TALLY_LIVE, TALLY_UNMET, TALLY_HALF_SEEN, TALLY_WAITING, TALLY_DENIED, TALLY_UNPROVEN
+};
 
 /* The paths of such files in their order, `count` of them at most, from all over where there are
  * more (0: all); with TALLY_DENIED, those with that denial.  To be freed with tally_list_free();

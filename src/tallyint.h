@@ -22,6 +22,7 @@ struct file {
 	bool suspect;           /* a look is due that may show that it is another database, */
 	bool doubted;           /* and comes so late that only the backup waits for it */
 	bool alarmed;           /* a stat showed that others have written it */
+	bool unproven;          /* data sources were matched by their numbers alone, once */
 	uint8_t false_alarms;   /* in a row */
 	uint8_t denied;         /* enum merge_denied */
 	unsigned walk;          /* the last walk over the backups that met it, */
@@ -41,7 +42,7 @@ struct tally {
 	void *index;            /* tsearch(3) over struct file, by rel */
 	TAILQ_HEAD(, file) unsaid;
 	size_t live, waiting, pending, refused, unsaid_count, unsettled, paired, in_backup,
-	       half_seen;
+	       half_seen, unproven;
 	unsigned walk;          /* over the backups: the one under way, or the last */
 	size_t walk_met;        /* files that it has met */
 	size_t denied[MERGE_DENIALS];

@@ -176,6 +176,8 @@ static bool is_wanted(const struct file *file, const void *arg)
 		return file->backup && !file->live;
 	case TALLY_DENIED:
 		return file->live && file->denied == wanted->denied;
+	case TALLY_UNPROVEN:
+		return file->live && file->unproven;
 	}
 	return false;
 }

@@ -37,7 +37,7 @@ live() {
 
 # again: a site without anything.
 again() {
-	rm -rf backup live before
+	rm -rf backup live before second
 }
 
 # merge [OPTION…]: backup into live, which was `before`.
@@ -88,6 +88,37 @@ is_empty() {
 is_untouched() {
 	same_file "$1 is as it was" "before/h/$1" "live/h/$1"
 }
+
+# ---- what the daemon is to be shown further down ----
+
+# These backups are to have rested by then.
+
+backup PING 'rta=@1@ pl=@2@'
+checks 60 150 h PING 'pl=@2@ rta=@1@' | "$pnptree" second
+live PING 'pl=@2@ rta=@1@'
+# What no sidecar proves: on one side there is none, or on none, or none that can be read.
+backup one 'a=@1@'
+live one 'b=@2@' -n
+backup ours 'a=@1@ b=@2@'
+live ours 'a=@1@ b=@2@' -n
+backup theirs 'a=@1@ b=@2@' -n
+live theirs 'a=@1@ b=@2@'
+backup torn 'a=@1@ b=@2@'
+live torn 'a=@1@ b=@2@'
+head -c 700 live/h/torn.xml >torn.xml && mv torn.xml live/h/torn.xml
+cp -a live by-label
+cp -a live by-name
+cp -a live by-hand
+mkdir several
+mv backup second live by-label by-name by-hand several/
+
+backup PING 'rta=@1@ pl=@2@'
+backup disk 'a=@1@ b=@2@'
+backup never 'a=@1@ b=@2@'
+backup anew 'a=@1@ b=@2@'
+live anew 'a=@1@ b=@2@' && rm live/h/anew.rrd   # the sidecar of a file before it
+mkdir young
+mv backup live young/
 
 # ---- the same labels ----
 
@@ -267,13 +298,131 @@ is_of() {
 }
 
 again
-backup PING 'rta=@1@ pl=@2@'
-rm -rf second
-checks 60 150 h PING 'pl=@2@ rta=@1@' | "$pnptree" second
-live PING 'pl=@2@ rta=@1@'
+mv several/* .
+
+by_number() {
+	for file in one ours theirs torn; do
+		is_from $file.rrd 1 $file.rrd 1
+		[ $file = one ] || is_from $file.rrd 2 $file.rrd 2
+	done
+}
+
 once second,backup
 want_rc 0
+want_err '^rrdmergd: unproven count=3 reason="no pnp4nagios sidecars .* file=h/(ours|theirs|torn).rrd$'
 is_of PING.rrd 1 2
 is_of PING.rrd 2 1
+by_number
+
+rm -rf live && mv by-hand live
+merge -v
+want_rc 0
+want_err '^rrdmerge: unproven count=3 reason="no pnp4nagios sidecars .* file=h/(ours|theirs|torn).rrd$'
+by_number
+merge
+want_silent_err
+
+# match = "label" refuses it; match = "name" asks no sidecar.
+rm -rf live && mv by-label live
+once backup 'match = "label";'
+want_rc 1
+for file in one ours torn; do
+	want_err "refused reason=\"no sidecar of live tells .* match is 'label'\" file=h/$file.rrd"
+	is_untouched $file.rrd
+done
+want_err "refused reason=\"no sidecar of backup tells .* match is 'label'\" file=h/theirs.rrd"
+want_no_err unproven
+is_untouched theirs.rrd
+is_from PING.rrd 1 PING.rrd 2
+is_from PING.rrd 2 PING.rrd 1
+rm -rf live && mv by-name live
+once backup 'match = "name";'
+want_rc 0
+want_no_err unproven
+is_from PING.rrd 1 PING.rrd 1
+is_from PING.rrd 2 PING.rrd 2
+by_number
+
+# ---- a file that has just appeared: its sidecar comes after it ----
+
+merged='^rrdmergd: merged .*file=h/'
+again
+mv young/* .
+configure live backup 'ledger = false;'
+start_daemon
+want_idle 'merged=0 unchanged=0 skipped=0 failed=0 waiting=4 backup_needed=yes'
+checks 190 190 h PING 'pl=@2@ rta=@1@' | "$pnptree" -p 1500 live &
+checks 190 190 h disk 'b=@2@ a=@1@' | "$pnptree" -m -p 1500 live &
+checks 260 260 h anew 'b=@2@ a=@1@' | "$pnptree" -p 1500 live &
+checks 190 190 h never 'a=@1@ b=@2@' | "$pnptree" -n live &
+others+=($(jobs -p | grep -vx "$daemon"))
+wait "${others[@]}"
+for file in PING disk_a disk_b anew never; do
+	want_log "${merged}$file.rrd"
+done
+if [ "$(grep -a "$merged" log | tail -n 1 | grep -o '[a-z]*.rrd$')" = never.rrd ]; then
+	pass "what has no sidecar is waited for, and then done"; else
+	fail "a file without a sidecar was not the last"; show_log; fi
+want_log '^rrdmergd: unproven count=1 reason=.* file=h/never.rrd'
+want_no_log '(refused|partial) reason'
+is_from PING.rrd 1 PING.rrd 2
+is_from PING.rrd 2 PING.rrd 1
+is_from disk_a.rrd 1 disk.rrd 1
+is_from disk_b.rrd 1 disk.rrd 2
+is_from anew.rrd 1 anew.rrd 2
+is_from anew.rrd 2 anew.rrd 1
+is_from never.rrd 1 never.rrd 1
+end_daemon
+
+# ---- sidecars that nobody should believe ----
+
+# mangle FILE SEED: some bytes, pieces and lines of it become others.
+mangle() {
+	perl -e '
+		my ($file, $seed) = @ARGV;
+		srand($seed);
+		open(my $in, "<:raw", $file) or die; local $/; my $text = <$in>; close $in;
+		my @piece = ("<NAME>", "</NAME>", "<DATASOURCE>\n", "</DATASOURCE>\n", "\0", "\n", "<",
+			     ">", "/", "../" x 50, "x" x 100000, "%s%n", "\xff\xfe", "MULTIPLE",
+			     "</NAGIOS>\n", "<RRD>\n", "a" . "_b" x 100);
+		for (1 .. 1 + rand 8) {
+			my $at = int rand length $text;
+			my $way = int rand 4;
+			substr($text, $at, 1) = chr int rand 256 if $way == 0;
+			substr($text, $at, rand 10) = $piece[rand @piece] if $way == 1;
+			substr($text, $at, rand 300) = "" if $way == 2;
+			substr($text, $at, 0) = substr($text, rand length $text, rand 2000) if $way == 3;
+		}
+		$text = substr($text, 0, rand length $text) if rand() < 0.1;
+		open(my $out, ">:raw", $file) or die; print $out $text;
+	' "$1" "$2"
+}
+
+again
+backup svc 'a=@1@ b=@2@ c=@3@'
+backup many 'a=@1@ b=@2@ c=@3@' -m
+live svc 'a=@1@ b=@2@ c=@3@'
+live many 'c=@3@ b=@2@ a=@1@'
+rm -rf clean
+mkdir clean
+cp -a backup live clean/
+seed=${SEED:-$RANDOM}
+RANDOM=$seed
+echo "SEED=$seed"
+own_rows() {
+	rrdtool fetch live/h/svc.rrd AVERAGE -r 60 -s $((T0 + 60 * 191)) -e $((T0 + 60 * 249))
+}
+known=$(own_rows)
+for ((round = 0; round < ${ROUNDS:-25}; round++)); do
+	again
+	cp -a clean/backup clean/live .
+	for file in backup/h/svc.xml backup/h/many.xml live/h/svc.xml live/h/many.xml; do
+		[ $((RANDOM % 2)) = 0 ] || mangle $file $((seed + round))
+	done
+	run "$rrdmerge" backup live
+	[ "$rc" -le 1 ] || { fail "round $round"; show_last; }
+	[ "$(own_rows)" = "$known" ] || fail "round $round: what live knew is not what it was"
+done
+pass "sidecars made to do harm"
 
 finish
