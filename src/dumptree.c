@@ -455,10 +455,9 @@ static bool is_whole(struct dump_tree *tree)
 	if (tree->place == DUMP_CDP_PREP && tree->in_prep != tree->head.ds_cnt)
 		refuse(tree, "a <cdp_prep> of %llu <ds> for %llu data sources",
 		       (unsigned long long)tree->in_prep, (unsigned long long)tree->head.ds_cnt);
-	for (size_t i = 0; i < ELEMENTS && !tree->error; i++)
-		if (elements[i].in == tree->place && !(tree->seen[tree->place] & bit(&elements[i])) &&
-		    is_needed(tree, &elements[i]))
-			refuse(tree, "no <%s> in %s", elements[i].name, place_names[tree->place]);
+	for (const struct dump_element *e = elements; e < elements + ELEMENTS && !tree->error; e++)
+		if (e->in == tree->place && !(tree->seen[e->in] & bit(e)) && is_needed(tree, e))
+			refuse(tree, "no <%s> in %s", e->name, place_names[e->in]);
 	return !tree->error;
 }
 
@@ -466,7 +465,7 @@ static void leave(struct dump_tree *tree)
 {
 	if (!is_whole(tree))
 		return;
-	/* Where the formula cannot be had, this data source is like no other, and the rest goes on. */
+	/* Where the formula cannot be had, this data source is like no other; the rest goes on. */
 	if (tree->place == DUMP_DS && is_computed(tree))
 		rpn_compile(tree->cdef, tree->ds, tree->head.ds_cnt, this_ds(tree)->par);
 	if (tree->place == DUMP_RRA)

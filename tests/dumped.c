@@ -14,6 +14,7 @@
 #define READONLY 1      /* rrdtool src/rrd_tool.h, RRD_READONLY: not in the installed headers */
 #define HISTORY 10      /* violations that restore reads */
 #define HISTORY_MAX 28
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 #pragma GCC diagnostic ignored "-Wdeprecated-declarations"
 
@@ -71,7 +72,7 @@ static bool is_near(double a, double b)
 	       fabs(a - b) <= fmax(1e-14 * fmax(fabs(a), fabs(b)), 8 * DBL_TRUE_MIN);
 }
 
-/* Of values that are doubles or counts: as a double, a count is so small that none is near another. */
+/* Of doubles and counts alike: as doubles, counts are so small that all are near each other. */
 static bool is_same(unival a, unival b)
 {
 	return a.u_cnt == b.u_cnt ||
@@ -96,10 +97,10 @@ static const char *compare_ds(const struct opened *x, const struct opened *y, un
 		return differ("a formula", i, 0, 0);
 	if (strcmp(p->last_ds, q->last_ds))
 		return differ("last_ds", i, 0, 0);
-	for (unsigned n = 0; n < sizeof(a->par) / sizeof(a->par[0]); n++)
+	for (unsigned n = 0; n < COUNT(a->par); n++)
 		if (!is_same(a->par[n], b->par[n]))
 			return differ("a parameter of a data source", i, n, 0);
-	for (unsigned n = 0; n < sizeof(p->scratch) / sizeof(p->scratch[0]); n++)
+	for (unsigned n = 0; n < COUNT(p->scratch); n++)
 		if (!is_same(p->scratch[n], q->scratch[n]))
 			return differ("pdp_prep", i, n, 0);
 	return NULL;
@@ -121,7 +122,7 @@ static const char *compare_cdp(const struct opened *x, const struct opened *y,
 		if (len > HISTORY_MAX || memcmp(a, whole, len))
 			return differ("violations beyond what restore reads", rra, ds, 0);
 	}
-	for (unsigned n = history ? CDP_primary_val : 0; n < sizeof(a->scratch) / sizeof(a->scratch[0]); n++)
+	for (unsigned n = history ? CDP_primary_val : 0; n < COUNT(a->scratch); n++)
 		if (!is_same(a->scratch[n], b->scratch[n]))
 			return differ("cdp_prep", rra, ds, n);
 	return NULL;
@@ -145,7 +146,7 @@ static const char *compare_rra(const struct opened *x, const struct opened *y, u
 
 	if (strcmp(a->cf_nam, b->cf_nam) || a->row_cnt != b->row_cnt || a->pdp_cnt != b->pdp_cnt)
 		return differ("an RRA", i, 0, 0);
-	for (unsigned n = 0; n < sizeof(a->par) / sizeof(a->par[0]); n++)
+	for (unsigned n = 0; n < COUNT(a->par); n++)
 		if (!is_same(a->par[n], b->par[n]))
 			return differ("a parameter of an RRA", i, n, 0);
 	for (unsigned long age = 0; age < a->row_cnt; age++)

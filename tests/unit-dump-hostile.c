@@ -109,8 +109,8 @@ static void test_missing(void **state)
 {
 	static const char *const names[] = {
 		"version", "step", "lastupdate", "name", "type", "minimal_heartbeat", "min", "max",
-		"cdef", "last_ds", "value", "unknown_sec", "cf", "pdp_per_row", "database", "cdp_prep",
-		"unknown_datapoints",
+		"cdef", "last_ds", "value", "unknown_sec", "cf", "pdp_per_row", "database",
+		"cdp_prep", "unknown_datapoints",
 	};
 	char from[40], to[40], needle[80];
 
@@ -255,7 +255,8 @@ static void test_bytes(void **state)
 /* `count` times `what` at the first `after`. */
 static struct text stuffed(const char *after, const char *what, size_t count)
 {
-	size_t len = strlen(what), at = (size_t)(strstr(sample.at, after) - sample.at) + strlen(after);
+	char *there = strstr(sample.at, after) + strlen(after);
+	size_t len = strlen(what), at = (size_t)(there - sample.at);
 	struct text text = { malloc(sample.len + len * count + 1), sample.len + len * count };
 
 	memcpy(text.at, sample.at, at);
@@ -394,7 +395,8 @@ static size_t below(size_t n)
 static struct text harm(struct text text)
 {
 	static const char *const bits[] = {
-		"<", ">", "</", "<v>", "</v>", "<row>", "</row>", "<ds>", "</ds>", "<rra>", "</rra>",
+		"<", ">", "</", "<v>", "</v>", "<row>", "</row>", "<ds>", "</ds>", "<rra>",
+		"</rra>",
 		"&", "&#", "<!--", "-->", "<![CDATA[", "]]>", "<?", "?>", "NaN", "inf", "-", "0",
 		"99999999999999999999", "1e999", "\xff\xfe", "\xef\xbb\xbf", "<database>",
 		"</database>", "<cdp_prep>", "<params/>", "<!DOCTYPE x [", "\n", "\xc3", " "

@@ -182,7 +182,8 @@ static void test_holt_winters(void **state)
 	unlink(rrd);
 	authority_create(rrd, 10, start, (const char *[]){
 		"DS:a:GAUGE:600:U:U", "DS:b:GAUGE:600:U:U", "RRA:AVERAGE:0.5:1:50",
-		"RRA:MHWPREDICT:60:0.11:0.0035:12:3", "RRA:SEASONAL:12:0.13:2:smoothing-window=0.17",
+		"RRA:MHWPREDICT:60:0.11:0.0035:12:3",
+		"RRA:SEASONAL:12:0.13:2:smoothing-window=0.17",
 		"RRA:DEVSEASONAL:12:0.19:2:smoothing-window=0.23", "RRA:DEVPREDICT:40:4",
 		"RRA:FAILURES:40:5:20:4", NULL });
 	for (int64_t t = start + 10; t < start + 2000; t += 10) {
@@ -331,7 +332,8 @@ static void test_formulas(void **state)
 		"FLOOR", "CEIL", "UN", "NE", "ISINF", "ATAN", "SQRT", "SORT", "REV", "ATAN2",
 		"RAD2DEG", "DEG2RAD", "AVG", "ABS", "ADDNAN", "MINNAN", "MAXNAN", "MEDIAN",
 		"DEPTH", "COPY", "ROLL", "INDEX", "SMIN", "SMAX", "STDEV", "PERCENT", "POW",
-		"in", "32767,+", "-32768,*", "0,+", "in,in,in,in,in,in,in,in,in,in,in,in,in,in,in,in"
+		"in", "32767,+", "-32768,*", "0,+",
+		"in,in,in,in,in,in,in,in,in,in,in,in,in,in,in,in"
 	};
 	const char *xml = scratch("formula.xml");
 	char formula[128];
@@ -663,8 +665,9 @@ static void assert_root(struct text text, enum dump_root expected)
 
 static void test_roots(void **state)
 {
-	static const char sidecar[] = "<?xml version=\"1.0\" encoding=\"UTF-8\" standalone=\"yes\"?>\n"
-		"<NAGIOS>\n  <DATASOURCE>\n    <LABEL>a<b & c</LABEL>\n";
+	static const char sidecar[] =
+		"<?xml version=\"1.0\" encoding=\"UTF-8\" standalone=\"yes\"?>\n<NAGIOS>\n"
+		"  <DATASOURCE>\n    <LABEL>a<b & c</LABEL>\n";
 	static const char *const others[] = {
 		"", "RRD", "<html>", "no xml at all", "<!-- only this -->", "<RRD>", "<rrdx>"
 	};
