@@ -94,33 +94,7 @@ static void create(const char *path, time_t start)
 		"RRA:MIN:0.5:30:4320", "RRA:MIN:0.5:360:5840"
 	};
 
-	rrd_clear_error();
-	if (rrd_create_r(path, STEP, start, (int)(sizeof(argv) / sizeof(argv[0])),
-			 (const char **)(uintptr_t)argv))
-		oracle_die("cannot create %s: %s", path, rrd_get_error());
-}
-
-static void copy(const char *from, const char *to)
-{
-	size_t size;
-	uint8_t *bytes = oracle_slurp(from, &size);
-
-	oracle_spill(to, bytes, size);
-	free(bytes);
-}
-
-/* Every row known, but for those written last: they are as rrdtool left them. */
-static void fill_backup(struct oracle *db)
-{
-	for (uint64_t rra = 0; rra < db->rra_cnt; rra++)
-		for (uint64_t slot = 0; slot < db->rra[rra].row_cnt; slot++)
-			for (uint64_t ds = 0; ds < db->ds_cnt; ds++) {
-				double value = (double)below(1000000) / 7;
-
-				if (slot != db->ptr[rra].cur_row)
-					memcpy(db->bytes + oracle_cell(db, rra, slot, ds), &value,
-					       sizeof(value));
-			}
+	oracle_create(path, STEP, start, argv, sizeof(argv) / sizeof(argv[0]));
 }
 
 /* New names each round: rrdcached remembers the old ones. */
@@ -144,9 +118,9 @@ static void make_file(struct file *f, unsigned i, uint64_t round)
 		exit(2);
 	f->known = oracle_alloc(f->whole.size, 1);
 	memcpy(f->known, f->whole.bytes, f->whole.size);
-	fill_backup(&f->whole);
+	oracle_fill(&f->whole, &state);
 	create(f->live, f->start);
-	copy(f->live, f->twin);
+	oracle_copy(f->live, f->twin);
 }
 
 static void drop_file(struct file *f)

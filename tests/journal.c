@@ -149,24 +149,7 @@ static void create(const char *path, time_t start)
 		"RRA:LAST:0.5:6:1500"
 	};
 
-	rrd_clear_error();
-	if (rrd_create_r(path, STEP, start, (int)(sizeof(argv) / sizeof(argv[0])),
-			 (const char **)(uintptr_t)argv))
-		oracle_die("cannot create %s: %s", path, rrd_get_error());
-}
-
-/* Every row known, but for those written last: they are as rrdtool left them. */
-static void fill_backup(struct oracle *db)
-{
-	for (uint64_t rra = 0; rra < db->rra_cnt; rra++)
-		for (uint64_t slot = 0; slot < db->rra[rra].row_cnt; slot++)
-			for (uint64_t ds = 0; ds < db->ds_cnt; ds++) {
-				double value = (double)below(1000000) / 7;
-
-				if (slot != db->ptr[rra].cur_row)
-					memcpy(db->bytes + oracle_cell(db, rra, slot, ds), &value,
-					       sizeof(value));
-			}
+	oracle_create(path, STEP, start, argv, sizeof(argv) / sizeof(argv[0]));
 }
 
 /* New names each round, one of them with what must be escaped. */
@@ -174,7 +157,6 @@ static void make_file(struct file *f, unsigned i, unsigned round)
 {
 	char text[64];
 	const char *argv[] = { text };
-	size_t size;
 
 	memset(f, 0, sizeof(*f));
 	snprintf(f->live, sizeof(f->live), "%s/live/%u-%u%s.rrd", opt.top, i, round,
@@ -191,11 +173,9 @@ static void make_file(struct file *f, unsigned i, unsigned round)
 		exit(2);
 	f->known = oracle_alloc(f->whole.size, 1);
 	memcpy(f->known, f->whole.bytes, f->whole.size);
-	fill_backup(&f->whole);
+	oracle_fill(&f->whole, &state);
 	create(f->live, f->start);
-	uint8_t *bytes = oracle_slurp(f->live, &size);
-	oracle_spill(f->twin, bytes, size);
-	free(bytes);
+	oracle_copy(f->live, f->twin);
 	f->pending = oracle_alloc(UPDATES_MAX, sizeof(*f->pending));
 	f->seen = oracle_alloc(UPDATES_MAX, sizeof(*f->seen));
 	f->wiped = oracle_alloc(UPDATES_MAX, sizeof(*f->wiped));

@@ -114,6 +114,36 @@ void oracle_overwrite(const char *path, const void *bytes, size_t size)
 	write_all(path, 0, bytes, size);
 }
 
+void oracle_copy(const char *from, const char *to)
+{
+	size_t size;
+	uint8_t *bytes = oracle_slurp(from, &size);
+
+	oracle_spill(to, bytes, size);
+	free(bytes);
+}
+
+void oracle_create(const char *path, unsigned long step, time_t start, const char *const *argv,
+		   size_t argc)
+{
+	rrd_clear_error();
+	if (rrd_create_r(path, step, start, (int)argc, (const char **)(uintptr_t)argv))
+		oracle_die("cannot create %s: %s", path, rrd_get_error());
+}
+
+void oracle_fill(struct oracle *db, uint64_t *state)
+{
+	for (uint64_t rra = 0; rra < db->rra_cnt; rra++)
+		for (uint64_t slot = 0; slot < db->rra[rra].row_cnt; slot++)
+			for (uint64_t ds = 0; ds < db->ds_cnt; ds++) {
+				double value = (double)(oracle_random(state) % 1000000) / 7;
+
+				if (slot != db->ptr[rra].cur_row)
+					memcpy(db->bytes + oracle_cell(db, rra, slot, ds), &value,
+					       sizeof(value));
+			}
+}
+
 static void *copy_of(const void *bytes, size_t count, size_t size)
 {
 	void *p = oracle_alloc(count, size);

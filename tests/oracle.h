@@ -68,9 +68,17 @@ struct oracle_outcome oracle_expect(const struct oracle *live, const struct orac
 uint64_t oracle_compare(const struct oracle *before, const uint8_t *expected,
 			const uint8_t *after, size_t after_size, const char *label, FILE *out);
 
-/* Whole files.  Both end the program where the system does not let them. */
+/* A database of a fixed definition (DS…, RRA…), of which the first value may come after `start`.
+ * Ends the program where librrd refuses. */
+void oracle_create(const char *path, unsigned long step, time_t start, const char *const *argv,
+		   size_t argc);
+/* Every row known, but for those written last, which are as rrdtool left them: random values. */
+void oracle_fill(struct oracle *db, uint64_t *state);
+
+/* Whole files.  All end the program where the system does not let them. */
 uint8_t *oracle_slurp(const char *path, size_t *ret_size);
 void oracle_spill(const char *path, const void *bytes, size_t size);
+void oracle_copy(const char *from, const char *to);
 /* Overwrites an existing file in place: inode, owner and mode stay. */
 void oracle_overwrite(const char *path, const void *bytes, size_t size);
 

@@ -48,9 +48,7 @@ static void create(const char *path, time_t start)
 			snprintf(text[argc++], sizeof(text[0]), "RRA:%s:0.5:%s", cfs[cf], rows[i]);
 	for (int i = 0; i < argc; i++)
 		argv[i] = text[i];
-	rrd_clear_error();
-	if (rrd_create_r(path, 60, start, argc, argv))
-		oracle_die("cannot create %s: %s", path, rrd_get_error());
+	oracle_create(path, 60, start, argv, (size_t)argc);
 }
 
 /* Only as often as the finest ring that still holds that time can show. */

@@ -74,10 +74,7 @@ static void create(const char *path, time_t start)
 		"RRA:LAST:0.5:5:300"
 	};
 
-	rrd_clear_error();
-	if (rrd_create_r(path, STEP, start, (int)(sizeof(argv) / sizeof(argv[0])),
-			 (const char **)(uintptr_t)argv))
-		oracle_die("cannot create %s: %s", path, rrd_get_error());
+	oracle_create(path, STEP, start, argv, sizeof(argv) / sizeof(argv[0]));
 }
 
 static int update(const char *path, time_t time, uint64_t a, uint64_t b)
