@@ -171,25 +171,26 @@ static int refuse_all(const uint8_t *bytes, size_t len, uint64_t file_size, stru
 static int measure_all(const uint8_t *bytes, size_t len, uint64_t file_size,
 		       struct layout_header *ret, struct reason *why)
 {
-	struct layout_header head;
-	unsigned found = 0;
+	struct layout_header head, last = { .form = NULL };
+	unsigned possible = 0;
 	uint64_t size = 0;
 
-	/* Without a reason: every file of this machine passes here. */
 	for (size_t i = 0; i < FORMS; i++) {
-		if (!has_cookie(&forms[i], bytes, len) ||
-		    measure_as(&forms[i], bytes, len, file_size, &head, NULL))
+		if (!has_cookie(&forms[i], bytes, len) || !count_as(&forms[i], bytes, len, &head))
 			continue;
-		found++;
+		possible++;
+		if (head.size > file_size)
+			continue;
 		if (head.size > size)
 			size = head.size;
-		*ret = head;
+		last = head;
 	}
-	if (!found)
+	if (!last.form)
 		return refuse_all(bytes, len, file_size, why);
-	if (found > 1)
-		*ret = (struct layout_header){ .version = ret->version, .size = size };
-	ret->file_size = file_size;
+	if (possible > 1)
+		last = (struct layout_header){ .version = last.version, .size = size };
+	last.file_size = file_size;
+	*ret = last;
 	return 0;
 }
 
@@ -430,8 +431,8 @@ static int try_form(struct trial *trial, const struct layout_form *form, const u
 	struct layout_header head;
 	struct reason ignored, *keep = trial->why.text[0] ? &ignored : &trial->why;
 
-	if (!has_cookie(form, bytes, len) ||
-	    measure_as(form, bytes, len, file_size, &head, NULL))
+	if (!has_cookie(form, bytes, len) || !count_as(form, bytes, len, &head) ||
+	    measure_as(form, bytes, len, file_size, &head, &trial->why))
 		return 0;
 	int r = decode_known(bytes, len, &head, keep);
 	if (r)
