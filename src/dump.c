@@ -139,6 +139,7 @@ static int build(const struct dump_tree *tree, struct rrd *db, struct reason *wh
 	if (r)
 		return r;
 	db->head = decoded;
+	db->origin = "dump";
 	db->size = (size_t)total;
 	return 0;
 }

@@ -75,6 +75,7 @@ static void assert_as_restored(const char *xml, const char *original)
 		fail_msg("%s: %d: %s", xml, r, why.text);
 	assert_int_equal(db.size, db.head.file_size);
 	assert_true(db.head.native);
+	assert_string_equal(db.origin, "dump");
 	authority_spill(image, db.bytes, db.size);
 	if (!dumped_restore(xml, restored))
 		fail_msg("%s: rrdtool does not restore it", xml);
