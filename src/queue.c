@@ -31,17 +31,22 @@ struct item {
 	char path[];
 };
 
+/* Binary, the first due on top. */
+struct heap {
+	struct item **item;
+	size_t queued, capacity;
+};
+
 struct queue {
 	pthread_mutex_t mutex;  /* guards all that follows */
 	pthread_cond_t idle;    /* takers that wait for something to do */
 	pthread_cond_t timer;   /* the one taker that waits for the first due time */
 	bool timed;             /* somebody waits on `timer` */
-	bool ended, stopped;
+	bool ended, stopped, paused;
 	void *index;            /* tsearch(3): struct item by key */
 	size_t items;           /* in the index */
 	size_t scans_in_flight; /* of them, not QUEUE_FILE */
-	struct item **heap;     /* binary heap, the first due on top */
-	size_t queued, capacity;
+	struct heap files, scans;       /* QUEUE_FILE, and all else: while paused, only these */
 	uint64_t sequence;
 };
 
@@ -69,87 +74,88 @@ static bool before(const struct item *a, const struct item *b)
 	return a->due_ns < b->due_ns || (a->due_ns == b->due_ns && a->sequence < b->sequence);
 }
 
-static void set_place(struct queue *queue, size_t place, struct item *item)
+static void set_place(struct heap *heap, size_t place, struct item *item)
 {
-	queue->heap[place] = item;
+	heap->item[place] = item;
 	item->place = place;
 }
 
-static void sift_up(struct queue *queue, struct item *item)
+static void sift_up(struct heap *heap, struct item *item)
 {
 	size_t place = item->place;
 
-	while (place > 0 && before(item, queue->heap[(place - 1) / 2])) {
-		set_place(queue, place, queue->heap[(place - 1) / 2]);
+	while (place > 0 && before(item, heap->item[(place - 1) / 2])) {
+		set_place(heap, place, heap->item[(place - 1) / 2]);
 		place = (place - 1) / 2;
 	}
-	set_place(queue, place, item);
+	set_place(heap, place, item);
 }
 
-static void sift_down(struct queue *queue, struct item *item)
+static void sift_down(struct heap *heap, struct item *item)
 {
 	size_t place = item->place, child;
 
-	while ((child = 2 * place + 1) < queue->queued) {
-		if (child + 1 < queue->queued
-		    && before(queue->heap[child + 1], queue->heap[child]))
+	while ((child = 2 * place + 1) < heap->queued) {
+		if (child + 1 < heap->queued && before(heap->item[child + 1], heap->item[child]))
 			child++;
-		if (!before(queue->heap[child], item))
+		if (!before(heap->item[child], item))
 			break;
-		set_place(queue, place, queue->heap[child]);
+		set_place(heap, place, heap->item[child]);
 		place = child;
 	}
-	set_place(queue, place, item);
+	set_place(heap, place, item);
 }
 
 /* There is always room for every item: queue_done() must not fail. */
-static int reserve(struct queue *queue, size_t items)
+static int reserve(struct heap *heap, size_t items)
 {
-	size_t capacity = queue->capacity ? queue->capacity : 64;
-	struct item **heap;
+	size_t capacity = heap->capacity ? heap->capacity : 64;
+	struct item **grown;
 
-	if (items <= queue->capacity)
+	if (items <= heap->capacity)
 		return 0;
 	while (capacity < items)
 		capacity *= 2;
-	heap = reallocarray(queue->heap, capacity, sizeof(*heap));
-	if (!heap)
+	grown = reallocarray(heap->item, capacity, sizeof(*grown));
+	if (!grown)
 		return -ENOMEM;
-	queue->heap = heap;
-	queue->capacity = capacity;
+	heap->item = grown;
+	heap->capacity = capacity;
 	return 0;
 }
 
-static void insert(struct queue *queue, struct item *item)
+static void insert(struct heap *heap, struct item *item)
 {
-	assert(queue->queued < queue->capacity);
-	item->place = queue->queued++;
-	sift_up(queue, item);
+	assert(heap->queued < heap->capacity);
+	item->place = heap->queued++;
+	sift_up(heap, item);
 }
 
-static struct item *remove_first(struct queue *queue)
+static void remove_item(struct heap *heap, struct item *item)
 {
-	struct item *first = queue->heap[0];
-	struct item *last = queue->heap[--queue->queued];
-
-	if (last != first) {
-		last->place = 0;
-		sift_down(queue, last);
-	}
-	first->place = NOT_QUEUED;
-	return first;
-}
-
-static void remove_item(struct queue *queue, struct item *item)
-{
-	struct item *last = queue->heap[--queue->queued];
+	struct item *last = heap->item[--heap->queued];
 
 	if (last != item) {
-		set_place(queue, item->place, last);
-		sift_up(queue, last);
-		sift_down(queue, last);
+		set_place(heap, item->place, last);
+		sift_up(heap, last);
+		sift_down(heap, last);
 	}
 	item->place = NOT_QUEUED;
+}
+
+static struct heap *heap_of(struct queue *queue, const struct item *item)
+{
+	return item->key.kind == QUEUE_FILE ? &queue->files : &queue->scans;
+}
+
+/* Of those that may be handed out, the one due first; NULL: there is none. */
+static struct item *first(const struct queue *queue)
+{
+	const struct heap *files = &queue->files, *scans = &queue->scans;
+	struct item *file = files->queued && !queue->paused ? files->item[0] : NULL;
+	struct item *scan = scans->queued ? scans->item[0] : NULL;
+
+	return !file || (scan && before(scan, file)) ? scan : file;
 }
 
 /* Who is to wake.  Callers hold the mutex. */
@@ -195,7 +201,8 @@ void queue_free(struct queue *queue)
 	if (!queue)
 		return;
 	tdestroy(queue->index, free);
-	free(queue->heap);
+	free(queue->files.item);
+	free(queue->scans.item);
 	pthread_cond_destroy(&queue->idle);
 	pthread_cond_destroy(&queue->timer);
 	pthread_mutex_destroy(&queue->mutex);
@@ -208,7 +215,7 @@ static struct item *add(struct queue *queue, enum queue_kind kind, const char *p
 	size_t size = strlen(path) + 1;
 	struct item *item;
 
-	if (reserve(queue, queue->items + 1) < 0)
+	if (reserve(kind == QUEUE_FILE ? &queue->files : &queue->scans, queue->items + 1) < 0)
 		return NULL;
 	item = calloc(1, sizeof(*item) + size);
 	if (!item)
@@ -258,14 +265,14 @@ int queue_put(struct queue *queue, enum queue_kind kind, const char *path, uint6
 			goto out;
 		}
 		set_due(queue, item, due_ns);
-		insert(queue, item);
+		insert(heap_of(queue, item), item);
 	}
 	item->flags |= flags;
 	if (due_ns < item->due_ns) {
 		set_due(queue, item, due_ns);
-		sift_up(queue, item);
+		sift_up(heap_of(queue, item), item);
 	}
-	if (item->place == 0)
+	if (item == first(queue))
 		wake_one(queue);
 out:
 	pthread_mutex_unlock(&queue->mutex);
@@ -276,14 +283,15 @@ out:
  * with a clock: else every due time would wake them all. */
 static void wait_for_work(struct queue *queue)
 {
+	const struct item *next = first(queue);
 	uint64_t due_ns;
 	struct timespec until;
 
-	if (queue->queued == 0 || queue->timed) {
+	if (!next || queue->timed) {
 		pthread_cond_wait(&queue->idle, &queue->mutex);
 		return;
 	}
-	due_ns = queue->heap[0]->due_ns;
+	due_ns = next->due_ns;
 	until.tv_sec = (time_t)(due_ns / NS_PER_S);
 	until.tv_nsec = (long)(due_ns % NS_PER_S);
 	queue->timed = true;
@@ -297,9 +305,11 @@ bool queue_take(struct queue *queue, struct queue_job *ret)
 
 	pthread_mutex_lock(&queue->mutex);
 	while (!is_over(queue)) {
-		if (queue->queued > 0 && (queue->heap[0]->due_ns == QUEUE_NOW
-					  || queue->heap[0]->due_ns <= now_ns())) {
-			item = remove_first(queue);
+		struct item *next = first(queue);
+
+		if (next && (next->due_ns == QUEUE_NOW || next->due_ns <= now_ns())) {
+			item = next;
+			remove_item(heap_of(queue, item), item);
 			break;
 		}
 		wait_for_work(queue);
@@ -318,7 +328,7 @@ bool queue_take(struct queue *queue, struct queue_job *ret)
 		item->flags = 0;
 		item->put_meanwhile = false;
 		/* The next is for somebody else, to take it or to wait for its time. */
-		if (queue->queued > 0)
+		if (first(queue))
 			wake_one(queue);
 	}
 	pthread_mutex_unlock(&queue->mutex);
@@ -342,7 +352,7 @@ int queue_claim(struct queue *queue, enum queue_kind kind, const char *path,
 	} else {
 		item->put_meanwhile = found != NULL;
 		if (found)
-			remove_item(queue, item);
+			remove_item(heap_of(queue, item), item);
 		if (kind != QUEUE_FILE)
 			queue->scans_in_flight++;
 		*ret = (struct queue_job){ .kind = kind, .path = item->path, .item = item };
@@ -369,8 +379,8 @@ void queue_done(struct queue *queue, struct queue_job *job, bool again, uint64_t
 		item->tries = 0;
 	}
 	if (again || item->put_meanwhile) {
-		insert(queue, item);
-		if (item->place == 0)
+		insert(heap_of(queue, item), item);
+		if (item == first(queue))
 			wake_one(queue);
 	} else {
 		tdelete(item, &queue->index, compare_keys);
@@ -408,29 +418,35 @@ void queue_resume(struct queue *queue)
 	pthread_mutex_unlock(&queue->mutex);
 }
 
+void queue_pause(struct queue *queue, bool paused)
+{
+	pthread_mutex_lock(&queue->mutex);
+	queue->paused = paused;
+	wake_all(queue);
+	pthread_mutex_unlock(&queue->mutex);
+}
+
 /* Those that are due are the top of the heap, with nothing that is due beneath what is not: only
  * they are visited.  The depth of the recursion is that of the heap. */
-static void count_due(const struct queue *queue, size_t place, uint64_t now,
-		      struct queue_count *count)
+static size_t count_due(const struct heap *heap, size_t place, uint64_t now)
 {
-	if (place >= queue->queued || queue->heap[place]->due_ns > now)
-		return;
-	count->due++;
-	if (queue->heap[place]->key.kind != QUEUE_FILE)
-		count->scans++;
-	count_due(queue, 2 * place + 1, now, count);
-	count_due(queue, 2 * place + 2, now, count);
+	if (place >= heap->queued || heap->item[place]->due_ns > now)
+		return 0;
+	return 1 + count_due(heap, 2 * place + 1, now) + count_due(heap, 2 * place + 2, now);
 }
 
 struct queue_count queue_count(struct queue *queue)
 {
 	struct queue_count count = { 0 };
+	uint64_t now = now_ns();
 
 	pthread_mutex_lock(&queue->mutex);
-	count_due(queue, 0, now_ns(), &count);
-	count.scans += queue->scans_in_flight;
-	count.later = queue->queued - count.due;
-	count.in_flight = queue->items - queue->queued;
+	size_t files = count_due(&queue->files, 0, now), scans = count_due(&queue->scans, 0, now);
+	size_t queued = queue->files.queued + queue->scans.queued;
+	count.due = files + scans;
+	count.scans = scans + queue->scans_in_flight;
+	count.later = queued - count.due;
+	count.in_flight = queue->items - queued;
 	pthread_mutex_unlock(&queue->mutex);
 	return count;
 }

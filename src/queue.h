@@ -68,6 +68,10 @@ void queue_stop(struct queue *queue);
 /* Takes queue_stop() back: what is queued is handed out again. */
 void queue_resume(struct queue *queue);
 
+/* While it is paused, files are handed out to nobody but by queue_claim(); all else is, and files are
+ * put as ever. */
+void queue_pause(struct queue *queue, bool paused);
+
 struct queue_count {
 	size_t due;             /* waiting for a taker */
 	size_t later;           /* due in the future */

@@ -444,6 +444,39 @@ static void test_earlier_wakes(void **state)
 	assert_int_equal(taker.taken, 3);
 }
 
+/* Paused, files stay where they are and all else goes on; then they come in their order. */
+static void test_pause(void **state)
+{
+	struct queue *queue = *state;
+	struct taker taker;
+	struct queue_job job;
+
+	put(queue, "a", QUEUE_NOW, 0);
+	put(queue, "b", QUEUE_NOW, QUEUE_LOOK);
+	queue_pause(queue, true);
+	put(queue, "c", QUEUE_NOW, 0);
+	assert_int_equal(queue_put(queue, QUEUE_DIR, "a", now(), 0), 0);
+	take_and_let_go(queue, "a");            /* the directory */
+	assert_count(queue, 3, 0, 0);
+	assert_int_equal(queue_claim(queue, QUEUE_FILE, "a", &job), 0);
+	queue_done(queue, &job, true, QUEUE_NOW);
+	assert_count(queue, 3, 0, 0);
+	start(&taker, queue, 0);
+	pause_ms(20);
+	assert_int_equal(taker.taken, 0);
+	assert_int_equal(queue_put(queue, QUEUE_ROOT, "", QUEUE_NOW, 0), 0);
+	while (taker.taken < 1)
+		pause_ms(1);
+	assert_count(queue, 3, 0, 0);
+	queue_pause(queue, false);              /* wakes it */
+	while (taker.taken < 4)
+		pause_ms(1);
+	queue_pause(queue, true);
+	queue_end(queue);                       /* a pause does not keep it from its end */
+	join(&taker);
+	assert_int_equal(taker.taken, 4);
+}
+
 struct pair {
 	struct queue *queue;
 	pthread_barrier_t both;
@@ -756,6 +789,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_done_after_stop, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_earlier_wakes, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_both_wake, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_pause, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_resume, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_flags, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_count_scans, setup, teardown),
