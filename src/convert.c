@@ -9,8 +9,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "dump.h"
 #include "io.h"
-#include "rrd.h"
+#include "source.h"
 
 #define MODE 0666               /* less the umask */
 #define READ_TRIES 5            /* of a file that changes */
@@ -63,8 +64,11 @@ static int read_once(struct rrd *db, const char *path, struct reason *why)
 
 	if (!r)
 		r = io_open_file(dir, name, O_RDONLY, &fd, NULL, why);
+	bool dump = !r && source_is_dump(fd, name);
 	if (!r)
-		r = rrd_read(db, fd, why);
+		r = dump ? dump_read(db, fd, why) : rrd_read(db, fd, why);
+	if (!r && dump)
+		db->origin = "rrdtool's XML";
 	if (fd >= 0)
 		close(fd);
 	if (dir >= 0)

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -78,20 +79,31 @@ static int add_either(struct source_found *found, const struct source_file *file
 	return is_there(found->root, file->rel) ? add_file(found, file) : add_dumps(found, file);
 }
 
+bool source_is_dump(int fd, const char *name)
+{
+	enum dump_root what = DUMP_ROOT_OTHER;
+	char magic[4], rrd[PATH_MAX];
+
+	if (!io_pread(fd, magic, sizeof(magic), 0) && !memcmp(magic, "RRD", sizeof(magic)))
+		return false;
+	return (!dump_look(fd, &what, NULL) && what == DUMP_ROOT_RRD) ||
+	       dump_stands_for(name, rrd, sizeof(rrd));
+}
+
 /* A file that was named is what it is, whatever its name. */
 static int add_named(struct source_found *found, char *name)
 {
 	struct source_file file = { .rel = name };
-	enum dump_root what = DUMP_ROOT_OTHER;
 	struct reason why;
 	int fd = -1;
 
-	if (!io_is_rrd_name(name) && !io_open_file(found->root, name, O_RDONLY, &fd, NULL, &why)) {
-		if (!dump_look(fd, &what, &why))
-			file.dump = what == DUMP_ROOT_RRD;
+	if (!is_there(found->root, name))
+		return 0;
+	if (!io_open_file(found->root, name, O_RDONLY, &fd, NULL, &why)) {
+		file.dump = source_is_dump(fd, name);
 		close(fd);
 	}
-	return is_there(found->root, name) ? add_file(found, &file) : 0;
+	return add_file(found, &file);
 }
 
 static int add_renamed(const char *path, unsigned rule, void *arg)

@@ -42,12 +42,18 @@ head -c 20000 old.xml >resting/web02/LOAD.xml
 printf '<NAGIOS>\n</NAGIOS>\n' >resting/web02/_HOST_.xml
 rested=$((SECONDS + 12))
 
+# Its data sources are called 1 and 2, and there is no sidecar: that is said, and nothing else.
+want_unproven() {
+	want_same "one line on stderr" "$(wc -l <err)" 1
+	want_err '^rrdmerge: unproven count=1 '
+}
+
 # ---- two files ----
 
 cp base.rrd live.rrd
 run "$rrdmerge" -v old.xml live.rrd
 want_rc 0
-want_silent_err
+want_unproven
 want_summary 1 0 0 0 "$cells"
 want_out "^merged cells=$cells .* kind=dump .*file=.*live\.rrd$"
 want_expected live.rrd
@@ -88,7 +94,7 @@ for name in x.xml x.rrd.xml x.xml.gz x.rrd.xml.gz x.xml.zst x.rrd.xml.zst x.xml.
 	state=$(tree_state back)
 	run "$rrdmerge" -v back live
 	want_rc 0
-	want_silent_err
+	want_unproven
 	want_summary 1 0 0 0 "$cells"
 	want_out 'kind=dump .*file=host/x\.rrd$'
 	want_expected live/host/x.rrd
@@ -193,5 +199,23 @@ want_err 'idle merged=2 unchanged=0 skipped=1 failed=1 '
 want_expected live/web01/PING.rrd
 want_expected live/web02/PING.rrd
 same_file "beside a sidecar alone" base.rrd live/web02/_HOST_.rrd
+
+# ---- made into an RRD: as rrdtool restore makes it ----
+
+gzip -c old.xml >packed
+rrdtool restore old.xml restored.rrd && rrdtool dump restored.rrd >restored.xml || exit 99
+for from in old.xml packed; do
+	rm -f made.rrd
+	run "$rrdmerge" --convert -v "$from" made.rrd
+	want_rc 0
+	want_out "^converted from=\"rrdtool's XML\" .* file=made\.rrd$"
+	rrdtool dump made.rrd >made.xml
+	cmp -s made.xml restored.xml && pass "$from: as restored" || fail "$from: not as restored"
+done
+head -c 5000 old.xml >cut.xml
+run "$rrdmerge" --convert cut.xml none.rrd
+want_rc 1
+want_err 'is truncated: the dump breaks off'
+[ ! -e none.rrd ] && pass "nothing is left behind" || fail "none.rrd is there"
 
 finish
