@@ -10,6 +10,14 @@ cp "$top/two.rrd" "$top/want.rrd" && "$rrdmerge" "$top/one.rrd" "$top/want.rrd" 
 want_merged "$top/one.rrd" "$top/two.rrd" "$top/want.rrd"
 chmod 644 "$top"/*.rrd
 
+# can_mount: in a mount namespace of a scene's own.
+can_mount() {
+	[ "$(id -u)" = 0 ] && command -v nsenter >/dev/null &&
+		unshare -m mount -t tmpfs none /mnt 2>/dev/null && return
+	echo "# bind mounts are left out: no mount namespace can be made here"
+	return 1
+}
+
 children=()
 tidy() {
 	[ ${#children[@]} = 0 ] || kill "${children[@]}" 2>/dev/null

@@ -180,11 +180,7 @@ scene_unpack() {
 scene_mounted() {
 	local i
 
-	if [ "$(id -u)" != 0 ] || ! command -v nsenter >/dev/null ||
-	   ! unshare -m mount -t tmpfs none /mnt 2>/dev/null; then
-		echo "# the scene with mounts is left out: no mount namespace can be made here"
-		return
-	fi
+	can_mount || return
 	mkdir live disk mnt
 	for i in 1 2 3; do cp "$top/two.rrd" live/$i.rrd; done
 	configure live mnt

@@ -163,11 +163,7 @@ scene_into() {
 scene_bind() {
 	local before
 
-	if [ "$(id -u)" != 0 ] || ! command -v nsenter >/dev/null ||
-	   ! unshare -m mount -t tmpfs none /mnt 2>/dev/null; then
-		echo "# bind mounts are left out: no mount namespace can be made here"
-		return
-	fi
+	can_mount || return
 	pair h1/a.rrd
 	mkdir backup/h1/h1 && cp "$top/two.rrd" backup/h1/h1/a.rrd
 	configure live backup 'rescan_interval = 3;'
