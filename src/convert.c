@@ -64,11 +64,8 @@ static int read_once(struct rrd *db, const char *path, struct reason *why)
 
 	if (!r)
 		r = io_open_file(dir, name, O_RDONLY, &fd, NULL, why);
-	bool dump = !r && source_is_dump(fd, name);
 	if (!r)
-		r = dump ? dump_read(db, fd, why) : rrd_read(db, fd, why);
-	if (!r && dump)
-		db->origin = "rrdtool's XML";
+		r = source_is_dump(fd, name) ? dump_read(db, fd, why) : rrd_read(db, fd, why);
 	if (fd >= 0)
 		close(fd);
 	if (dir >= 0)
