@@ -56,6 +56,24 @@ want_rc 0
 want_err 'torn\.rrd is torn.*; converted as it is'
 want_same "as it is" "$(file_sum torn.rrd)" "$(file_sum to/e.rrd)"
 
+# ---- dumps, packed or not, under any name ----
+
+rrdtool dump to/a.rrd >dump.xml
+gzip -9nk dump.xml
+cp dump.xml some.text
+for file in dump.xml dump.xml.gz some.text; do
+	rm -f to/f.rrd
+	run "$rrdmerge" -v --convert $file to/f.rrd
+	want_rc 0
+	want_silent_err
+	want_out '^converted from="dump" version=0003 ds=5 rras=5 last_update=1600007060 '
+	rrdtool dump to/f.rrd >again.xml
+	if cmp -s dump.xml again.xml; then pass $file; else fail "$file: dumped again, another"; fi
+done
+# As rrdtool restores it, but for the second's fraction and the ring, which the dump does not tell.
+rrdtool restore dump.xml restored.rrd
+want_same "as large as restored" "$(stat -c %s restored.rrd)" "$(stat -c %s to/f.rrd)"
+
 # ---- the new file's permissions ----
 
 for mask in 022 077 027 002; do
@@ -109,6 +127,10 @@ mkfifo pipe.rrd
 refused "truncated" 'refused reason="is truncated.* file=cut\.rrd' cut.rrd to/x.rrd
 refused "no RRD" 'reason="is not an RRD file" file=text\.rrd' text.rrd to/x.rrd
 refused "empty" 'reason="is empty" file=empty\.rrd' empty.rrd to/x.rrd
+head -c 5000 dump.xml >cut.xml
+printf '<NAGIOS><NAME>x</NAME></NAGIOS>' >sidecar.xml
+refused "half a dump" 'refused reason=".* file=cut\.xml' cut.xml to/x.rrd
+refused "a sidecar" 'refused reason=".* file=sidecar\.xml' sidecar.xml to/x.rrd
 refused "a link" 'symbolic link' link.rrd to/x.rrd
 refused "a FIFO" 'FIFO' pipe.rrd to/x.rrd
 refused "no directory" 'No such file or directory.* file=nowhere/x\.rrd' "$i386" nowhere/x.rrd
