@@ -65,7 +65,7 @@ struct backups {
 	unsigned misled_source;
 	char misled_rel[PATH_MAX];
 	struct reason misled_why;
-	char **other;           /* what the patterns stood for at the last walk that found it changed */
+	char **other;           /* what the patterns stood for at the last walk */
 	size_t others;
 	bool other_told;
 
@@ -131,7 +131,8 @@ static int on_entry(const char *rel, enum io_kind kind, void *arg)
 	int r;
 
 	atomic_store(&backups->moved_ns, io_now_ns());
-	rrd = kind == IO_DIR || kind == IO_LINK_TO_DIR ? NULL : index_rrd_of(backups->root, rel, buffer);
+	rrd = kind == IO_DIR || kind == IO_LINK_TO_DIR ? NULL
+		: index_rrd_of(backups->root, rel, buffer);
 	/* It can be found before anybody is sent to look for it. */
 	r = rrd ? index_add(backups->set.index, rel, rrd) : 0;
 	if (!enter(backups))
@@ -302,8 +303,8 @@ static bool expand_given(struct backups *backups, char ***ret, size_t *ret_count
 	return good;
 }
 
-/* Do the patterns stand for others than those that we have?  One more or one less counts at once; where
- * the order alone is another, a restore may be under way, and it must stay so for two walks. */
+/* Do the patterns stand for others than those that we have?  One more or one less counts at once;
+ * where the order alone is another, a restore may be under way: it must stay so for two walks. */
 static bool is_changed(struct backups *backups)
 {
 	size_t count = backups->set.count, nows;

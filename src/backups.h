@@ -14,16 +14,16 @@
 
 struct backups;
 
-/* Begins to walk, and walks again now and then, by which the set's index is fed.  Copies the set; queue
- * and tally must outlive it.  0 or -errno. */
+/* Begins to walk, and walks again now and then, by which the set's index is fed.  Copies the set;
+ * queue and tally must outlive it.  0 or -errno. */
 int backups_new(const struct source_set *set, struct queue *queue, struct tally *tally,
 		struct backups **ret);
 /* At once, whatever the walk under way waits for: from now on queue and tally are left alone, and the
  * thread ends when it can. */
 void backups_free(struct backups *backups);
 
-/* The set's paths were found by these, paths and patterns (globs.h): each walk sees whether they stand
- * for others now.  Copied.  0 or -ENOMEM. */
+/* The set's paths were found by these, paths and patterns (globs.h): each walk sees whether they
+ * stand for others now.  Copied.  0 or -ENOMEM. */
 int backups_follow(struct backups *backups, char *const *given, size_t givens);
 /* Do they?  True once for each time that they do. */
 bool backups_changed(struct backups *backups);

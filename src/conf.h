@@ -8,7 +8,7 @@
 #include "names.h"
 
 enum conf_match {
-	CONF_MATCH_AUTO,        /* data sources belong together by label where both sides have one */
+	CONF_MATCH_AUTO,        /* data sources belong together by label where both sides have it */
 	CONF_MATCH_LABEL,       /* by label, or not at all */
 	CONF_MATCH_NAME         /* by name, whatever labels say */
 };
@@ -17,8 +17,8 @@ enum conf_match {
 
 struct conf {
 	char *live;
-	char **backup;          /* [backups], most trusted first; a pattern that matches nothing is */
-	size_t backups;         /* in it as it stands, and no directory */
+	char **backup;          /* [backups], most trusted first; in it as it stands, and no */
+	size_t backups;         /* directory, is a pattern that matches nothing */
 	char **given;           /* [givens], the backups as they were written: paths and patterns */
 	size_t givens;
 	struct names_rule *rename;      /* [renames] */

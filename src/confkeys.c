@@ -59,7 +59,8 @@ static bool is_type(struct reading *r, const config_setting_t *s, const struct k
 
 static void report_empty(struct reading *r, const config_setting_t *s, const struct key *key)
 {
-	conf_report(r, LOG_ERR, origin_of(s), "\"%s\" is empty; put the path%s there, like %s = %s;",
+	conf_report(r, LOG_ERR, origin_of(s), "\"%s\" is empty; put the path%s there, like "
+	       "%s = %s;",
 	       key->name, key->of, key->name, key->example);
 }
 
@@ -184,9 +185,9 @@ static void take_rrdcached(struct reading *r, const config_setting_t *s, const s
 	if (!*path) {
 		report_empty(r, s, key);
 	} else if (*path != '/') {
-		conf_report(r, LOG_ERR, origin_of(s), "\"rrdcached\" is not the path of a socket: %s; "
-		       "one that listens on the network alone cannot be asked: write it like "
-		       "rrdcached = %s;", text, key->example);
+		conf_report(r, LOG_ERR, origin_of(s), "\"rrdcached\" is not the path of a "
+		       "socket: %s; one that listens on the network alone cannot be asked: write it "
+		       "like rrdcached = %s;", text, key->example);
 	} else {
 		check_socket_size(r, s, key, path);
 		r->conf.rrdcached = strdup(path);
@@ -224,11 +225,12 @@ static void take_user(struct reading *r, const config_setting_t *s, const struct
 	if (!is_type(r, s, key, CONFIG_TYPE_STRING))
 		return;
 	if (!*name)
-		conf_report(r, LOG_ERR, origin_of(s), "\"user\" is empty; name the user who writes the "
-		       "live files, or take the line out");
+		conf_report(r, LOG_ERR, origin_of(s), "\"user\" is empty; name the user who "
+		       "writes the live files, or take the line out");
 	else if (!is_user(name))
-		conf_report(r, LOG_ERR, origin_of(s), "\"user\" names nobody on this machine: \"%s\"; "
-		       "name the user who writes the live files, or take the line out", name);
+		conf_report(r, LOG_ERR, origin_of(s), "\"user\" names nobody on this machine: "
+		       "\"%s\"; name the user who writes the live files, or take the line out",
+		       name);
 	else if (!(r->conf.user = strdup(name)))
 		r->no_memory = true;
 }
@@ -241,8 +243,9 @@ static void take_rescan(struct reading *r, const config_setting_t *s, const stru
 		return;
 	n = config_setting_get_int64(s);
 	if (n && (n < RESCAN_MIN_S || n > RESCAN_MAX_S))
-		conf_report(r, LOG_ERR, origin_of(s), "\"rescan_interval\" is %lld and out of range; "
-		       "use %d to %d seconds, or 0 for never", n, RESCAN_MIN_S, RESCAN_MAX_S);
+		conf_report(r, LOG_ERR, origin_of(s), "\"rescan_interval\" is %lld and out of "
+		       "range; use %d to %d seconds, or 0 for never", n, RESCAN_MIN_S,
+		       RESCAN_MAX_S);
 	else
 		r->conf.rescan_s = (unsigned)n;
 }
@@ -277,7 +280,8 @@ static void take_seam(struct reading *r, const config_setting_t *s, const struct
 static void take_match(struct reading *r, const config_setting_t *s, const struct key *key)
 {
 	static const char *const names[] = {
-		[CONF_MATCH_AUTO] = "auto", [CONF_MATCH_LABEL] = "label", [CONF_MATCH_NAME] = "name",
+		[CONF_MATCH_AUTO] = "auto", [CONF_MATCH_LABEL] = "label",
+		[CONF_MATCH_NAME] = "name",
 	};
 	const char *how;
 	size_t i = 0;
@@ -290,8 +294,8 @@ static void take_match(struct reading *r, const config_setting_t *s, const struc
 	if (i < 3)
 		r->conf.match = (enum conf_match)i;
 	else
-		conf_report(r, LOG_ERR, origin_of(s), "\"match\" is \"%s\", which is not known; use "
-			    "\"auto\", \"label\" or \"name\"", how);
+		conf_report(r, LOG_ERR, origin_of(s), "\"match\" is \"%s\", which is not known; "
+			    "use \"auto\", \"label\" or \"name\"", how);
 }
 
 /* ---- keys that there are not ---- */
@@ -386,8 +390,8 @@ static const config_setting_t *member_of(struct reading *r, const config_setting
 	const config_setting_t *member = config_setting_get_member(s, key->name);
 
 	if (!member)
-		conf_report(r, LOG_ERR, origin_of(s), "in \"rename\", a rule has no \"%s\"; write it "
-			    "like %s", key->name, RULE);
+		conf_report(r, LOG_ERR, origin_of(s), "in \"rename\", a rule has no \"%s\"; write "
+			    "it like %s", key->name, RULE);
 	return member;
 }
 
@@ -409,8 +413,8 @@ static void take_rule(struct reading *r, const config_setting_t *s)
 		return;
 	length = count_of(to);
 	if (!length)
-		conf_report(r, LOG_ERR, origin_of(to), "in \"rename\", \"to\" is an empty list; name "
-			    "at least one path");
+		conf_report(r, LOG_ERR, origin_of(to), "in \"rename\", \"to\" is an empty list; "
+			    "name at least one path");
 	for (unsigned i = 0; i < length; i++)
 		good = is_type(r, elem_of(to, i), &rule_keys[1], CONFIG_TYPE_STRING) && good;
 	if (!length || !good)
@@ -442,8 +446,8 @@ static void take_rename(struct reading *r, const config_setting_t *s, const stru
 		return;
 	}
 	if (length > NAMES_RULES_MAX) {
-		conf_report(r, LOG_ERR, origin_of(s), "\"rename\" has %u rules, and more than %d are "
-			    "too many; make fewer of them with groups, as in " RULE, length,
+		conf_report(r, LOG_ERR, origin_of(s), "\"rename\" has %u rules, and more than %d "
+			    "are too many; make fewer of them with groups, as in " RULE, length,
 			    NAMES_RULES_MAX);
 		return;
 	}
@@ -458,8 +462,8 @@ static void take_rename(struct reading *r, const config_setting_t *s, const stru
 		if (config_setting_is_group(elem))
 			take_rule(r, elem);
 		else
-			conf_report(r, LOG_ERR, origin_of(elem), "in \"rename\", a rule is %s and must "
-				    "be a group; write it like %s",
+			conf_report(r, LOG_ERR, origin_of(elem), "in \"rename\", a rule is %s and "
+				    "must be a group; write it like %s",
 				    type_name(config_setting_type(elem)), RULE);
 	}
 }

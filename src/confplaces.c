@@ -87,9 +87,9 @@ static void report_no_match(struct reading *r, const struct place *given)
 		return;
 	globs_free(list, count);
 	if (error)
-		conf_report(r, LOG_WARNING, given->at, "\"%s\" matches nothing that can be reached: "
-			    "%s: %s; let the user read the directories on the way as whom this runs",
-			    given->key, given->path, strerror(error));
+		conf_report(r, LOG_WARNING, given->at, "\"%s\" matches nothing that can be "
+			    "reached: %s: %s; let the user read the directories on the way as whom this "
+			    "runs", given->key, given->path, strerror(error));
 	else
 		conf_report(r, LOG_WARNING, given->at, "\"%s\" matches no directory yet: %s; check "
 			    "the pattern, or create one", given->key, given->path);
@@ -120,6 +120,13 @@ static void check_backups(struct reading *r, const size_t *from)
 	}
 }
 
+static void report_too_many(struct reading *r, const struct place *given)
+{
+	conf_report(r, LOG_ERR, given->at, "\"backup\" stands for %zu directories, and more than %d are "
+		    "too many: %s; name fewer, or narrow the pattern", r->conf.backups,
+		    CONF_BACKUPS_MAX, given->path);
+}
+
 void conf_check_places(struct reading *r)
 {
 	struct conf *conf = &r->conf;
@@ -130,10 +137,7 @@ void conf_check_places(struct reading *r)
 	if (globs_expand_all(conf->given, conf->givens, &conf->backup, &conf->backups, &from))
 		r->no_memory = true;
 	else if (conf->backups > CONF_BACKUPS_MAX)
-		conf_report(r, LOG_ERR, r->given[from[CONF_BACKUPS_MAX]].at, "\"backup\" stands for %zu "
-			    "directories, and more than %d are too many: %s; name fewer, or narrow "
-			    "the pattern", conf->backups, CONF_BACKUPS_MAX,
-			    r->given[from[CONF_BACKUPS_MAX]].path);
+		report_too_many(r, &r->given[from[CONF_BACKUPS_MAX]]);
 	else
 		check_backups(r, from);
 	free(from);

@@ -35,8 +35,8 @@ static int on_error(const char *path, int error)
 	return 0;
 }
 
-/* Has what follows the first `fixed` bytes a number of four digits or more in each?  Such count years,
- * or upwards in any case; small ones, how old a copy is. */
+/* Has what follows the first `fixed` bytes a number of four digits or more in each?  Such count
+ * years, or upwards in any case; small ones, how old a copy is. */
 static bool are_dated(const struct match *match, size_t count, size_t fixed)
 {
 	for (size_t i = 0; i < count; i++) {
@@ -82,8 +82,8 @@ static bool is_its_own(const char *path)
 	return own;
 }
 
-/* The directories among what was found, each once: a link to the latest copy is that copy, which goes
- * by its own name. */
+/* The directories among what was found, each once: a link to the latest copy is that copy, which
+ * goes by its own name. */
 static size_t take_matches(glob_t *found, struct match *match)
 {
 	size_t count = 0;

@@ -1,10 +1,10 @@
 /* index: which backup files the rename rules lead to a live file.
  *
- * An expression cannot be turned round, so those are remembered that a walk over the backups has met.
+ * An expression cannot be turned round, so those are remembered that a walk over the backups met.
  * Invariants:
  *  1. A file is found from the moment in which it was added, until a whole walk has not met it.
  *  2. Only files that a rule leads to another path than their own are in it; by their own path the
- *     others are found without it.  It does not tell which backup has the file: that is asked of each.
+ *     others are found without it.  Which backup has the file is asked of each.
  * One mutex inside; every function may be called from any thread. */
 #ifndef INDEX_H
 #define INDEX_H
@@ -15,20 +15,20 @@ struct index;
 
 /* Copies the rules.  0, REFUSED where one cannot be followed, or -ENOMEM. */
 int index_new(const struct names_rule *rule, size_t count, struct index **ret, struct reason *why);
-/* One more who has it; and one less: the last frees it.  NULL, no rules, is fine everywhere here. */
+/* One more who has it; and one less: the last frees it.  NULL, no rules, is fine everywhere. */
 struct index *index_ref(struct index *index);
 void index_free(struct index *index);
 const struct names *index_names(const struct index *index);
 
-/* The path of the RRD that a file of a backup is, or is a dump of; NULL: it is none.  pnp4nagios calls
- * what it writes beside an RRD as if it were a dump, and a dump beside an RRD tells less than that:
- * so one counts only where the RRD is not there. */
+/* The path of the RRD that a file of a backup is, or is a dump of; NULL: it is none.  pnp4nagios
+ * calls what it writes beside an RRD as if it were a dump, and a dump beside an RRD tells less than
+ * that: so one counts only where the RRD is not there. */
 const char *index_rrd_of(int root, const char *path, char buffer[NAMES_SIZE]);
 
-/* A walk over all backups: begin, each file of each, end; what was not met is forgotten then, unless
- * one of them could not be walked (`whole` is false).
- * `path` is the file's, beneath its backup's root; `rrd` what index_rrd_of() says of it, and what the
- * rules are for.  0 or -ENOMEM. */
+/* A walk over all backups: begin, each file of each, end; what was not met is forgotten then,
+ * unless one of them could not be walked (`whole` is false).
+ * `path` is the file's, beneath its backup's root; `rrd` what index_rrd_of() says of it, and what
+ * the rules are for.  0 or -ENOMEM. */
 void index_begin(struct index *index);
 int index_add(struct index *index, const char *path, const char *rrd);
 void index_end(struct index *index, bool whole);

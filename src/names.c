@@ -27,13 +27,14 @@ struct names {
 static int check_to(const char *from, const char *to, size_t groups, struct reason *why)
 {
 	if (*from == '^' && *to == '/') {
-		reason_set(why, "\"to\" leads to an absolute path: %.100s; write the path beneath the "
-			   "live tree, without the / at its beginning", to);
+		reason_set(why, "\"to\" leads to an absolute path: %.100s; write the path beneath "
+			   "the live tree, without the / at its beginning", to);
 		return REFUSED;
 	}
 	for (const char *at = to; *at; at++) {
 		if (*at == '\\' && at[1] >= '0' && at[1] <= '9') {
-			reason_set(why, "\"to\" has \\%c in it: %.100s; write $%c", at[1], to, at[1]);
+			reason_set(why, "\"to\" has \\%c in it: %.100s; write $%c", at[1], to,
+				   at[1]);
 			return REFUSED;
 		}
 		if (*at != '$')
@@ -47,8 +48,8 @@ static int check_to(const char *from, const char *to, size_t groups, struct reas
 			return REFUSED;
 		}
 		if ((size_t)(*at - '0') > groups) {
-			reason_set(why, "\"to\" asks for $%c: %.100s; \"from\" has %zu group%s, in ( )",
-				   *at, to, groups, groups == 1 ? "" : "s");
+			reason_set(why, "\"to\" asks for $%c: %.100s; \"from\" has %zu group%s, "
+				   "in ( )", *at, to, groups, groups == 1 ? "" : "s");
 			return REFUSED;
 		}
 	}
@@ -69,8 +70,8 @@ static int compile(const struct names_rule *rule, regex_t *ret, struct reason *w
 	error = regcomp(ret, rule->from, REG_EXTENDED);
 	if (error) {
 		regerror(error, ret, words, sizeof(words));
-		reason_set(why, "\"from\" is no regular expression: %s: %.100s; see regex(7)", words,
-			   rule->from);
+		reason_set(why, "\"from\" is no regular expression: %s: %.100s; see regex(7)",
+			   words, rule->from);
 		return error == REG_ESPACE ? -ENOMEM : REFUSED;
 	}
 	for (size_t i = 0; i < rule->tos; i++)

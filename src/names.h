@@ -1,10 +1,10 @@
-/* names: rename rules, which lead from the path of a backup file to that of the live file whose history
- * it holds.
+/* names: rename rules, which lead from the path of a backup file to that of the live file whose
+ * history it holds.
  *
  *  1. The first rule whose expression (POSIX extended) matches the path decides; the others are not
  *     looked at.  Where none matches, the live file has the same path.
  *  2. What the expression matches is replaced; what stands before and after it stays.
- *  3. A rule may have several replacements: the backup file is then the source of several live files.
+ *  3. A rule may have several replacements: the backup file then serves several live files.
  *  4. What comes out is a path beneath the live root that names an RRD, or the file is refused. */
 #ifndef NAMES_H
 #define NAMES_H
@@ -37,8 +37,9 @@ struct names;
 int names_new(const struct names_rule *rule, size_t count, struct names **ret, struct reason *why);
 void names_free(struct names *names);
 
-/* The nth (from 0) live path of the backup file `rel`, into `buffer`, and the rule, from 1, that led
- * there; 0: none did, and it is `rel`.  From any thread; without rules (NULL) nothing is led anywhere.
+/* The nth (from 0) live path of the backup file `rel`, into `buffer`, and the rule, from 1, that
+ * led there; 0: none did, and it is `rel`.  From any thread; without rules (NULL) nothing is led
+ * anywhere.
  *    -ENOENT    there are not so many
  *    REFUSED    the rule leads to what is no name for a live file; *ret_rule is set
  *    -ENOMEM */

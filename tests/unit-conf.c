@@ -759,7 +759,8 @@ static void hostile_files(void **state)
 static void random_files(void **state)
 {
 	static const char sound[] = "live = \"/tmp/l\";\nbackup = [ \"/tmp/b\", \"/tmp/c\" ];\n"
-		"workers = 2; /* x */ # y\nsocket = \"/a\\x41\\n\";\n";
+		"workers = 2; /* x */ # y\nsocket = \"/a\\x41\\n\";\n"
+		"rename = ( { from = \"^(a|[b-d])/(.{2,3})$\"; to = [ \"$1/$$\", \"$2\" ]; } );\n";
 	const char *given = getenv("SEED");
 	unsigned seed = given ? (unsigned)strtoul(given, NULL, 10) : (unsigned)time(NULL);
 	char text[512];
@@ -878,8 +879,8 @@ static void how_to_match(void **state)
 	conf = good(BOTH "match = \"name\";");
 	assert_int_equal(conf.match, CONF_MATCH_NAME);
 	conf_free(&conf);
-	expect_error(BOTH "match = \"names\";", "E :3: \"match\" is \"names\", which is not known; use "
-		     "\"auto\", \"label\" or \"name\"\n");
+	expect_error(BOTH "match = \"names\";", "E :3: \"match\" is \"names\", which is not "
+		     "known; use \"auto\", \"label\" or \"name\"\n");
 	expect_error(BOTH "match = 1;", "E :3: \"match\" is a number and must be a name in quotes; "
 		     "write it like match = \"auto\";\n");
 }
@@ -923,7 +924,8 @@ static void rename_rules_that_are_wrong(void **state)
 		     RULE "\n"
 		     "E :6: in \"rename\", a rule is a list and must be a group; write it like "
 		     RULE "\n");
-	expect_error(BOTH "rename = ( { from = \"a\";\n form = \"a\";\n to = \"b\";\nname = 1; } );",
+	expect_error(BOTH "rename = ( { from = \"a\";\n form = \"a\";\n to = \"b\";\nname = 1;\n"
+		     "} );",
 		     "E :4: unknown key \"form\" in a rule of \"rename\"; did you mean \"from\"?\n"
 		     "E :6: unknown key \"name\" in a rule of \"rename\"; take it out, or see "
 		     "rrdmergd.conf(5) for those there are\n");
@@ -942,8 +944,8 @@ static void rename_rules_that_are_wrong(void **state)
 	/* Each in the line in which it stands, and those after it too. */
 	expect_error(BOTH "rename = ( { from =\n \"web(01\"; to = \"x\"; },\n{ from = \"(a)b\";\n"
 		     "to = [ \"$1\",\n\"$2\", \"$\" ]; },\n{ from = \"\"; to = \"\"; } );",
-		     "E :3: in \"rename\", \"from\" is no regular expression: Unmatched ( or \\\\(: "
-		     "web(01; see regex(7)\n"
+		     "E :3: in \"rename\", \"from\" is no regular expression: Unmatched ( or "
+		     "\\\\(: web(01; see regex(7)\n"
 		     "E :7: in \"rename\", \"to\" asks for $2: $2; \"from\" has 1 group, in ( )\n"
 		     "E :8: in \"rename\", \"from\" is empty; write what it must match, like "
 		     "\"^web01/(.*)\"\n");

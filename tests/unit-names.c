@@ -1,5 +1,5 @@
-/* names, index, globs: where rename rules lead, how the files that they lead are found again, and which
- * directories a pattern stands for. */
+/* names, index, globs: where rename rules lead, how the files that they lead are found again, and
+ * which directories a pattern stands for. */
 #include "config.h"
 
 #include <stdarg.h>
@@ -532,9 +532,11 @@ static void newest_first(void **state)
 	directory("rsnap/daily.1/perf", 86400);
 	directory("rsnap/daily.2/perf", 3600);
 	directory("rsnap/daily.10/other", 1);
-	stands_for("rsnap/daily.*/perf", "rsnap/daily.0/perf rsnap/daily.2/perf rsnap/daily.1/perf ");
+	stands_for("rsnap/daily.*/perf",
+		   "rsnap/daily.0/perf rsnap/daily.2/perf rsnap/daily.1/perf ");
 	stands_for("rsnap/daily.[12]/perf", "rsnap/daily.2/perf rsnap/daily.1/perf ");
-	stands_for("rsnap/daily.?/perf", "rsnap/daily.0/perf rsnap/daily.2/perf rsnap/daily.1/perf ");
+	stands_for("rsnap/daily.?/perf",
+		   "rsnap/daily.0/perf rsnap/daily.2/perf rsnap/daily.1/perf ");
 	/* Nothing, and no pattern: themselves. */
 	stands_for("rsnap/weekly.*/perf", "rsnap/weekly.*/perf ");
 	stands_for("rsnap/daily.1/perf", "rsnap/daily.1/perf ");
