@@ -302,6 +302,8 @@ static int plan_sources(struct merge_job *job, struct reason *refusals)
 		if (r == REFUSED)
 			continue;
 		job->result->unproven = job->result->unproven || verdict.unproven;
+		job->result->sidecar = scratch->sidecar.bytes || input->sidecar.bytes ||
+				       job->result->sidecar;
 		*source = (struct plan_source){ &input->db, map, n };
 		r = plan_fill(&scratch->plan, live, source, options, &why);
 		if (r == REFUSED)
