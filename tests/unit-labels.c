@@ -55,7 +55,7 @@ static struct layout_header header(const char *const *ds)
 static struct side gauges(unsigned count, const char *file)
 {
 	const char *ds[MAX + 1] = { NULL };
-	char text[MAX][16];
+	char text[MAX][24];
 
 	for (unsigned i = 0; i < count; i++) {
 		snprintf(text[i], sizeof(text[i]), "%u:GAUGE", i + 1);
