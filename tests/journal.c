@@ -296,6 +296,8 @@ static void start_cached(void)
 	snprintf(pid_file, sizeof(pid_file), "%s/pid", opt.top);
 	snprintf(journal, sizeof(journal), "%s/journal", opt.top);
 	unlink(in_top("sock"));
+	/* One that was killed before it wrote its number there keeps the next from starting. */
+	unlink(pid_file);
 	cached = start_child();
 	if (cached)
 		return;
