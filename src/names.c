@@ -1,6 +1,7 @@
 #include "config.h"
 #include "names.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <regex.h>
 #include <stdint.h>
@@ -13,6 +14,7 @@
 
 struct compiled {
 	regex_t from;
+	char *prefix;           /* what a path that matches begins with; "" where not known */
 	char **to;
 	size_t tos;
 };
@@ -121,6 +123,32 @@ void names_rules_free(struct names_rule *rule, size_t count)
 	free(rule);
 }
 
+/* A hundred rules for as many hosts cost little where a path that cannot match is told by its first
+ * bytes.  So much of an anchored expression stands for itself alone. */
+static char *prefix_of(const char *from)
+{
+	char *prefix = calloc(1, strlen(from) + 1);
+	size_t len = 0;
+
+	if (!prefix || *from != '^' || strchr(from, '|'))
+		return prefix;
+	for (from++; *from; ) {
+		bool escaped = *from == '\\';
+		char c = from[escaped];
+
+		/* Not what GNU's expressions have besides: \w, \<, \1 … */
+		if (escaped ? !c || isalnum((unsigned char)c) || strchr("<>`'", c)
+			    : !!strchr(".[]()*+?{}^$", c))
+			break;
+		from += 1 + escaped;
+		if (*from && strchr("*+?{", *from))
+			break;
+		prefix[len++] = c;
+	}
+	prefix[len] = '\0';
+	return prefix;
+}
+
 static int copy_to(struct compiled *compiled, const struct names_rule *rule)
 {
 	compiled->to = calloc(rule->tos + 1, sizeof(*compiled->to));
@@ -145,7 +173,8 @@ int names_new(const struct names_rule *rule, size_t count, struct names **ret, s
 		if (r)
 			break;
 		names->count++;
-		r = copy_to(&names->rule[i], &rule[i]);
+		names->rule[i].prefix = prefix_of(rule[i].from);
+		r = !names->rule[i].prefix ? -ENOMEM : copy_to(&names->rule[i], &rule[i]);
 	}
 	if (r)
 		names_free(names);
@@ -160,6 +189,7 @@ void names_free(struct names *names)
 		return;
 	for (size_t i = 0; i < names->count; i++) {
 		regfree(&names->rule[i].from);
+		free(names->rule[i].prefix);
 		free_list(names->rule[i].to, names->rule[i].tos);
 	}
 	free(names);
@@ -254,9 +284,12 @@ int names_apply(const struct names *names, const char *rel, unsigned nth, char b
 	if (len >= NAMES_SIZE)
 		return -ENOENT;
 	for (size_t i = 0; names && i < names->count; i++) {
+		const struct compiled *rule = &names->rule[i];
 		regmatch_t match[GROUPS];
-		int r = regexec(&names->rule[i].from, rel, GROUPS, match, 0);
 
+		if (strncmp(rel, rule->prefix, strlen(rule->prefix)))
+			continue;
+		int r = regexec(&rule->from, rel, GROUPS, match, 0);
 		if (r == REG_NOMATCH)
 			continue;
 		if (r)

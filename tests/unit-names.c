@@ -189,6 +189,38 @@ static void the_first_that_matches(void **state)
 	leads("web02/x.rrd", "www02/x.rrd", 2);
 }
 
+/* A path that cannot match is told by its first bytes: by no more of them than the expression has
+ * as they are. */
+static void how_an_expression_begins(void **state)
+{
+	static const char *const matching[][2] = {
+		{ "^ab", "abc.rrd" }, { "^ab*c", "ac.rrd" }, { "^ab?c", "ac.rrd" },
+		{ "^ab+c", "abbc.rrd" }, { "^ab{0}c", "ac.rrd" }, { "^ab{2}c", "abbc.rrd" },
+		{ "^a\\.b?c", "a.c.rrd" }, { "^a\\.?c", "ac.rrd" }, { "^a|b", "b.rrd" },
+		{ "^a(b|)c", "ac.rrd" }, { "^[ab]c", "bc.rrd" }, { "^a.c", "abc.rrd" },
+		{ "^.", "x.rrd" }, { "^(a)\\1", "aa.rrd" }, { "^a\\wc", "abc.rrd" },
+		{ "^\\<ab", "ab.rrd" }, { "^a\\$", "a$.rrd" }, { "^a\\\\", "a\\.rrd" },
+		{ "^a\\/b", "a/b.rrd" }, { "^a/b-_", "a/b-_.rrd" }, { "(^a)", "a.rrd" },
+		{ "^^a", "a.rrd" }, { "^a\\{", "a{.rrd" }, { "^\\.\\*\\+", ".*+.rrd" },
+	};
+	static const char *const other[][2] = {
+		{ "^ab", "xab.rrd" }, { "^ab", "a.rrd" }, { "^a\\.b", "axb.rrd" },
+		{ "^a\\.b", "a\\.b.rrd" }, { "^web01/", "web02/x.rrd" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(matching) / sizeof(matching[0]); i++) {
+		no_rules();
+		rule(matching[i][0], "$0");
+		leads(matching[i][1], matching[i][1], 1);
+	}
+	for (size_t i = 0; i < sizeof(other) / sizeof(other[0]); i++) {
+		no_rules();
+		rule(other[i][0], "$0");
+		leads(other[i][1], other[i][1], 0);
+	}
+}
+
 static void several_live_files(void **state)
 {
 	struct names *names;
@@ -634,6 +666,7 @@ int main(void)
 		cmocka_unit_test(what_does_not_match_stays),
 		cmocka_unit_test(groups_and_dollars),
 		cmocka_unit_test(the_first_that_matches),
+		cmocka_unit_test(how_an_expression_begins),
 		cmocka_unit_test(several_live_files),
 		cmocka_unit_test(what_is_no_name),
 		cmocka_unit_test(rules_that_are_wrong),
