@@ -91,6 +91,7 @@ struct merge_result {
 	unsigned source;        /* 1 = the first that gave something */
 	/* Its file that did, until the scratch is used again; NULL: none. */
 	const struct source_file *source_file;
+	bool foreign;           /* … which another kind of machine wrote */
 	uint64_t bytes;         /* read and written */
 	uint64_t took_ns;
 	uint64_t hold_ns;       /* the longest hold */

@@ -99,6 +99,7 @@ static void count_written(struct merge_job *job, size_t next, struct plan_counts
 
 		result->source = input->source + 1;
 		result->source_file = &input->file;
+		result->foreign = !input->file.dump && !input->db.head.native;
 	}
 	if (job->site->ledger && !job->site->dry_run)
 		tell_written(job, &now, counted);

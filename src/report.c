@@ -43,8 +43,10 @@ static void add_kinds(char *buffer, size_t size, const struct merge_result *resu
 }
 
 /* Where a source's file is not simply the RRD of the same path. */
-static void describe_source(char *buffer, size_t size, const struct source_file *file)
+static void describe_source(char *buffer, size_t size, const struct merge_result *result)
 {
+	const struct source_file *file = result->source_file;
+	const char *kind = result->foreign ? " kind=foreign" : file && file->dump ? " kind=dump" : "";
 	char path[LOG_PATH_SIZE], rule[32] = "";
 
 	buffer[0] = '\0';
@@ -53,10 +55,10 @@ static void describe_source(char *buffer, size_t size, const struct source_file 
 	if (file->way == SOURCE_RENAMED)
 		snprintf(rule, sizeof(rule), " rule=%u", file->rule);
 	if (file->way != SOURCE_SAME)
-		snprintf(buffer, size, "%s%s backup_file=\"%s\"", file->dump ? " kind=dump" : "",
-			 rule, log_escape(path, sizeof(path), file->rel));
-	else if (file->dump)
-		snprintf(buffer, size, " kind=dump");
+		snprintf(buffer, size, "%s%s backup_file=\"%s\"", kind, rule,
+			 log_escape(path, sizeof(path), file->rel));
+	else
+		snprintf(buffer, size, "%s", kind);
 }
 
 char *report_merged(char *buffer, size_t size, const char *rel,
@@ -71,7 +73,7 @@ char *report_merged(char *buffer, size_t size, const char *rel,
 		snprintf(took + strlen(took), sizeof(took) - strlen(took), " hold_us=%.1f",
 			 (double)result->hold_ns / 1e3);
 	add_kinds(kinds, sizeof(kinds), result, all);
-	describe_source(source, sizeof(source), result->source_file);
+	describe_source(source, sizeof(source), result);
 	snprintf(buffer, size, "%s cells=%llu seam=%llu from=%s to=%s%s source=%u%s%s file=%s",
 		 dry ? "would merge" : "merged", (unsigned long long)result->counts.cells,
 		 (unsigned long long)result->counts.of_kind[PLAN_SEAM],

@@ -40,6 +40,7 @@ cp old.xml resting/web01/PING.xml
 pack resting/web02/PING.rrd.xml.gz
 head -c 20000 old.xml >resting/web02/LOAD.xml
 printf '<NAGIOS>\n</NAGIOS>\n' >resting/web02/_HOST_.xml
+cp "$top_srcdir/tests/data/foreign/i386-plain.rrd" resting/web02/i386.rrd && chmod u+w resting/web02/i386.rrd
 rested=$((SECONDS + 12))
 
 # ---- two files ----
@@ -182,6 +183,10 @@ want_out '^1 merged, .*; 180 cells'
 rm -rf live/* back/*
 mkdir live/web01 live/web02
 for file in web01/PING web02/PING web02/LOAD web02/_HOST_; do cp base.rrd "live/$file.rrd"; done
+# The same database, of which this machine has lost every row.
+gunzip -c "$top_srcdir/tests/data/foreign/i386-plain.xml.gz" >i386.xml
+sed '/<row>/s|<v>[^<]*</v>|<v>NaN</v>|g' i386.xml >lost.xml
+rrdtool restore lost.xml live/web02/i386.rrd || exit 99
 while [ "$SECONDS" -lt "$rested" ]; do sleep 0.2; done
 configure live resting
 run timeout 60 "$rrdmergd" -f conf -e --once
@@ -189,7 +194,19 @@ want_rc 1
 want_err '^rrdmergd: merged .* kind=dump .*file=web01/PING\.rrd$'
 want_err '^rrdmergd: merged .* kind=dump .*file=web02/PING\.rrd$'
 want_err '^rrdmergd: refused reason="backup is truncated: the dump breaks off .* file=web02/LOAD\.rrd$'
-want_err 'idle merged=2 unchanged=0 skipped=1 failed=1 '
+want_err '^rrdmergd: merged .* kind=foreign .*file=web02/i386\.rrd$'
+want_err 'idle merged=3 unchanged=0 skipped=1 failed=1 '
+rows='s|^.* / \([0-9]*\) --> <row>|\1 |p'
+rrdtool dump live/web02/i386.rrd | sed -n "$rows" >found.rows
+sed -n "$rows" i386.xml >wanted.rows
+# That machine's rrdtool prints a digit less.
+different=$(paste -d ' ' found.rows wanted.rows | sed 's|<[^>]*>| |g' | awk '{
+	for (n = 1; n <= NF / 2; n++) {
+		a = $n; b = $(n + NF / 2); d = a - b; if (d < 0) d = -d; if (b < 0) b = -b
+		if ((a == "NaN") != ($(n + NF / 2) == "NaN") || d > 1e-9 * b) bad++
+	}
+} END { print NR, bad + 0 }')
+want_same "from an i386: rows, and cells that differ" "$different" "$(wc -l <wanted.rows) 0"
 want_expected live/web01/PING.rrd
 want_expected live/web02/PING.rrd
 same_file "beside a sidecar alone" base.rrd live/web02/_HOST_.rrd
