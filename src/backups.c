@@ -96,51 +96,48 @@ static void note_misled(struct backups *backups, const char *rel, const struct r
 	backups->misled_why = *why;
 }
 
-/* The file holds the history of which live files?  Caller holds the mutex. */
-static int take_file(struct backups *backups, const char *rel, const char *rrd)
+struct met {
+	struct backups *backups;
+	const char *rel;        /* of the backup's file */
+};
+
+/* The file holds the history of a live file; or is led astray. */
+static int on_lead(const char *live, unsigned rule, const struct reason *why, void *arg)
 {
-	const struct names *names = index_names(backups->set.index);
+	const struct met *met = arg;
+	struct backups *backups = met->backups;
+	bool look = false;
 	int r = 0;
 
-	backups->now->files++;
-	for (unsigned nth = 0; !r; nth++) {
-		char live[NAMES_SIZE];
-		struct reason why;
-		unsigned rule;
-		bool look = false;
-
-		r = names_apply(names, rrd, nth, live, &rule, &why);
-		if (r == REFUSED) {
-			note_misled(backups, rel, &why);
-			r = 0;
-			continue;
-		}
-		if (!r)
-			r = tally_backup(backups->tally, live, &look);
-		if (!r && look)
-			r = queue_put(backups->queue, QUEUE_FILE, live, QUEUE_NOW, QUEUE_LOOK);
-	}
-	return r == -ENOENT ? 0 : r;
+	(void)rule;
+	if (!enter(backups))
+		return 1;
+	if (live)
+		r = tally_backup(backups->tally, live, &look);
+	else
+		note_misled(backups, met->rel, why);
+	if (!r && look)
+		r = queue_put(backups->queue, QUEUE_FILE, live, QUEUE_NOW, QUEUE_LOOK);
+	leave(backups);
+	return r;
 }
 
 static int on_entry(const char *rel, enum io_kind kind, void *arg)
 {
 	struct backups *backups = arg;
+	struct met met = { backups, rel };
 	char buffer[NAMES_SIZE];
-	const char *rrd;
-	int r;
+	const char *rrd = kind == IO_DIR || kind == IO_LINK_TO_DIR ? NULL
+		: index_rrd_of(backups->root, rel, buffer);
 
 	atomic_store(&backups->moved_ns, io_now_ns());
-	rrd = kind == IO_DIR || kind == IO_LINK_TO_DIR ? NULL
-		: index_rrd_of(backups->root, rel, buffer);
-	/* It can be found before anybody is sent to look for it. */
-	r = rrd ? index_add(backups->set.index, rel, rrd) : 0;
 	if (!enter(backups))
 		return 1;
-	if (rrd && !r)
-		r = take_file(backups, rel, rrd);
 	leave(backups);
-	return r;
+	if (!rrd)
+		return 0;
+	backups->now->files++;
+	return index_add(backups->set.index, rel, rrd, on_lead, &met);
 }
 
 static void on_error(const char *rel, int error, void *arg)

@@ -188,28 +188,30 @@ static int put(struct index *index, const char *path, size_t stem, unsigned nth,
 	return 0;
 }
 
-int index_add(struct index *index, const char *path, const char *rrd)
+int index_add(struct index *index, const char *path, const char *rrd, index_lead_fn *lead,
+	      void *arg)
 {
 	char live[NAMES_SIZE];
+	struct reason why;
 	unsigned rule;
 	int r = 0;
 
 	assert(strlen(rrd) > 4 && !strncmp(path, rrd, strlen(rrd) - 4));
-	for (unsigned nth = 0; index && !r; nth++) {
-		r = names_apply(index->names, rrd, nth, live, &rule, NULL);
-		if (r == -ENOENT)
-			return 0;
-		if (r == REFUSED || (!r && (!rule || !strcmp(live, rrd)))) {
-			r = 0;
+	for (unsigned nth = 0; !r; nth++) {
+		r = names_apply(index_names(index), rrd, nth, live, &rule, &why);
+		if (r == REFUSED) {
+			r = lead(NULL, rule, &why, arg);
 			continue;
 		}
-		if (r)
-			break;
-		pthread_mutex_lock(&index->mutex);
-		r = put(index, path, strlen(rrd) - 4, nth, hash_of(live));
-		pthread_mutex_unlock(&index->mutex);
+		if (!r && rule && strcmp(live, rrd)) {
+			pthread_mutex_lock(&index->mutex);
+			r = put(index, path, strlen(rrd) - 4, nth, hash_of(live));
+			pthread_mutex_unlock(&index->mutex);
+		}
+		if (!r)
+			r = lead(live, rule, NULL, arg);
 	}
-	return r;
+	return r == -ENOENT ? 0 : r;
 }
 
 void index_end(struct index *index, bool whole)

@@ -28,9 +28,13 @@ const char *index_rrd_of(int root, const char *path, char buffer[NAMES_SIZE]);
 /* A walk over all backups: begin, each file of each, end; what was not met is forgotten then,
  * unless one of them could not be walked (`whole` is false).
  * `path` is the file's, beneath its backup's root; `rrd` what index_rrd_of() says of it, and what
- * the rules are for.  0 or -ENOMEM. */
+ * the rules are for.  `lead` hears of each live path that it leads to (rule 0: none led, it is its
+ * own), when it can be found there already; or of NULL where that is no path, and `why`.  What it
+ * returns, other than 0, ends it and is handed back.  0 or -ENOMEM. */
+typedef int index_lead_fn(const char *live, unsigned rule, const struct reason *why, void *arg);
 void index_begin(struct index *index);
-int index_add(struct index *index, const char *path, const char *rrd);
+int index_add(struct index *index, const char *path, const char *rrd, index_lead_fn *lead,
+	      void *arg);
 void index_end(struct index *index, bool whole);
 
 /* Does a backup file of this path serve the live file of this path?  Not where a rule leads it

@@ -131,30 +131,28 @@ static void block_signals(void)
 struct leading {
 	struct run *run;
 	int root;               /* OLD's */
+	const char *rel;        /* the file beneath it that is being led */
 };
+
+static int on_lead(const char *live, unsigned rule, const struct reason *why, void *arg)
+{
+	const struct leading *leading = arg;
+
+	if (!live)
+		outcome_misled(&leading->run->outcome, leading->rel, why);
+	else if (rule)
+		outcome_renamed(&leading->run->outcome, leading->rel, live, rule);
+	return atomic_load(&leading->run->interrupted) ? 1 : 0;
+}
 
 static int on_old(const char *rel, enum io_kind kind, void *arg)
 {
 	struct leading *leading = arg;
-	struct run *run = leading->run;
-	struct index *index = run->site.sources.index;
-	char buffer[NAMES_SIZE], live[NAMES_SIZE];
-	struct reason why = { "" };
+	char buffer[NAMES_SIZE];
 	const char *rrd = kind == IO_FILE ? index_rrd_of(leading->root, rel, buffer) : NULL;
-	int r = rrd ? index_add(index, rel, rrd) : -ENOENT;
-	unsigned rule;
 
-	for (unsigned nth = 0; !r; nth++) {
-		r = names_apply(index_names(index), rrd, nth, live, &rule, &why);
-		if (!r && rule)
-			outcome_renamed(&run->outcome, rel, live, rule);
-		else if (r == REFUSED)
-			outcome_misled(&run->outcome, rel, &why);
-		r = r == REFUSED ? 0 : r;
-	}
-	if (r != -ENOENT)
-		return r;
-	return atomic_load(&run->interrupted) ? 1 : 0;
+	leading->rel = rel;
+	return rrd ? index_add(leading->run->site.sources.index, rel, rrd, on_lead, leading) : 0;
 }
 
 static void on_old_unreadable(const char *rel, int error, void *arg)
@@ -169,7 +167,7 @@ static void on_old_unreadable(const char *rel, int error, void *arg)
 /* Which files of OLD the rules lead where, before NEW's are looked at. */
 static int follow_rules(struct run *run)
 {
-	struct leading leading = { run, io_open_root(run->site.sources.source[0].path) };
+	struct leading leading = { run, io_open_root(run->site.sources.source[0].path), NULL };
 	int r;
 
 	if (leading.root < 0)

@@ -27,9 +27,10 @@
 /* ---- rules, written down shortly ---- */
 
 #define RULES_MAX 8
+#define TOS_MAX 4
 
 static struct names_rule rules[RULES_MAX];
-static char *tos[RULES_MAX][3];
+static char *tos[RULES_MAX][TOS_MAX];
 static size_t count;
 
 /* Forgets all; then each (from, to) is one more. */
@@ -51,7 +52,7 @@ static void also_to(const char *to)
 {
 	struct names_rule *last = &rules[count - 1];
 
-	assert_true(last->tos < 3);
+	assert_true(last->tos < TOS_MAX);
 	last->to[last->tos++] = (char *)(uintptr_t)to;
 }
 
@@ -342,16 +343,34 @@ static void finds(struct index *index, const char *live, const char *expected)
 	assert_string_equal(text, expected);
 }
 
+/* Where the file was led, as "RULE:PATH " one after the other; "0:" and why not. */
+static char led[512];
+
+static int note_lead(const char *live, unsigned number, const struct reason *why, void *arg)
+{
+	size_t len = strlen(led);
+
+	snprintf(led + len, sizeof(led) - len, "%u:%s ", number, live ? live : why->text);
+	return arg ? *(int *)arg : 0;
+}
+
+static void add_as(struct index *index, const char *path, const char *rrd)
+{
+	led[0] = '\0';
+	assert_int_equal(index_add(index, path, rrd, note_lead, NULL), 0);
+}
+
 static void add(struct index *index, const char *rel)
 {
-	assert_int_equal(index_add(index, rel, rel), 0);
+	add_as(index, rel, rel);
 }
 
 static void without_rules(void **state)
 {
 	(void)state;
 	index_begin(NULL);
-	assert_int_equal(index_add(NULL, "a.rrd", "a.rrd"), 0);
+	add(NULL, "a.rrd");
+	assert_string_equal(led, "0:a.rrd ");
 	index_end(NULL, true);
 	finds(NULL, "a.rrd", "");
 	assert_true(index_serves_own(NULL, "a.rrd"));
@@ -376,6 +395,7 @@ static void found_by_the_live_path(void **state)
 	add(index, "web01-2/PING.rrd");
 	add(index, "web01-1/PING.rrd");
 	add(index, "web01/PING.rrd");
+	assert_string_equal(led, "0:web01/PING.rrd ");
 	add(index, "web02/PING.rrd");
 	add(index, "web02/Load.rrd");
 	index_end(index, true);
@@ -401,8 +421,8 @@ static void dumps_stand_for_an_rrd(void **state)
 	rule("^old/(.*)\\.rrd$", "new/$1.rrd");
 	index = indexed();
 	index_begin(index);
-	assert_int_equal(index_add(index, "old/a.xml.gz", "old/a.rrd"), 0);
-	assert_int_equal(index_add(index, "old/a.rrd.xml", "old/a.rrd"), 0);
+	add_as(index, "old/a.xml.gz", "old/a.rrd");
+	add_as(index, "old/a.rrd.xml", "old/a.rrd");
 	add(index, "old/a.rrd");
 	finds(index, "new/a.rrd", "1:old/a.rrd 1:old/a.rrd.xml 1:old/a.xml.gz ");
 	index_free(index);
@@ -428,12 +448,19 @@ static void names_that_are_changed_about(void **state)
 	no_rules();
 	rule("^a/(.*)", "b/$1");
 	also_to("a/$1");
+	also_to("../$1");
 	also_to("b/$1");
 	index = indexed();
 	index_begin(index);
 	add(index, "a/x.rrd");
+	assert_string_equal(led, "1:b/x.rrd 1:a/x.rrd 1:rename rule 1 leads to a path with . or .. "
+				 "in it: ../x.rrd 1:b/x.rrd ");
 	finds(index, "b/x.rrd", "1:a/x.rrd ");
 	assert_true(index_serves_own(index, "a/x.rrd"));
+	int enough = 5;
+	led[0] = '\0';
+	assert_int_equal(index_add(index, "a/y.rrd", "a/y.rrd", note_lead, &enough), 5);
+	assert_string_equal(led, "1:b/y.rrd ");
 	index_free(index);
 }
 
