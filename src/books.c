@@ -213,6 +213,9 @@ bool books_recall(struct books *books, const char *rel)
 	uint64_t file_id = io_file_id(root, rel);
 	close(root);
 	if (r || !S_ISREG(st.st_mode) || file_id != state.ino || (uint64_t)st.st_size != state.size ||
+	    /* Updates make it younger.  What was copied over it in place is so too, in most cases, and
+	     * one stat does not tell it: undo does. */
+	    io_stamp_of(&st).mtime_ns < state.mtime_ns ||
 	    digest_now(books, rel, &result.sources) != state.sources)
 		return false;
 	result.outcome = MERGE_UNCHANGED;       /* since the start */

@@ -286,6 +286,8 @@ static int tell_undone(struct control_call *call, struct commands *c, const stru
 	control_number(call, "open_rows", (long long)result->counts.opens);
 	if (result->healed)
 		control_number(call, "open_rows_kept", (long long)result->healed);
+	if (result->why.text[0])
+		control_put(call, "note", result->why.text);
 	return control_put(call, "undone", file->rel);
 }
 

@@ -12,7 +12,7 @@
 void give_free(struct give *give)
 {
 	free(give->cell);
-	ledger_cells_free(&give->spread);
+	ledger_undo_free(&give->spread);
 	*give = (struct give){ 0 };
 }
 
@@ -66,7 +66,7 @@ static void ask_ledger(struct give *give, struct ledger *ledger, const char *key
 {
 	struct ledger_state state = { .spread = false };
 
-	ledger_cells_free(&give->spread);
+	ledger_undo_free(&give->spread);
 	give->file = give->identity = 0;
 	ledger_known(ledger, key, &state);
 	if (!state.spread || ledger_spread(ledger, key, file_id, identity, &give->spread))
@@ -88,8 +88,12 @@ int give_up(struct give *give, struct ledger *ledger, const char *key, bool ask,
 		ask_ledger(give, ledger, key, file_id, identity);
 	if (!give->file || give->file != file_id || give->identity != identity)
 		return 0;
-	for (size_t i = 0; i < give->spread.runs && !r; i++)
-		r = give_run(give, live, &give->spread.run[i]);
+	/* Another database of the same structure, written over it: what is known there stays. */
+	r = record_heed(&give->spread, live, NULL);
+	if (r)
+		return r == REFUSED ? 0 : r;
+	for (size_t i = 0; i < give->spread.cells.runs && !r; i++)
+		r = give_run(give, live, &give->spread.cells.run[i]);
 	for (size_t i = 0; i < give->cells && !r; i++)
 		*cell_at(live, &give->cell[i]) = NAN;
 	return r;

@@ -21,7 +21,7 @@ struct give_cell {
 struct give {
 	struct give_cell *cell; /* known and spread, by (rra, ds, time) */
 	size_t cells, capacity;
-	struct ledger_cells spread;     /* by the ledger */
+	struct ledger_undo spread;      /* by the ledger */
 	uint64_t file, identity;        /* of this database; 0: of none */
 };
 void give_free(struct give *give);

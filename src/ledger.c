@@ -595,7 +595,7 @@ int ledger_undo(struct ledger *ledger, const char *rel, int64_t id, uint64_t ino
 }
 
 int ledger_spread(struct ledger *ledger, const char *rel, uint64_t ino, uint64_t identity,
-		  struct ledger_cells *ret)
+		  struct ledger_undo *ret)
 {
 	struct recorded *merge = NULL;
 	size_t count = 0;

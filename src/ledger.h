@@ -20,6 +20,8 @@
  *  6. A cell that several merges have recorded belongs to the latest of them that is not undone;
  *     where that has an old value for it, only if it is done.  Undoing another one leaves the cell
  *     alone.  Undoing the owner gives back what stood there before all merges undone by then.
+ *     Undo takes nothing away that is not what a merge has written: a few cells of each run tell
+ *     whether the file was written over by another database of the same structure.
  *  7. An open row is given back only while live's last_update is the one recorded and the open row
  *     holds what was recorded as new: else updates have come since, and it stays healed.
  *  8. A file of which something was undone is held: it is not merged, over restarts too, until
@@ -57,6 +59,8 @@ enum ledger_kind {
 	LEDGER_KINDS
 };
 
+#define LEDGER_SAMPLES 8
+
 /* Cells of one DS in consecutive rows of one RRA. */
 struct ledger_run {
 	uint32_t rra, ds;
@@ -66,7 +70,16 @@ struct ledger_run {
 	int64_t first;          /* end time of the oldest row, seconds since the epoch */
 	uint64_t count;         /* cells, 1 at least */
 	const double *old;      /* [count] what is overwritten; NULL: all unknown */
+	/* What is written, as far as a few cells tell: ledger_sample() of the one at
+	 * ledger_sampled().  So undo knows it from what somebody else has put there. */
+	uint8_t samples;        /* 0: nobody has looked */
+	uint8_t sample[LEDGER_SAMPLES];
 };
+
+/* The k-th cell of a run of `count` that is sampled: the newest, and further and further back.  There are
+ * LEDGER_SAMPLES of them, or `count`. */
+uint64_t ledger_sampled(uint64_t count, unsigned k);
+uint8_t ledger_sample(double value);
 
 /* The open row of an RRA: CDP_val and CDP_unkn_pdp_cnt of its cdp_prep. */
 struct ledger_open_row {
@@ -267,11 +280,25 @@ int ledger_runs(struct ledger *ledger, int64_t id, struct ledger_cells *ret);
 /* Paths of which something can be undone; an array to free, with what is in it. */
 int ledger_undoable(struct ledger *ledger, char ***ret, size_t *ret_count);
 
+/* A run of a merge to be undone, which no later one has written to: does the file still hold it? */
+struct ledger_check {
+	struct ledger_run run;          /* old: not to be used */
+	bool others;                    /* for the caller to set: it does not */
+	unsigned samples;
+	struct {
+		int64_t time;           /* the row's end */
+		uint8_t sample;         /* of its value, unless it is unknown */
+	} at[LEDGER_SAMPLES];
+};
+
 struct ledger_undo {
 	/* Runs without old values become unknown, others get these; NaN: unknown.  Of open rows,
 	 * old is to be written where new is found. */
 	struct ledger_cells cells;
 	int64_t last_up;        /* at which the open rows may be given back */
+	int64_t newest_up;      /* live's last_up at the latest of them; it cannot have gone back */
+	struct ledger_check *check;
+	size_t checks;
 	size_t healed;          /* open rows of an earlier last_update, which stay healed */
 	int64_t *id;            /* the merges that it undoes, latest first */
 	size_t ids;
@@ -282,9 +309,12 @@ struct ledger_undo {
 int ledger_undo(struct ledger *ledger, const char *rel, int64_t id, uint64_t ino, uint64_t identity,
 		struct ledger_undo *ret, struct reason *why);
 void ledger_undo_free(struct ledger_undo *undo);
+/* Leaves out the cells of the runs that are `others`.  0 or -ENOMEM. */
+int ledger_undo_leave(struct ledger_undo *undo);
 
-/* The spread cells of this database: all that may still hold what was spread. */
+/* The spread cells of this database: all that may still hold what was spread; and what tells whether it
+ * is that. */
 int ledger_spread(struct ledger *ledger, const char *rel, uint64_t ino, uint64_t identity,
-		  struct ledger_cells *ret);
+		  struct ledger_undo *ret);
 
 #endif

@@ -8,18 +8,20 @@
 
 /* Bytes, as they stand in the database:
  *
- *    version 1 | number of runs | runs | number of open rows | open rows
+ *    version 2 | number of runs | runs | number of open rows | open rows
  *    run: head | RRA − the one before, step (not with SAME_RRA) | DS |
- *         source, first/step − the one before's, count (not with SAME_SPAN) | old values (OLD)
+ *         source, first/step − the one before's, count (not with SAME_SPAN) | old values (OLD) |
+ *         eight samples, or as many as there are cells (SAMPLES)
  *    open row: RRA | DS | old unknown | new unknown | old value | new value
  *
  * Numbers are varints (seven bits a byte, the low ones first), the difference zigzag;
  * values are eight bytes, little endian.  Most runs need 3 to 12 bytes. */
-#define PACKED_VERSION 1
+#define PACKED_VERSION 2
 #define HEAD_KIND 7u
 #define HEAD_OLD 8u
 #define HEAD_SAME_RRA 16u
 #define HEAD_SAME_SPAN 32u
+#define HEAD_SAMPLES 64u
 
 #define TIME_MAX (INT64_C(1) << 40)
 #define CELLS_MAX (UINT64_C(1) << 32)
@@ -163,8 +165,34 @@ static void put_value(struct writer *to, double value)
 		memcpy(at, &bits, 8);
 }
 
+static unsigned samples_of(uint64_t count)
+{
+	return count < LEDGER_SAMPLES ? (unsigned)count : LEDGER_SAMPLES;
+}
+
+/* A few are for all lengths, the others four times as far from the newest each. */
+uint64_t ledger_sampled(uint64_t count, unsigned k)
+{
+	if (count <= LEDGER_SAMPLES)
+		return count - 1 - k;
+	return count - 1 - (k ? (count - 1) >> 2 * (LEDGER_SAMPLES - 1 - k) : 0);
+}
+
+uint8_t ledger_sample(double value)
+{
+	uint64_t bits;
+
+	memcpy(&bits, &value, sizeof(bits));
+	/* splitmix64 */
+	bits = (bits ^ bits >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+	bits = (bits ^ bits >> 27) * UINT64_C(0x94d049bb133111eb);
+	return (uint8_t)(bits >> 56);
+}
+
 static bool is_sound(const struct ledger_run *run)
 {
+	if (run->samples && run->samples != samples_of(run->count))
+		return false;
 	return run->step > 0 && run->count > 0 && run->count < CELLS_MAX
 		&& run->count < (uint64_t)TIME_MAX / run->step
 		&& (unsigned)run->kind < LEDGER_KINDS
@@ -185,6 +213,7 @@ static void put_run(struct writer *to, const struct ledger_run *run, const struc
 		&& last->source == run->source;
 
 	put_number(to, (unsigned)run->kind | (run->old ? HEAD_OLD : 0)
+		   | (run->samples ? HEAD_SAMPLES : 0)
 		   | (same_rra ? HEAD_SAME_RRA : 0) | (same_span ? HEAD_SAME_SPAN : 0));
 	if (!same_rra) {
 		put_number(to, run->rra - (last ? last->rra : 0));
@@ -198,6 +227,9 @@ static void put_run(struct writer *to, const struct ledger_run *run, const struc
 	}
 	for (uint64_t i = 0; run->old && i < run->count; i++)
 		put_value(to, run->old[i]);
+	uint8_t *at = run->samples ? room_for(to, samples_of(run->count)) : NULL;
+	if (at)
+		memcpy(at, run->sample, samples_of(run->count));
 }
 
 static void put_open(struct writer *to, const struct ledger_open_row *row)
@@ -326,6 +358,7 @@ static void get_run(struct reader *from, struct ledger_run *run, const struct le
 
 	*run = *last;
 	run->old = NULL;
+	run->samples = 0;
 	run->kind = (enum ledger_kind)(head & HEAD_KIND);
 	if (!(head & HEAD_SAME_RRA)) {
 		run->rra += get_small(from);
@@ -349,6 +382,15 @@ static void get_run(struct reader *from, struct ledger_run *run, const struct le
 			old[i] = get_value(from);
 		run->old = old;
 		from->failed = !old;
+	}
+	if (!from->failed && head & HEAD_SAMPLES) {
+		run->samples = (uint8_t)samples_of(run->count);
+		if ((size_t)(from->end - from->at) < run->samples) {
+			from->failed = true;
+			return;
+		}
+		memcpy(run->sample, from->at, run->samples);
+		from->at += run->samples;
 	}
 }
 
@@ -379,7 +421,9 @@ int ledgercells_unpack(const uint8_t *bytes, size_t size, struct ledger_cells *r
 	struct ledger_run last = { .step = 1 };
 	int r = -ENOMEM;
 
-	if (get_number(&from) != PACKED_VERSION)
+	/* The first version is as this one is without samples. */
+	uint64_t version = get_number(&from);
+	if (version != PACKED_VERSION && version != 1)
 		return -EBADMSG;
 	uint64_t runs = get_count(&from, 2);
 	cells.run = calloc(runs ? runs : 1, sizeof(*cells.run));
@@ -433,6 +477,8 @@ static struct ledger_run piece_of(const struct ledger_run *run, uint64_t from, u
 	piece.first += (int64_t)(from * run->step);
 	piece.count = to - from;
 	piece.old = run->old ? run->old + from : NULL;
+	if (piece.count != run->count)
+		piece.samples = 0;
 	return piece;
 }
 

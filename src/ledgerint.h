@@ -187,7 +187,7 @@ void ledgersql_recorded_free(struct recorded *merge, size_t count);
 int ledgerundo_plan(struct recorded *merge, size_t count, int64_t id, uint64_t ino,
 		    uint64_t identity, struct ledger_undo *ret, struct reason *why);
 int ledgerundo_spread(struct recorded *merge, size_t count, uint64_t ino, uint64_t identity,
-		      struct ledger_cells *ret);
+		      struct ledger_undo *ret);
 
 /* ---- ledgertable.c: files and tickets in memory.  Callers hold the mutex. ---- */
 

@@ -286,6 +286,73 @@ static int choose(const struct recorded *merge, size_t count, int64_t id, uint64
 	return REFUSED;
 }
 
+static bool has_cell(const struct ledger_cells *cells, const struct ledger_run *like, int64_t time)
+{
+	for (size_t i = 0; i < cells->runs; i++) {
+		const struct ledger_run *run = &cells->run[i];
+
+		if (run->rra == like->rra && run->ds == like->ds && run->step == like->step
+		    && time >= run->first
+		    && time < run->first + (int64_t)(run->count * run->step))
+			return true;
+	}
+	return false;
+}
+
+/* Has a later merge written there?  One that was undone has given the cell back. */
+static bool is_overwritten(const struct site *site, size_t n, const struct ledger_run *run,
+			   int64_t time)
+{
+	for (size_t later = n + 1; later < site->count; later++)
+		if ((site->taken[later] || is_alive(site, later))
+		    && has_cell(&site->merge[later].cells, run, time))
+			return true;
+	return false;
+}
+
+static void make_check(const struct site *site, size_t n, const struct ledger_run *run,
+		       struct ledger_check *check)
+{
+	check->run = *run;
+	check->run.old = NULL;
+	/* Where it did not come to its end, what it was to overwrite may have been given back since. */
+	if (run->old && site->merge[n].stage != LEDGER_IS_DONE)
+		return;
+	for (unsigned k = 0; k < run->samples; k++) {
+		uint64_t cell = ledger_sampled(run->count, k);
+		int64_t time = run->first + (int64_t)(cell * run->step);
+
+		if (is_overwritten(site, n, run, time))
+			continue;
+		check->at[check->samples].time = time;
+		check->at[check->samples++].sample = run->sample[k];
+	}
+}
+
+/* What is to be found in the file, if that is still what these merges were into. */
+static int add_checks(const struct site *site, struct ledger_undo *undo)
+{
+	size_t runs = 0;
+
+	for (size_t n = 0; n < site->count; n++)
+		runs += site->taken[n] ? site->merge[n].cells.runs : 0;
+	undo->check = calloc(runs ? runs : 1, sizeof(*undo->check));
+	if (!undo->check)
+		return -ENOMEM;
+	for (size_t n = 0; n < site->count; n++) {
+		const struct ledger_cells *cells = &site->merge[n].cells;
+
+		if (!site->taken[n])
+			continue;
+		if (site->merge[n].last_up > undo->newest_up)
+			undo->newest_up = site->merge[n].last_up;
+		for (size_t i = 0; i < cells->runs; i++)
+			if (cells->run[i].samples)
+				make_check(site, n, &cells->run[i], &undo->check[undo->checks++]);
+	}
+	return 0;
+}
+
 int ledgerundo_plan(struct recorded *merge, size_t count, int64_t id, uint64_t ino,
 		    uint64_t identity, struct ledger_undo *ret, struct reason *why)
 {
@@ -307,6 +374,8 @@ int ledgerundo_plan(struct recorded *merge, size_t count, int64_t id, uint64_t i
 		}
 	if (!r)
 		r = give_back_open(&site, &undo);
+	if (!r)
+		r = add_checks(&site, &undo);
 	if (r)
 		goto out;
 	ledgercells_sort(&undo.cells);
@@ -318,9 +387,25 @@ out:
 	return r;
 }
 
+int ledger_undo_leave(struct ledger_undo *undo)
+{
+	struct ledger_cells others = { NULL, 0, 0, NULL, 0, 0 };
+	int r = 0;
+
+	for (size_t i = 0; i < undo->checks && !r; i++)
+		if (undo->check[i].others)
+			r = ledgercells_add(&others, &undo->check[i].run);
+	ledgercells_sort(&others);
+	if (!r)
+		r = ledgercells_subtract(&undo->cells, &others);
+	ledger_cells_free(&others);
+	return r;
+}
+
 void ledger_undo_free(struct ledger_undo *undo)
 {
 	ledger_cells_free(&undo->cells);
+	free(undo->check);
 	free(undo->id);
 	memset(undo, 0, sizeof(*undo));
 }
@@ -352,30 +437,48 @@ static int take_replaced(struct ledger_cells *cells, const struct recorded *late
 	return r;
 }
 
-int ledgerundo_spread(struct recorded *merge, size_t count, uint64_t ino, uint64_t identity,
-		      struct ledger_cells *ret)
+static int find_spread(const struct recorded *merge, size_t count, const bool *taken,
+		       struct ledger_cells *to)
 {
-	struct ledger_cells all = { NULL, 0, 0, NULL, 0, 0 };
 	int r = 0;
 
 	for (size_t n = 0; n < count && !r; n++) {
 		struct ledger_cells cells = { NULL, 0, 0, NULL, 0, 0 };
 
-		if (merge[n].undone || !is_same(&merge[n], ino, identity))
+		if (!taken[n])
 			continue;
 		r = copy_spread(&merge[n].cells, &cells);
 		for (size_t later = n + 1; later < count && !r; later++)
-			if (!merge[later].undone && is_same(&merge[later], ino, identity))
+			if (taken[later])
 				r = take_replaced(&cells, &merge[later]);
 		if (!r)
-			r = copy_runs(&cells, &all);
+			r = copy_runs(&cells, to);
 		ledger_cells_free(&cells);
 	}
+	ledgercells_sort(to);
+	return r;
+}
+
+int ledgerundo_spread(struct recorded *merge, size_t count, uint64_t ino, uint64_t identity,
+		      struct ledger_undo *ret)
+{
+	struct ledger_undo found = { .last_up = 0 };
+	bool *taken = calloc(count ? count : 1, sizeof(*taken));
+	const struct site site = { merge, count, taken, ino, identity };
+	int r = -ENOMEM;
+
+	if (!taken)
+		return r;
+	for (size_t n = 0; n < count; n++)
+		taken[n] = !merge[n].undone && is_same(&merge[n], ino, identity);
+	r = find_spread(merge, count, taken, &found.cells);
+	if (!r)
+		r = add_checks(&site, &found);
+	free(taken);
 	if (r) {
-		ledger_cells_free(&all);
+		ledger_undo_free(&found);
 		return r;
 	}
-	ledgercells_sort(&all);
-	*ret = all;
+	*ret = found;
 	return 0;
 }

@@ -81,10 +81,12 @@ static int plan(struct merge_job *job, int fd)
 		scratch->undo_file = r ? 0 : scratch->file_id;
 		scratch->undo_identity = identity;
 	}
+	if (!r)
+		r = record_heed(undo, &scratch->live, &why);
+	job->result->why = why;
 	if (r) {
 		if (r < 0)
-			reason_errno(&why, -r, "ledger cannot be asked");
-		job->result->why = why;
+			reason_errno(&job->result->why, -r, "ledger cannot be asked");
 		merge_finish(job, MERGE_FAILED);
 		return 0;
 	}

@@ -9,6 +9,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "series.h"
+
 void record_free(struct record *record)
 {
 	free(record->run);
@@ -120,9 +122,23 @@ static int reserve(struct record *record, const struct plan *plan, size_t given)
 	return 0;
 }
 
+/* Some of its cells, as they are in the image. */
+static void take_samples(const struct rrd *live, struct ledger_run *run)
+{
+	struct series rows = series_of(live, run->rra, run->ds);
+
+	run->samples = (uint8_t)(run->count < LEDGER_SAMPLES ? run->count : LEDGER_SAMPLES);
+	for (unsigned k = 0; k < run->samples; k++) {
+		uint64_t cell = ledger_sampled(run->count, k);
+
+		run->sample[k] = ledger_sample(
+			series_at(&rows, run->first + (int64_t)(cell * run->step)));
+	}
+}
+
 /* One run, in pieces where a part of it has replaced spread values. */
-static void put_run(struct record *record, const struct give *give, const struct ledger_run *run,
-		    size_t *runs, size_t *olds)
+static void put_run(struct record *record, const struct rrd *live, const struct give *give,
+		    const struct ledger_run *run, size_t *runs, size_t *olds)
 {
 	struct ledger_run piece = *run;
 
@@ -135,6 +151,9 @@ static void put_run(struct record *record, const struct give *give, const struct
 		piece.old = cell ? record->old + *olds : run->old;
 		for (uint64_t i = 0; cell && i < piece.count; i++)
 			record->old[(*olds)++] = cell[i].value;
+		/* What an undo gives back is on record already. */
+		if (give)
+			take_samples(live, &piece);
 		record->run[(*runs)++] = piece;
 		piece.first += (int64_t)(piece.count * run->step);
 	}
@@ -177,7 +196,7 @@ int record_intent(struct record *record, const char *rel, const struct rrd *live
 			.old = isnan(run->old) ? NULL : &run->old,
 		};
 
-		put_run(record, give, &all, &runs, &olds);
+		put_run(record, live, give, &all, &runs, &olds);
 	}
 	for (size_t i = 0; i < plan->counts.opens; i++) {
 		const struct plan_open *open = &plan->open[i];
@@ -206,6 +225,60 @@ int record_intent(struct record *record, const char *rel, const struct rrd *live
 		.opens = plan->counts.opens,
 	};
 	return 0;
+}
+
+/* ---- is it still what was written? ---- */
+
+/* Does a run still hold what was recorded?  True too where that cannot be told: *ret_known is not
+ * counted up then. */
+static bool is_held(struct rrd *live, const struct ledger_check *check, size_t *ret_known)
+{
+	const struct ledger_run *run = &check->run;
+	unsigned good = 0, wrong = 0;
+
+	if (run->rra >= live->head.rra_cnt || run->ds >= live->head.ds_cnt ||
+	    layout_resolution(&live->head, run->rra) != run->step)
+		return true;
+	struct series rows = series_of(live, run->rra, run->ds);
+	for (unsigned k = 0; k < check->samples; k++) {
+		if (!series_reaches(&rows, check->at[k].time))
+			continue;
+		double value = series_at(&rows, check->at[k].time);
+
+		/* Not written yet, or taken back before. */
+		if (isnan(value))
+			continue;
+		if (ledger_sample(value) == check->at[k].sample)
+			good++;
+		else
+			wrong++;
+	}
+	*ret_known += good >= wrong && good > 0;
+	return good >= wrong;
+}
+
+int record_heed(struct ledger_undo *undo, struct rrd *live, struct reason *why)
+{
+	size_t known = 0, others = 0;
+
+	if (live->head.last_up < undo->newest_up) {
+		reason_set(why, "cannot be undone: it is older than it was when it was merged, and so"
+			   " another database");
+		return REFUSED;
+	}
+	for (size_t i = 0; i < undo->checks; i++) {
+		undo->check[i].others = !is_held(live, &undo->check[i], &known);
+		others += undo->check[i].others;
+	}
+	if (!others)
+		return 0;
+	if (!known) {
+		reason_set(why, "cannot be undone: it holds other values than were put there, and so"
+			   " another database was written over it");
+		return REFUSED;
+	}
+	reason_set(why, "%zu runs of rows stay: they hold other values than were put there", others);
+	return ledger_undo_leave(undo);
 }
 
 struct ledger_state record_state(enum ledger_verdict verdict, bool settled,

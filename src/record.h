@@ -32,11 +32,16 @@ int record_source(struct record *record, const struct source *source, const char
 uint64_t record_digest(const struct record *record, const char *rel);
 
 /* The plan for `rel`, of which io_file_id() is `file_id`, as it is to be recorded; `give`: what has given
- * way to it, or NULL.  *ret points into `record` and `plan`, and is good until these change.
+ * way to it; NULL for an undo.  *ret points into `record` and `plan`, and is good until these change.
  * 0 or -ENOMEM. */
 int record_intent(struct record *record, const char *rel, const struct rrd *live,
 		  uint64_t file_id, const struct plan *plan, const struct give *give,
 		  struct ledger_intent *ret);
+
+/* Leaves out what of `undo` is not as a merge has written it: the file was written over in place, by one of
+ * the same structure.  0, saying how much where there is any; REFUSED where that is so for all of it;
+ * -ENOMEM. */
+int record_heed(struct ledger_undo *undo, struct rrd *live, struct reason *why);
 
 /* As what the file is known from now on. */
 struct ledger_state record_state(enum ledger_verdict verdict, bool settled,

@@ -61,6 +61,8 @@ out:
 		if (result.healed)
 			log_message(LOG_NOTICE, "%llu open rows stay completed, as updates have come "
 				    "since file=%s", (unsigned long long)result.healed, shown);
+		if (result.why.text[0])
+			log_message(LOG_NOTICE, "%s file=%s", result.why.text, shown);
 		return true;
 	}
 	log_message(LOG_ERR, "merge %lld is not undone: %s file=%s", (long long)id,

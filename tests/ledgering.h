@@ -231,6 +231,9 @@ static inline void assert_run(const struct ledger_run *a, const struct ledger_ru
 	assert_int_equal(!a->old, !b->old);
 	if (a->old)
 		assert_memory_equal(a->old, b->old, a->count * sizeof(double));
+	assert_int_equal(a->samples, b->samples);
+	if (a->samples)
+		assert_memory_equal(a->sample, b->sample, a->samples);
 }
 
 #endif

@@ -89,6 +89,13 @@ for how in copied moved emptied; do
 	end_daemon
 done
 
+# Written over in place while the daemon is down, by one with the times that it had.
+cat new.rrd >live/1.rrd && touch -d '1 day ago' live/1.rrd
+start_daemon
+want_log '^rrdmergd: idle merged=1 unchanged=1 '
+cmp -s live/1.rrd want.rrd && pass "merged again" || fail "is not merged again"
+end_daemon
+
 # ---- what was spread gives way ----
 
 # minutes FILE FROM TO: rows of a minute, averages, as rrdtool fetches them.
@@ -143,6 +150,16 @@ for ledger in '' '--ledger unknown.ledger'; do
 	run "$rrdmerge" $ledger better.rrd wide.rrd
 	want_same "without the record of it" "$(minutes wide.rrd 1 180)" "$(minutes spread.rrd 1 180)"
 done
+
+# Another one was written over it: what is known there stays, spread or not.
+cp wide.before wide.rrd && rm -f wide.ledger*
+"$rrdmerge" --ledger wide.ledger coarse.rrd wide.rrd >/dev/null
+rrdtool create alien.rrd --start $T0 --step 60 "${shape[@]}" RRA:AVERAGE:0.5:1:300 \
+	RRA:AVERAGE:0.5:5:60 &&
+	rrdtool update alien.rrd $(for ((m = 1; m <= 260; m++)); do echo $((T0 + 60 * m)):77; done)
+cat alien.rrd >wide.rrd
+run "$rrdmerge" --ledger wide.ledger better.rrd wide.rrd
+want_same "written over" "$(minutes wide.rrd 1 180)" "$(minutes alien.rrd 1 180)"
 
 # The daemon is told of a better backup.
 mkdir coarse.old better.old

@@ -258,6 +258,42 @@ refused "another data source" 'made anew'
 make_rrd other.rrd 490 522 "${shut[@]:0:2}" RRA:AVERAGE:0.3:1:100 RRA:MAX:0.3:10:61
 cat other.rrd >shut.rrd
 refused "another archive" 'made anew'
+# Written over in place, by one of the same structure.  same FILE X Y: values of x and y are so much
+# more than those of make_rrd.
+same() {
+	local m
+	local -a updates=()
+
+	for ((m = 1; m <= 540; m++)); do
+		updates+=("$((T0 + 60 * m)):$((1000 + m * 7 % 101 + $2)):$((2000 + m * 7 % 101 + $3))")
+	done
+	rrdtool create "$1" --start $T0 --step 60 "${shut[@]}" && rrdtool update "$1" "${updates[@]}"
+}
+later shut 523 530
+same other.rrd 1 1
+cat other.rrd >shut.rrd
+refused "other values" 'it holds other values'
+later shut 523 530
+cat old.rrd >shut.rrd
+refused "an older file" 'it is older than it was when it was merged'
+if rrdtool dump old.rrd old.xml && later shut 523 530 && inode=$(stat -c %i shut.rrd) &&
+	rrdtool restore -f old.xml shut.rrd && [ "$(stat -c %i shut.rrd)" = "$inode" ]; then
+	refused "an older file, restored" 'it is older than it was when it was merged'
+fi
+# What somebody has put there is left, the rest is taken back.
+later shut 523 530
+same other.rrd 0 1
+cat other.rrd >shut.rrd
+undo_one shut 1
+want_rc 0
+want_err '[1-9][0-9]* runs of rows stay: they hold other values than were put there file=/'
+fetch_ds() {
+	rrdtool fetch "$1" AVERAGE -r 60 -s $((T0 + 60 * 450)) -e $((T0 + 60 * 470)) |
+		awk -v n="$2" '/: / { print $n }'
+}
+want_same "values that were put there by somebody" "$(fetch_ds shut.rrd 3)" "$(fetch_ds other.rrd 3)"
+want_same "values of the merge" "$(fetch_ds shut.rrd 2 | sort -u)" "$(fetch_ds shut.before 2 | sort -u)"
+make_rrd other.rrd 490 522 "${shut[@]:0:2}" RRA:AVERAGE:0.3:1:100 RRA:MAX:0.3:10:61
 head -c 700 other.rrd >shut.rrd
 refused "a torso" '.'
 echo garbage >shut.rrd

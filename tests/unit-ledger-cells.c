@@ -21,6 +21,8 @@ struct model {
 	size_t merges;
 };
 
+static size_t checked;
+
 static int chance(int of)
 {
 	return rand() % of == 0;
@@ -54,8 +56,10 @@ static void model_merge(struct model *model)
 			continue;
 		if (known)
 			run.old = &model->cell[row];
-		assert_int_equal(ledgercells_add(&merge->cells, &run), 0);
 		model->to[n][row] = (double)(100 * (n + 1)) + row;
+		run.samples = 1;
+		run.sample[0] = ledger_sample(model->to[n][row]);
+		assert_int_equal(ledgercells_add(&merge->cells, &run), 0);
 	}
 	for (int row = 0; row < ROWS; row++)
 		if (!isnan(model->to[n][row]) && (!cut || chance(2)))
@@ -97,6 +101,20 @@ static void apply_undo(struct model *model, const struct ledger_undo *undo)
 		model->merge[undo->id[i] - 1].undone = true;
 }
 
+/* It still is the file that was merged, and nothing says otherwise. */
+static void model_checks(const struct model *model, const struct ledger_undo *undo)
+{
+	for (size_t i = 0; i < undo->checks; i++)
+		for (unsigned k = 0; k < undo->check[i].samples; k++) {
+			double value = model->cell[undo->check[i].at[k].time / STEP - 1];
+
+			checked += isnan(value) ? 0 : 1;
+			if (!isnan(value))
+				assert_int_equal(undo->check[i].at[k].sample,
+						 ledger_sample(value));
+		}
+}
+
 static void model_undo(struct model *model, int64_t id)
 {
 	struct ledger_undo undo;
@@ -109,6 +127,7 @@ static void model_undo(struct model *model, int64_t id)
 	for (size_t i = 1; i < undo.cells.runs; i++)    /* no cell twice */
 		assert_true(undo.cells.run[i].first >= undo.cells.run[i - 1].first +
 			    (int64_t)(STEP * undo.cells.run[i - 1].count));
+	model_checks(model, &undo);
 	apply_undo(model, &undo);
 	ledger_undo_free(&undo);
 }
@@ -116,14 +135,17 @@ static void model_undo(struct model *model, int64_t id)
 /* Every cell that holds what was spread is told, and none of live's own. */
 static void model_spread(struct model *model)
 {
-	struct ledger_cells cells;
+	struct ledger_undo spread_cells;
 	bool told_spread[ROWS] = { false };
 
-	assert_int_equal(ledgerundo_spread(model->merge, model->merges, INO, IDENTITY, &cells), 0);
-	for (size_t i = 0; i < cells.runs; i++)
-		for (uint64_t k = 0; k < cells.run[i].count; k++)
-			told_spread[cells.run[i].first / STEP - 1 + (int64_t)k] = true;
-	ledger_cells_free(&cells);
+	assert_int_equal(ledgerundo_spread(model->merge, model->merges, INO, IDENTITY,
+					     &spread_cells), 0);
+	const struct ledger_cells *cells = &spread_cells.cells;
+	for (size_t i = 0; i < cells->runs; i++)
+		for (uint64_t k = 0; k < cells->run[i].count; k++)
+			told_spread[cells->run[i].first / STEP - 1 + (int64_t)k] = true;
+	model_checks(model, &spread_cells);
+	ledger_undo_free(&spread_cells);
 	for (int row = 0; row < ROWS; row++) {
 		bool spread = false, written = false;
 
@@ -169,6 +191,31 @@ static void test_undo_random(void **state)
 		for (size_t n = 0; n < model.merges; n++)
 			ledger_cells_free(&model.merge[n].cells);
 	}
+	assert_true(checked > 10000);
+}
+
+/* Which cells are sampled: all of a short run; else its ends and some between, none twice nearby. */
+static void test_samples(void **state)
+{
+	(void)state;
+	for (uint64_t count = 1; count < 100000; count += 1 + count / 7) {
+		bool seen[LEDGER_SAMPLES] = { false };
+
+		for (unsigned k = 0; k < LEDGER_SAMPLES && k < count; k++) {
+			uint64_t at = ledger_sampled(count, k);
+
+			assert_true(at < count);
+			if (count <= LEDGER_SAMPLES)
+				seen[at] = true;
+			if (k)
+				assert_true(at <= ledger_sampled(count, k - 1));
+		}
+		for (uint64_t i = 0; count <= LEDGER_SAMPLES && i < count; i++)
+			assert_true(seen[i]);
+		assert_int_equal(ledger_sampled(count, 0), count - 1);
+		if (count >= LEDGER_SAMPLES)
+			assert_int_equal(ledger_sampled(count, LEDGER_SAMPLES - 1), 0);
+	}
 }
 
 /* ---- sets and bytes ---- */
@@ -188,6 +235,9 @@ static void random_cells(struct ledger_cells *cells, int kinds)
 					.old = chance(4) ? old + rand() % 8 : NULL
 				};
 
+				run.samples = chance(2) ? (uint8_t)run.count : 0;
+				for (unsigned k = 0; k < run.samples; k++)
+					run.sample[k] = (uint8_t)rand();
 				if (!chance(3))
 					assert_int_equal(ledgercells_add(cells, &run), 0);
 				row += (int64_t)run.count;
@@ -260,6 +310,7 @@ int main(void)
 	const char *wanted = getenv("SEED");
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_undo_random),
+		cmocka_unit_test(test_samples),
 		cmocka_unit_test(test_sets),
 	};
 

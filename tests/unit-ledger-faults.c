@@ -156,6 +156,10 @@ static void test_garbage_middle(void **state)
 		if (page > 1) {
 			unlink(ledger_path());
 			fill(ledger_path());
+			/* How large it is depends on which commits took what together. */
+			assert_int_equal(stat(ledger_path(), &st), 0);
+			if (page >= st.st_size / 4096)
+				break;
 		}
 		overwrite(ledger_path(), page * 4096, 4096);
 		ledger = open_at(ledger_path());

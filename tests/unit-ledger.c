@@ -828,6 +828,7 @@ static void test_large(void **state)
 		run[i] = (struct ledger_run){
 			.rra = i / 5, .ds = i % 5, .step = step, .count = 2880,
 			.first = 1700000000 / step * step - 2879 * (int64_t)step,
+			.samples = LEDGER_SAMPLES,
 		};
 	}
 	tell_nothing();
