@@ -15,6 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "awaited.h"
 #include "io.h"
 #include "log.h"
 #include "place.h"
@@ -40,6 +41,7 @@ struct live {
 	struct queue *queue;
 	struct tally *tally;
 	struct watch *watch;
+	struct awaited *awaited;        /* those whose sidecar is */
 	atomic_uint_fast64_t root;      /* that may be written to */
 	atomic_bool root_lost;          /* what was known of it is to be forgotten */
 	atomic_bool relate;             /* it is to be held against the backups anew */
@@ -169,6 +171,27 @@ static void on_gone(const char *rel, void *arg)
 	struct live *live = arg;
 
 	tally_gone(live->tally, rel);
+}
+
+static bool wants_sidecars(void *arg)
+{
+	const struct live *live = arg;
+
+	return awaited_any(live->awaited);
+}
+
+static void on_sidecar(const char *rel, void *arg)
+{
+	struct live *live = arg;
+	char file[PATH_MAX];
+
+	while (awaited_take(live->awaited, rel, file, sizeof(file)))
+		look(live, file, QUEUE_NOW, 0);
+}
+
+void live_await(struct live *live, const char *rel, bool waits)
+{
+	awaited_set(live->awaited, rel, waits);
 }
 
 static int compare_names(const void *a, const void *b)
@@ -561,6 +584,8 @@ int live_new(const struct live_options *options, struct queue *queue, struct tal
 		.appeared = on_appeared,
 		.created = on_created,
 		.gone = on_gone,
+		.wants_sidecars = wants_sidecars,
+		.sidecar = on_sidecar,
 		.odd = on_odd,
 		.directory = on_directory,
 		.overflow = on_overflow,
@@ -579,7 +604,9 @@ int live_new(const struct live_options *options, struct queue *queue, struct tal
 	live->scan_ns = io_now_ns();
 	live->path = strdup(options->path);
 	live->wake = eventfd(0, EFD_CLOEXEC);
-	if (!live->path || live->wake < 0 || source_set_copy(options->sources, &live->sources))
+	live->awaited = awaited_new();
+	if (!live->path || live->wake < 0 || !live->awaited ||
+	    source_set_copy(options->sources, &live->sources))
 		goto out;
 	r = watch_new(live->path, &calls, live, &live->watch);
 	if (r)
@@ -612,6 +639,7 @@ void live_free(struct live *live)
 		pthread_join(live->events, NULL);
 	}
 	watch_free(live->watch);
+	awaited_free(live->awaited);
 	source_set_free(&live->sources);
 	tdestroy(live->odd, free);
 	if (live->wake >= 0)

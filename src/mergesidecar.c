@@ -18,7 +18,8 @@
 #include <unistd.h>
 
 #define WAIT_MS 5000
-/* It is looked for again after a part of the time that the file is old: an event may tell sooner. */
+/* It is looked for again after a part of the time that the file is old; mostly an event tells sooner
+ * (live_await()). */
 #define RETRY_PART 4
 #define RETRY_MIN_MS 10
 #define RETRY_MAX_MS 500

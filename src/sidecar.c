@@ -372,6 +372,23 @@ int sidecar_find(int root, const char *rel, struct sidecar *ret, struct reason *
 	return result;
 }
 
+bool sidecar_is_name(const char *name)
+{
+	size_t len = strlen(name);
+
+	return len > ENDING && !strcmp(name + len - ENDING, XML);
+}
+
+bool sidecar_may_tell_of(const char *xml, const char *rrd)
+{
+	size_t len = strlen(xml);
+
+	if (!sidecar_is_name(xml) || strncmp(xml, rrd, len - ENDING))
+		return false;
+	rrd += len - ENDING;
+	return !strcmp(rrd, RRD) || (*rrd == '_' && !strchr(rrd, '/'));
+}
+
 bool sidecar_is_near(int root, const char *rel)
 {
 	const char *file = last_part(rel);

@@ -67,6 +67,11 @@ void sidecar_free(struct sidecar *sidecar);
  *    REFUSED    one should, and cannot be used; or two do */
 int sidecar_find(int root, const char *rel, struct sidecar *ret, struct reason *why);
 
+/* Do these names belong together: dir/service.xml, and dir/service.rrd or dir/service_….rrd? */
+bool sidecar_may_tell_of(const char *xml, const char *rrd);
+/* Is it a sidecar's name, "*.xml"? */
+bool sidecar_is_name(const char *name);
+
 /* Does any sidecar stand there that might tell of `rel`, or of a file of the other storage type?  Costs
  * less than to find it. */
 bool sidecar_is_near(int root, const char *rel);

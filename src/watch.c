@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "io.h"
+#include "sidecar.h"
 #include "watchint.h"
 
 #define READ_SIZE 65536         /* bytes of events read at once */
@@ -191,10 +192,16 @@ static void dispatch_self(struct watch *watch, uint32_t mask, int wd)
 		CALL(watch, directory, rel);
 }
 
+static bool is_wanted_sidecar(const struct watch *watch, const struct inotify_event *event)
+{
+	return event->mask & IN_MOVED_TO && watch->calls.wants_sidecars &&
+	       watch->calls.wants_sidecars(watch->arg) && sidecar_is_name(event->name);
+}
+
 static void dispatch_event(struct watch *watch, const struct inotify_event *event)
 {
 	char rel[PATH_MAX];
-	bool known;
+	bool known, sidecar = false;
 
 	if (event->mask & IN_Q_OVERFLOW) {
 		if (watch->calls.overflow)
@@ -205,15 +212,22 @@ static void dispatch_event(struct watch *watch, const struct inotify_event *even
 		dispatch_self(watch, event->mask, event->wd);
 		return;
 	}
-	if (!event->len || (!(event->mask & IN_ISDIR) && !io_is_rrd_name(event->name)))
+	if (!event->len)
 		return;
+	if (!(event->mask & IN_ISDIR) && !io_is_rrd_name(event->name)) {
+		sidecar = is_wanted_sidecar(watch, event);
+		if (!sidecar)
+			return;
+	}
 
 	pthread_mutex_lock(&watch->mutex);
 	known = dirs_path(watch->dirs, event->wd, event->name, rel, sizeof(rel));
 	pthread_mutex_unlock(&watch->mutex);
 	if (!known)
 		return;
-	if (event->mask & IN_ISDIR)
+	if (sidecar)
+		CALL(watch, sidecar, rel);
+	else if (event->mask & IN_ISDIR)
 		dispatch_dir(watch, event->mask, rel);
 	else
 		dispatch_file(watch, event->mask, rel);

@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "awaited.h"
 #include "layout.h"
 #include "scratch.h"
 
@@ -383,6 +384,65 @@ static void test_siblings(void **state)
 	assert_siblings(multiple, "host/svc_a.rrd", "was/_a.rrd", "");
 }
 
+/* ---- who waits for one ---- */
+
+static void test_awaited(void **state)
+{
+	struct awaited *awaited = awaited_new();
+	char rel[64];
+
+	(void)state;
+	assert_non_null(awaited);
+	assert_false(awaited_any(awaited));
+	assert_false(awaited_take(awaited, "h/svc.xml", rel, sizeof(rel)));
+	awaited_set(awaited, "h/svc.rrd", true);
+	awaited_set(awaited, "h/svc.rrd", true);
+	awaited_set(awaited, "h/svc_a.rrd", true);
+	awaited_set(awaited, "h/svcs.rrd", true);
+	awaited_set(awaited, "h/svc_a/x.rrd", true);
+	awaited_set(awaited, "svc.rrd", true);
+	awaited_set(awaited, "h/other.rrd", true);
+	awaited_set(awaited, "h/other.rrd", false);
+	awaited_set(awaited, "h/nobody.rrd", false);
+	assert_false(awaited_take(awaited, "h/other.xml", rel, sizeof(rel)));
+	assert_false(awaited_take(awaited, "h/svc.xml.12", rel, sizeof(rel)));
+	assert_false(awaited_take(awaited, "h/svc.rrd", rel, sizeof(rel)));
+	assert_true(awaited_take(awaited, "h/svc.xml", rel, sizeof(rel)));
+	assert_string_equal(rel, "h/svc.rrd");
+	assert_true(awaited_take(awaited, "h/svc.xml", rel, sizeof(rel)));
+	assert_string_equal(rel, "h/svc_a.rrd");
+	assert_false(awaited_take(awaited, "h/svc.xml", rel, sizeof(rel)));
+	assert_true(awaited_take(awaited, "svc.xml", rel, sizeof(rel)));
+	assert_true(awaited_any(awaited));
+	awaited_set(awaited, "h/svcs.rrd", false);
+	awaited_set(awaited, "h/svc_a/x.rrd", false);
+	assert_false(awaited_any(awaited));
+	/* However many there are: so many are kept, and the others do without. */
+	for (int i = 0; i < 3000; i++) {
+		snprintf(rel, sizeof(rel), "h/%d.rrd", i);
+		awaited_set(awaited, rel, true);
+	}
+	assert_true(awaited_take(awaited, "h/0.xml", rel, sizeof(rel)));
+	assert_false(awaited_take(awaited, "h/2999.xml", rel, sizeof(rel)));
+	awaited_free(awaited);
+	awaited_free(NULL);
+}
+
+static void test_near(void **state)
+{
+	(void)state;
+	assert_int_equal(mkdir(scratch("near"), 0755), 0);
+	assert_false(sidecar_is_near(root, "near/svc.rrd"));
+	put("near/svc.xml", "<?xml version=\"1.0\"?>\n<rrd>\n</rrd>\n");
+	assert_false(sidecar_is_near(root, "near/svc.rrd"));
+	put("near/svc.xml", HEAD SINGLE("svc", "a") TAIL);
+	assert_true(sidecar_is_near(root, "near/svc.rrd"));
+	assert_true(sidecar_is_near(root, "near/svc_x_y.rrd"));
+	assert_false(sidecar_is_near(root, "near/svcs.rrd"));
+	assert_false(sidecar_is_near(root, "near/sv.rrd"));
+	assert_false(sidecar_is_near(root, "svc.rrd"));
+}
+
 /* ---- anything at all ---- */
 
 static uint64_t next(uint64_t *seed)
@@ -476,6 +536,8 @@ int main(void)
 		cmocka_unit_test(test_find_moved),
 		cmocka_unit_test(test_find_bad),
 		cmocka_unit_test(test_siblings),
+		cmocka_unit_test(test_awaited),
+		cmocka_unit_test(test_near),
 		cmocka_unit_test(test_fuzz),
 	};
 

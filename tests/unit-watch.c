@@ -104,6 +104,41 @@ static void test_modified(void **state)
 	free(xml);
 }
 
+/* As pnp4nagios writes them: under a name of their own, then changed. */
+static void put_sidecar(const char *temporary, const char *name)
+{
+	make_file(temporary);
+	move(temporary, name);
+	settle();
+}
+
+static void test_sidecars(void **state)
+{
+	(void)state;
+	make_dir("web01");
+	make_dir("web01/dir");
+	begin_anew();
+	put_sidecar("web01/PING.xml.123", "web01/PING.xml");
+	assert_int_equal(calls_count, 0);               /* nobody wants to know */
+	want_sidecars = true;
+	put_sidecar("web01/PING.xml.124", "web01/PING.xml");
+	assert_int_equal(times("sidecar web01/PING.xml"), 1);
+	put_sidecar("top.xml.124", "top.xml");
+	assert_int_equal(times("sidecar top.xml"), 1);
+	put_sidecar("web01/x", "web01/PING.xml.gz");
+	put_sidecar("web01/x", "web01/.xml");
+	make_file("web01/made.xml");
+	assert_int_equal(unlink(in("web01/made.xml")), 0);
+	settle();
+	assert_int_equal(calls_count, 2);
+	move("web01/dir", "web01/dir.xml");             /* is a directory all the same */
+	settle();
+	assert_int_equal(times("directory web01/dir.xml"), 1);
+	want_sidecars = false;
+	put_sidecar("web01/PING.xml.125", "web01/PING.xml");
+	assert_int_equal(times("sidecar web01/PING.xml"), 1);
+}
+
 static void test_temp_names(void **state)
 {
 	(void)state;
@@ -667,6 +702,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_scan, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_rrdtool, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_modified, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_sidecars, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_temp_names, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_files, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_nested_at_once, setup, teardown),

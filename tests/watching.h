@@ -101,9 +101,28 @@ static inline void on_directory(const char *rel, void *arg)
 		abort();
 }
 
+static bool want_sidecars;
+
+static inline bool wants_sidecars(void *arg)
+{
+	(void)arg;
+	return want_sidecars;
+}
+
+static inline void on_sidecar(const char *rel, void *arg) { (void)arg; note("sidecar", rel); }
+
 static const struct watch_calls callbacks = {
-	on_written, on_appeared, on_created, on_modified, on_gone, on_odd,
-	on_directory, on_overflow, on_root_gone
+	.written = on_written,
+	.appeared = on_appeared,
+	.created = on_created,
+	.modified = on_modified,
+	.gone = on_gone,
+	.wants_sidecars = wants_sidecars,
+	.sidecar = on_sidecar,
+	.odd = on_odd,
+	.directory = on_directory,
+	.overflow = on_overflow,
+	.root_gone = on_root_gone,
 };
 
 /* These stand before the C library's.  `before_watching` happens in the midst of a scan, after the
