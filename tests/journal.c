@@ -60,7 +60,7 @@ enum { REJECTED, ACCEPTED, UNSURE, LOST };
 /* Shared by the updater with its parent. */
 static struct shared {
 	volatile unsigned go, paused;           /* where they are the same, the updater waits */
-	volatile int stop;
+	volatile int stop, down;                /* down: rrdcached was killed, and is not back */
 	volatile uint32_t count[FILES_MAX];
 	volatile uint8_t fate[FILES_MAX][UPDATES_MAX];
 	volatile uint64_t order[FILES_MAX][UPDATES_MAX];        /* in which they were sent */
@@ -221,13 +221,16 @@ static void compose(unsigned i, uint32_t n, char *text, size_t size)
 		 (uint64_t)n * 1000 + (r >> 32) % 1000);
 }
 
-/* Two minutes: a journal that is replayed on a busy machine takes long. */
-static void reach(void)
+/* Two minutes: a journal that is replayed on a busy machine takes long.  False: it was killed again
+ * at its replay, and nobody starts it before the updater waits. */
+static bool reach(void)
 {
 	for (unsigned tries = 0; tries < 240000; tries++) {
 		rrd_clear_error();
 		if (rrdc_connect(address) == 0)
-			return;
+			return true;
+		if (shared->down)
+			return false;
 		pause_us(500);
 	}
 	oracle_die("rrdcached does not come back: %s", rrd_get_error());
@@ -236,11 +239,12 @@ static void reach(void)
 /* Until it has been judged what became of the updates so far. */
 static void wait_to_go(void)
 {
-	rrdc_disconnect();
-	shared->paused = shared->go;
-	while (shared->paused == shared->go && !shared->stop)
-		pause_us(500);
-	reach();
+	do {
+		rrdc_disconnect();
+		shared->paused = shared->go;
+		while (shared->paused == shared->go && !shared->stop)
+			pause_us(500);
+	} while (!reach());
 }
 
 /* What rrdcached itself answers is a refusal: there must be none. */
@@ -265,7 +269,8 @@ static void run_updater(void)
 	uint64_t sent = 0;
 
 	signal(SIGPIPE, SIG_IGN);       /* librrd writes to a connection that is gone */
-	reach();
+	if (!reach())
+		wait_to_go();
 	for (uint32_t n = 0; n < UPDATES_MAX && !shared->stop; n++) {
 		for (unsigned i = 0; i < opt.files && !shared->stop; i++) {
 			uint8_t fate;
@@ -576,6 +581,7 @@ static bool kill_and_restart(void)
 	bool good;
 
 	end_cached(SIGKILL);
+	shared->down = 1;
 	total.kills++;
 	while (shared->paused != shared->go) {
 		if (waitpid(updater, NULL, WNOHANG))
@@ -584,6 +590,7 @@ static bool kill_and_restart(void)
 	}
 	good = assess();
 	start_cached();
+	shared->down = 0;
 	shared->go++;
 	return good;
 }
