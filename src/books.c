@@ -15,6 +15,7 @@
 #include "record.h"
 
 #define SECOND UINT64_C(1000000000)
+#define REST_NS (3 * SECOND)         /* longer than what was written waits for its sync */
 
 struct books {
 	struct books_options options;
@@ -234,6 +235,7 @@ void books_tick(struct books *books)
 	if (!books)
 		return;
 	ledger_check(books->ledger);
+	record_rest(REST_NS);
 	if (ledger_notice(books->ledger, &why))
 		log_message(LOG_WARNING, "ledger %s path=%s", why.text,
 			    log_escape(shown, sizeof(shown), books->path));

@@ -158,6 +158,15 @@ static bool is_writable(struct merge_job *job)
 	return false;
 }
 
+/* See may_write().  What opens something comes before. */
+static bool hold_live(struct merge_job *job, struct hold *hold, bool planned_often,
+		      struct reason *why)
+{
+	if (job->site->ledger)
+		record_before(job->scratch->key, job->scratch->live.stamp.dev);
+	return may_write(job, take(job, hold, why), hold, planned_often, why);
+}
+
 /* A dry run promises nothing that the same user could not do. */
 static void promise(struct merge_job *job)
 {
@@ -280,7 +289,7 @@ void merge_apply(struct merge_job *job)
 		size_t next = 0;
 		int r = 0;
 
-		if (under_lease && !may_write(job, take(job, &hold, &why), &hold, true, &why))
+		if (under_lease && !hold_live(job, &hold, true, &why))
 			return;
 		int todo = job->plan(job, hold.fd);
 		if (todo == -ESTALE) {
@@ -304,7 +313,7 @@ void merge_apply(struct merge_job *job)
 		}
 		while (!r && next < planned->extents) {
 			if (hold.fd < 0 &&
-			    !may_write(job, take(job, &hold, &why), &hold, false, &why))
+			    !hold_live(job, &hold, false, &why))
 				return;
 			r = write_part(job, &hold, &next);
 			count_written(job, next, &counted);

@@ -4,12 +4,15 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "series.h"
+
+#define DISKS 16                /* filesystems of live trees at once; one more is synced all the same */
 
 void record_free(struct record *record)
 {
@@ -318,26 +321,107 @@ static int open_beside(const char *path)
 	return fd;
 }
 
-/* One call for all that is on one filesystem. */
+/* A filesystem's error in writing back is told once to each descriptor that was open when it happened;
+ * to one that was opened after somebody else has heard of it, never (Linux lib/errseq.c).  So one is
+ * held of each filesystem from before the first write to after the sync. */
+static struct {
+	pthread_mutex_t mutex;
+	struct disk {
+		dev_t dev;
+		int fd;
+	} disk[DISKS];
+	unsigned disks;
+	unsigned syncing;               /* threads that use them */
+	uint64_t writes;                /* that were announced */
+	uint64_t used_ns;
+} held = { .mutex = PTHREAD_MUTEX_INITIALIZER };
+
+/* Caller holds the mutex.  -1: none. */
+static int find_held(dev_t dev)
+{
+	for (unsigned n = 0; n < held.disks; n++)
+		if (held.disk[n].dev == dev)
+			return held.disk[n].fd;
+	return -1;
+}
+
+void record_before(const char *path, dev_t dev)
+{
+	pthread_mutex_lock(&held.mutex);
+	held.writes++;
+	held.used_ns = io_now_ns();
+	if (find_held(dev) < 0 && held.disks < DISKS) {
+		int fd = open_beside(path);
+		struct stat st;
+
+		if (fd >= 0 && !fstat(fd, &st) && st.st_dev == dev)
+			held.disk[held.disks++] = (struct disk){ dev, fd };
+		else if (fd >= 0)
+			close(fd);
+	}
+	pthread_mutex_unlock(&held.mutex);
+}
+
+/* Caller holds the mutex. */
+static void let_go(void)
+{
+	while (!held.syncing && held.disks > 0)
+		close(held.disk[--held.disks].fd);
+}
+
+void record_rest(uint64_t idle_ns)
+{
+	pthread_mutex_lock(&held.mutex);
+	if (io_now_ns() - held.used_ns >= idle_ns)
+		let_go();
+	pthread_mutex_unlock(&held.mutex);
+}
+
+static int sync_disk(dev_t dev, int fresh)
+{
+	pthread_mutex_lock(&held.mutex);
+	int fd = find_held(dev);
+	held.syncing++;
+	pthread_mutex_unlock(&held.mutex);
+	int error = syncfs(fd < 0 ? fresh : fd) ? -errno : 0;
+	pthread_mutex_lock(&held.mutex);
+	held.syncing--;
+	held.used_ns = io_now_ns();
+	pthread_mutex_unlock(&held.mutex);
+	return error;
+}
+
+/* One call for all that is on one filesystem; what goes wrong with it is so for all of them. */
 void record_sync(struct ledger_synced *file, size_t files, void *arg)
 {
+	bool any = false;
 	dev_t synced = 0;
-	int error = -ENOENT;
+	int error = 0;
 
 	(void)arg;
+	pthread_mutex_lock(&held.mutex);
+	uint64_t writes = held.writes;
+	pthread_mutex_unlock(&held.mutex);
 	for (size_t i = 0; i < files; i++) {
 		int fd = open_beside(file[i].rel);
 		struct stat st;
 
-		if (fd < 0) {
-			file[i].error = fd;
+		if (fd < 0 || fstat(fd, &st)) {
+			file[i].error = fd < 0 ? fd : -errno;
+			if (fd >= 0)
+				close(fd);
 			continue;
 		}
-		if (!fstat(fd, &st) && (error || st.st_dev != synced)) {
-			error = syncfs(fd) ? -errno : 0;
-			synced = st.st_dev;
-		}
+		if (!any || st.st_dev != synced)
+			error = sync_disk(st.st_dev, fd);
+		any = true;
+		synced = st.st_dev;
 		close(fd);
 		file[i].error = error;
 	}
+	/* Nothing was written since: nothing is held open, and the tree can be unmounted. */
+	pthread_mutex_lock(&held.mutex);
+	if (held.writes == writes)
+		let_go();
+	pthread_mutex_unlock(&held.mutex);
 }

@@ -48,6 +48,11 @@ struct ledger_state record_state(enum ledger_verdict verdict, bool settled,
 				 const struct io_stamp *stamp, uint64_t file_id,
 				 uint64_t identity, uint64_t digest, uint64_t cells);
 
+/* Before a write to a live file, on `dev`: so that record_sync() hears of all that goes wrong from now on,
+ * whoever else does.  Its filesystem is held open until that. */
+void record_before(const char *path, dev_t dev);
+/* Lets go of what was held for so long: its sync has never come. */
+void record_rest(uint64_t idle_ns);
 /* For ledger_options.sync: has on disk what was written to these files, by syncfs(2) of where they
  * are; opening the files themselves would break our own leases on them. */
 void record_sync(struct ledger_synced *file, size_t files, void *arg);
