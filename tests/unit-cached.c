@@ -635,6 +635,20 @@ static bool is_installed(const char *program)
 	return system(command) == 0;
 }
 
+/* Its socket is there before it listens. */
+static bool listens(const char *path)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	bool yes;
+
+	assert_true(fd >= 0);
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
+	yes = !connect(fd, (struct sockaddr *)&address, sizeof(address));
+	close(fd);
+	return yes;
+}
+
 static void start_real(const char *options)
 {
 	char command[4 * PATH_MAX];
@@ -650,7 +664,7 @@ static void start_real(const char *options)
 		execl("/bin/sh", "sh", "-c", command, (char *)NULL);
 		_exit(127);
 	}
-	while (access(scratch("real.sock"), F_OK)) {
+	while (!listens(scratch("real.sock"))) {
 		if (waitpid(real, NULL, WNOHANG)) {
 			real = 0;
 			run("cat %s >&2", scratch("real.out"));
