@@ -63,7 +63,7 @@ static void on_done(const char *key, int64_t id, int error, void *arg)
 
 int books_open(const struct books_options *options, struct books **ret, struct reason *why)
 {
-	static const char *const ours[] = { "ledger", "control", NULL };
+	static const char *const ours[] = { "ledger", "control", "forgotten", NULL };
 	struct books *books = calloc(1, sizeof(*books));
 	struct privilege_user self;
 	struct reason ignored;

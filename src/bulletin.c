@@ -186,20 +186,29 @@ static void say_watching(const struct bulletin_news *news)
 	log_message(LOG_NOTICE, "%s", line);
 }
 
-static void say_progress(const struct bulletin *bulletin, const struct bulletin_news *news,
-			 uint64_t now_ns)
+long long bulletin_left_s(const struct bulletin *bulletin, const struct tally_sums *sums)
+{
+	size_t done = sums->live - sums->pending;
+
+	if (!sums->pending)
+		return 0;
+	if (!bulletin->was_busy || done <= bulletin->busy_done)
+		return -1;
+	return (long long)((io_now_ns() - bulletin->busy_since_ns) / (done - bulletin->busy_done) *
+			   sums->pending / SECOND);
+}
+
+static void say_progress(const struct bulletin *bulletin, const struct bulletin_news *news)
 {
 	const struct tally_sums *sums = &news->sums;
 	size_t done = sums->live - sums->pending, of = sums->live;
-	size_t since = done > bulletin->busy_done ? done - bulletin->busy_done : 0;
-	uint64_t left = since ? (now_ns - bulletin->busy_since_ns) / since * sums->pending / SECOND
-			      : 0;
+	long long known = bulletin_left_s(bulletin, sums);
+	unsigned long long left = known > 0 ? (unsigned long long)known : 0;
 
 	log_message(LOG_NOTICE,
 		    "progress done=%zu of=%zu percent=%zu cells=%llu failed=%zu left=%02llu:%02llu:%02llu",
 		    done, of, of ? done * 100 / of : 100, (unsigned long long)sums->cells,
-		    sums->failed, (unsigned long long)left / 3600,
-		    (unsigned long long)left / 60 % 60, (unsigned long long)left % 60);
+		    sums->failed, left / 3600, left / 60 % 60, left % 60);
 }
 
 bool bulletin_is_lost(const struct tally_sums *sums)
@@ -299,7 +308,7 @@ void bulletin_tick(struct bulletin *bulletin, const struct bulletin_news *news)
 		bulletin->progress_ns = now;
 		/* None is said without any. */
 		if (done != bulletin->progress_done || sums->cells != bulletin->progress_cells)
-			say_progress(bulletin, news, now);
+			say_progress(bulletin, news);
 		bulletin->progress_done = done;
 		bulletin->progress_cells = sums->cells;
 	}

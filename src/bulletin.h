@@ -42,6 +42,8 @@ struct bulletin_news {
 
 /* Says what is new.  Call it often. */
 void bulletin_tick(struct bulletin *bulletin, const struct bulletin_news *news);
+/* In how many seconds will it be done, if it goes on as it did?  -1: that cannot be told yet. */
+long long bulletin_left_s(const struct bulletin *bulletin, const struct tally_sums *sums);
 /* At the end: what was held back is said, summed up. */
 void bulletin_end(struct bulletin *bulletin, const struct bulletin_news *news);
 

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "commandlist.h"
+#include "commandsint.h"
 #include "log.h"
 
 #define SECOND UINT64_C(1000000000)
@@ -26,8 +27,7 @@ static int no_ledger(struct control_call *call)
 	return control_fail(call, "no record is kept: the configuration has ledger = false");
 }
 
-/* The path beneath the live tree, whole or relative as it was given. */
-static const char *rel_of(const struct commands *c, const char *path)
+const char *commands_rel(const struct commands *c, const char *path)
 {
 	size_t len = strlen(c->site->live);
 
@@ -36,8 +36,7 @@ static const char *rel_of(const struct commands *c, const char *path)
 	return path;
 }
 
-/* Has it one spelling only?  Two of them would be two files to the queue and the ledger. */
-static bool is_plain(const char *rel)
+bool commands_is_plain(const char *rel)
 {
 	while (*rel) {
 		size_t len = strcspn(rel, "/");
@@ -51,57 +50,18 @@ static bool is_plain(const char *rel)
 	return true;
 }
 
-static int not_plain(struct control_call *call, const char *path)
+int commands_not_plain(struct control_call *call, const char *path)
 {
 	return control_fail(call, "%s: write the path without . and .. and double slashes", path);
 }
 
-static void text_of_time(int64_t ms, char *buffer, size_t size)
+void commands_time(int64_t ms, char *buffer, size_t size)
 {
 	time_t seconds = (time_t)(ms / 1000);
 	struct tm tm;
 
 	if (!gmtime_r(&seconds, &tm) || !strftime(buffer, size, "%Y-%m-%dT%H:%M:%SZ", &tm))
 		snprintf(buffer, size, "%lld", (long long)seconds);
-}
-
-/* ---- status ---- */
-
-static int do_status(struct control_call *call, int argc, char **argv, void *arg)
-{
-	struct commands *c = arg;
-
-	(void)argc;
-	(void)argv;
-	pthread_rwlock_rdlock(&c->lock);
-	struct tally_sums sums = tally_sums(c->tally);
-	struct live_state live = live_state(c->live);
-	struct reason why = { "" };
-	bool works = !c->books || ledger_ok(books_ledger(c->books), &why);
-	bool needed = c->backup_needed(c->arg);
-	char *path = strdup(c->site->live);
-	pthread_rwlock_unlock(&c->lock);
-
-	control_put(call, "state", live.missing ? "waiting for the live tree"
-		    : !works ? "waiting for the ledger"
-		    : sums.pending || live.scanning || !live.scanned ? "merging" : "idle");
-	control_put(call, "live", path ? path : "");
-	free(path);
-	control_number(call, "files", (long long)sums.live);
-	control_number(call, "merged", (long long)sums.merged);
-	control_number(call, "unchanged", (long long)sums.unchanged);
-	control_number(call, "skipped", (long long)sums.skipped);
-	control_number(call, "failed", (long long)sums.failed);
-	control_number(call, "refused", (long long)sums.refused);
-	control_number(call, "pending", (long long)sums.pending);
-	control_number(call, "waiting", (long long)sums.waiting);
-	control_number(call, "cells", (long long)sums.cells);
-	control_put(call, "backup_needed", needed ? "yes" : "no");
-	if (!works)
-		control_put(call, "ledger", why.text);
-	else
-		control_put(call, "ledger", c->books ? "works" : "none");
-	return 0;
 }
 
 /* ---- history ---- */
@@ -131,7 +91,7 @@ static int put_entry(struct control_call *call, const struct ledger_entry *entry
 	char when[32];
 
 	control_record(call);
-	text_of_time(entry->time_ms, when, sizeof(when));
+	commands_time(entry->time_ms, when, sizeof(when));
 	control_number(call, "id", (long long)entry->id);
 	control_put(call, "time", when);
 	control_put(call, "what", what_of(entry));
@@ -152,7 +112,7 @@ static int put_entry(struct control_call *call, const struct ledger_entry *entry
 	return control_put(call, "file", entry->rel);
 }
 
-static int do_history(struct control_call *call, int argc, char **argv, void *arg)
+int commands_history(struct control_call *call, int argc, char **argv, void *arg)
 {
 	struct commands *c = arg;
 	struct ledger_entry *entry = NULL;
@@ -165,7 +125,7 @@ static int do_history(struct control_call *call, int argc, char **argv, void *ar
 		return no_ledger(call);
 	pthread_rwlock_rdlock(&c->lock);
 	if (argc > 1)
-		merge_key(c->site, rel_of(c, argv[1]), key);
+		merge_key(c->site, commands_rel(c, argv[1]), key);
 	pthread_rwlock_unlock(&c->lock);
 	do {
 		r = ledger_history(books_ledger(c->books), argc > 1 ? key : NULL, before,
@@ -309,7 +269,7 @@ static size_t next_files(struct commands *c, char *const *path, size_t paths, si
 
 	pthread_rwlock_rdlock(&c->lock);
 	for (; *at < paths && files < UNDO_FILES; ++*at) {
-		const char *rel = rel_of(c, path[*at]);
+		const char *rel = commands_rel(c, path[*at]);
 
 		if (rel != path[*at])
 			file[files++] = (struct undoing){ .rel = rel };
@@ -375,7 +335,7 @@ static bool is_directory(const struct commands *c, const char *rel)
 
 	for (size_t len = path ? strlen(path) : 0; len && path[len - 1] == '/'; len--)
 		path[len - 1] = '\0';
-	if (path && root >= 0 && is_plain(path))
+	if (path && root >= 0 && commands_is_plain(path))
 		is = !*path || (!fstatat(root, path, &st, AT_SYMLINK_NOFOLLOW) &&
 				S_ISDIR(st.st_mode));
 	if (root >= 0)
@@ -393,14 +353,14 @@ static int undo_one(struct control_call *call, struct commands *c, const char *w
 	int r;
 
 	pthread_rwlock_rdlock(&c->lock);
-	const char *rel = rel_of(c, what);
+	const char *rel = commands_rel(c, what);
 	bool directory = (*end || id <= 0) && is_directory(c, rel);
 	pthread_rwlock_unlock(&c->lock);
 	if (directory)
 		return control_fail(call, "%s is a directory: name a file, a merge by its id, or all "
 				    "of them by --all", what);
-	if ((*end || id <= 0) && !is_plain(rel))
-		return not_plain(call, what);
+	if ((*end || id <= 0) && !commands_is_plain(rel))
+		return commands_not_plain(call, what);
 	if (*end || id <= 0) {
 		r = undo_file(call, c, rel, 0, &why);
 	} else {
@@ -409,7 +369,7 @@ static int undo_one(struct control_call *call, struct commands *c, const char *w
 			return control_fail(call, "there is no merge %lld on record", id);
 		if (!r) {
 			pthread_rwlock_rdlock(&c->lock);
-			rel = rel_of(c, entry->rel);
+			rel = commands_rel(c, entry->rel);
 			pthread_rwlock_unlock(&c->lock);
 			r = undo_entry(call, c, entry, rel, &why);
 			ledger_entries_free(entry, 1);
@@ -418,7 +378,7 @@ static int undo_one(struct control_call *call, struct commands *c, const char *w
 	return r == REFUSED ? control_fail(call, "%s", why.text) : r;
 }
 
-static int do_undo(struct control_call *call, int argc, char **argv, void *arg)
+int commands_undo(struct control_call *call, int argc, char **argv, void *arg)
 {
 	struct commands *c = arg;
 
@@ -435,7 +395,7 @@ static int do_undo(struct control_call *call, int argc, char **argv, void *arg)
 
 /* ---- merge ---- */
 
-static int do_merge(struct control_call *call, int argc, char **argv, void *arg)
+int commands_merge(struct control_call *call, int argc, char **argv, void *arg)
 {
 	struct commands *c = arg;
 	char key[MERGE_KEY_SIZE];
@@ -443,10 +403,10 @@ static int do_merge(struct control_call *call, int argc, char **argv, void *arg)
 
 	(void)argc;
 	pthread_rwlock_rdlock(&c->lock);
-	const char *rel = rel_of(c, argv[1]);
-	if (!is_plain(rel)) {
+	const char *rel = commands_rel(c, argv[1]);
+	if (!commands_is_plain(rel)) {
 		pthread_rwlock_unlock(&c->lock);
-		return not_plain(call, argv[1]);
+		return commands_not_plain(call, argv[1]);
 	}
 	int root = io_open_root(c->site->live), fd = -1;
 	struct reason why = { "" };
@@ -466,6 +426,6 @@ static int do_merge(struct control_call *call, int argc, char **argv, void *arg)
 }
 
 #define ROW(word, access, min, max, options, arguments, help) \
-	{ #word, do_##word, access, min, max, options, arguments, help },
+	{ #word, commands_##word, access, min, max, options, arguments, help },
 const struct control_command commands_table[] = { COMMAND_LIST(ROW) };
 const size_t commands_count = sizeof(commands_table) / sizeof(*commands_table);

@@ -3,10 +3,12 @@
 #define COMMANDS_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "backups.h"
 #include "books.h"
 #include "control.h"
+#include "forgotten.h"
 #include "live.h"
 
 /* What the handlers work with.  They hold `lock` for reading while they use it, and for a bounded
@@ -19,8 +21,17 @@ struct commands {
 	struct live *live;
 	struct backups *backups;
 	struct books *books;            /* NULL: ledger = false */
+	struct forgotten *forgotten;    /* NULL: there is no memory for it */
 	bool (*backup_needed)(void *arg);
 	void *arg;
+
+	/* These are used without the lock. */
+	atomic_bool paused;             /* the queue is to be, whichever it is */
+	/* As the daemon saw them last: */
+	atomic_bool busy;               /* something is due or in hand, or not known yet */
+	atomic_llong left_s;            /* as bulletin_left_s() has it */
+	/* How often a reload was done, and how often the configuration was not taken over. */
+	atomic_uint reloaded, stayed;
 };
 
 extern const struct control_command commands_table[];

@@ -11,7 +11,7 @@
 
 /* ---- for people ---- */
 
-static void print_safe(FILE *to, const char *text)
+void ctlprint_safe(FILE *to, const char *text)
 {
 	size_t size = 4 * strlen(text) + 1;     /* \xHH for each byte */
 	char *shown = malloc(size);
@@ -34,7 +34,7 @@ void ctlprint_plain(FILE *to, const struct ctlclient_field *fields, size_t count
 
 		fprintf(to, "%s:%*s", fields[i].key,
 			empty ? 0 : (int)(width - strlen(fields[i].key) + 1), "");
-		print_safe(to, fields[i].value);
+		ctlprint_safe(to, fields[i].value);
 		fputc('\n', to);
 	}
 }
@@ -47,6 +47,21 @@ static const char *value_of(const struct ctlclient_field *fields, size_t count, 
 	return "";
 }
 
+void ctlprint_item(FILE *to, const struct ctlclient_field *fields, size_t count)
+{
+	const char *reason = value_of(fields, count, "reason");
+
+	fprintf(to, "%-9s ", value_of(fields, count, "state"));
+	ctlprint_safe(to, value_of(fields, count, "file"));
+	if (*reason) {
+		bool part = !strcmp(value_of(fields, count, "refused"), "in part");
+
+		fputs(part ? ": refused in part: " : ": ", to);
+		ctlprint_safe(to, reason);
+	}
+	fputc('\n', to);
+}
+
 void ctlprint_help(FILE *to, const struct ctlclient_field *fields, size_t count, bool alone)
 {
 	const char *command = value_of(fields, count, "command");
@@ -54,10 +69,10 @@ void ctlprint_help(FILE *to, const struct ctlclient_field *fields, size_t count,
 	int used = (int)(strlen(command) + strlen(arguments) + 3);
 
 	fputs(alone ? "usage: rrdmergctl " : "  ", to);
-	print_safe(to, command);
+	ctlprint_safe(to, command);
 	if (*arguments) {
 		fputc(' ', to);
-		print_safe(to, arguments);
+		ctlprint_safe(to, arguments);
 	}
 	if (alone)
 		fputs("\n\n", to);
@@ -65,7 +80,7 @@ void ctlprint_help(FILE *to, const struct ctlclient_field *fields, size_t count,
 		fprintf(to, "%*s", HELP_COLUMN - used - (*arguments ? 0 : -1), "");
 	else
 		fprintf(to, "\n%*s", HELP_COLUMN, "");
-	print_safe(to, value_of(fields, count, "help"));
+	ctlprint_safe(to, value_of(fields, count, "help"));
 	fputc('\n', to);
 	if (alone && !strcmp(value_of(fields, count, "access"), "changes"))
 		fputs("It changes something, and so is for root and for the group of the socket.\n",

@@ -10,6 +10,12 @@
  * terminal would heed is shown as \xHH, and a backslash as \\. */
 void ctlprint_plain(FILE *to, const struct ctlclient_field *fields, size_t count, bool first);
 
+/* Text as it is in all of these. */
+void ctlprint_safe(FILE *to, const char *text);
+
+/* The answer of list: a line for each file, its state first. */
+void ctlprint_item(FILE *to, const struct ctlclient_field *fields, size_t count);
+
 /* The answer of help: a line for each command, or what there is to say of one. */
 void ctlprint_help(FILE *to, const struct ctlclient_field *fields, size_t count, bool alone);
 

@@ -58,6 +58,7 @@ struct daemon {
 	struct crew *crew;      /* at work; NULL: none */
 	struct crew *left;      /* those of before a reload that have not come back */
 	struct books *books;    /* NULL: ledger = false */
+	struct forgotten *forgotten;
 	struct control *control;
 	struct commands commands;
 
@@ -231,6 +232,8 @@ static bool tick(struct daemon *d)
 		news.busy = true;
 	}
 	bulletin_tick(&d->bulletin, &news);
+	atomic_store(&d->commands.busy, news.busy);
+	atomic_store(&d->commands.left_s, bulletin_left_s(&d->bulletin, &news.sums));
 	if (!d->ready && (news.scanned || news.missing)) {
 		d->ready = true;
 		notify_ready();
@@ -375,6 +378,26 @@ static int open_books(struct daemon *d)
 	return r;
 }
 
+/* What cannot be read is said, and nothing is forgotten then. */
+static int open_forgotten(struct daemon *d)
+{
+	struct reason why = { "" };
+	char shown[LOG_PATH_SIZE];
+
+	if (!d->forgotten) {
+		int r = forgotten_open(d->conf->state_dir, &d->forgotten, &why);
+
+		if (r == -ENOMEM)
+			return r;
+		if (r)
+			log_message(LOG_WARNING, "the file \"forgotten\" %s: nothing is forgotten "
+				    "state_dir=%s", why.text,
+				    log_escape(shown, sizeof(shown), d->conf->state_dir));
+	}
+	tally_forget(d->tally, forgotten_is, d->forgotten);
+	return 0;
+}
+
 static bool backup_is_needed(void *arg)
 {
 	struct daemon *d = arg;
@@ -397,6 +420,7 @@ static void set_commands(struct daemon *d)
 	/* These stay what they are, and are read without the lock. */
 	commands->site = &d->site;
 	commands->books = d->books;
+	commands->forgotten = d->forgotten;
 	commands->backup_needed = backup_is_needed;
 	commands->arg = d;
 }
@@ -443,7 +467,10 @@ static int start(struct daemon *d)
 	d->tally = tally_new();
 	if (!d->queue || !d->tally)
 		return -ENOMEM;
-	int r = open_books(d);
+	queue_pause(d->queue, atomic_load(&d->commands.paused));
+	int r = open_forgotten(d);
+	if (!r)
+		r = open_books(d);
 	if (!r)
 		r = set_sources(d);
 	if (!r)
@@ -518,6 +545,7 @@ static void stay(struct daemon *d, const char *why)
 		    "force", why);
 	conf_free(&d->next);
 	notify_ready();
+	atomic_fetch_add(&d->commands.stayed, 1);
 }
 
 /* May this process serve the new configuration?  It has given up the right to become another. */
@@ -704,6 +732,7 @@ static int loop(struct daemon *d)
 		    !pthread_rwlock_trywrlock(&d->commands.lock)) {
 			int r = finish_reload(d);
 			set_commands(d);
+			atomic_fetch_add(&d->commands.reloaded, 1);
 			pthread_rwlock_unlock(&d->commands.lock);
 			if (r) {
 				log_message(LOG_CRIT, "cannot go on after the reload: %s",
@@ -723,7 +752,7 @@ int daemon_run(const struct daemon_options *options, struct conf *conf)
 		.conf = conf,
 		.signals = signals_open(),
 		.was_root = geteuid() == 0,
-		.commands = { .lock = PTHREAD_RWLOCK_INITIALIZER },
+		.commands = { .lock = PTHREAD_RWLOCK_INITIALIZER, .busy = true, .left_s = -1 },
 	};
 	int status = STATUS_FINE;
 
@@ -767,6 +796,7 @@ int daemon_run(const struct daemon_options *options, struct conf *conf)
 	if (control_stop(d.control, until) && books_close(d.books, until)) {
 		d.books = NULL;
 		drop_all(&d);
+		forgotten_free(d.forgotten);
 	}
 	notify_close();
 	return status;

@@ -23,7 +23,7 @@ enum { GO_ON = -1, STATUS_FINE, STATUS_FAILED, STATUS_CONFIG };
  * back to root at the next start, and so do we again to the user.) */
 static void own_directory(const char *path, const struct privilege_user *user)
 {
-	static const char *const ours[] = { "ledger", "control", NULL };
+	static const char *const ours[] = { "ledger", "control", "forgotten", NULL };
 	struct reason why;
 	char shown[LOG_PATH_SIZE];
 

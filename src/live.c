@@ -54,6 +54,7 @@ struct live {
 	atomic_uint rescan_s;
 	atomic_bool by_content; /* the scan under way reads every file again */
 	atomic_bool missing, scanned, limit_said, remote;
+	atomic_bool asked;      /* for a scan, which has not begun yet */
 	atomic_int missing_error;       /* why, as it was said last; 0: it is there */
 	atomic_uint_fast64_t overflows;
 
@@ -569,7 +570,8 @@ void live_tick(struct live *live, bool scanning)
 	take_overflow(live, now);
 	if (atomic_load(&live->remote) && (!every || every > REMOTE_NS))
 		every = REMOTE_NS;
-	if (every && !live->scanning && now - live->scan_ns >= every)
+	if (!live->scanning && (atomic_exchange(&live->asked, false) ||
+				(every && now - live->scan_ns >= every)))
 		begin_scan(live, false, QUEUE_NOW);
 }
 
@@ -675,6 +677,11 @@ const atomic_uint_fast64_t *live_root(const struct live *live)
 	return &live->root;
 }
 
+void live_rescan(struct live *live)
+{
+	atomic_store(&live->asked, true);
+}
+
 void live_set_rescan(struct live *live, unsigned rescan_s)
 {
 	atomic_store(&live->rescan_s, rescan_s);
@@ -684,7 +691,7 @@ struct live_state live_state(struct live *live)
 {
 	return (struct live_state){
 		.missing = atomic_load(&live->missing),
-		.scanning = live->scanning ||
+		.scanning = live->scanning || atomic_load(&live->asked) ||
 			    (!live->once && atomic_load(&live->overflows) != live->overflows_seen),
 		.scanned = atomic_load(&live->scanned),
 		.directories = watch_directories(live->watch),

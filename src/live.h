@@ -39,6 +39,8 @@ int live_new(const struct live_options *options, struct queue *queue, struct tal
 void live_free(struct live *live);
 /* The backups are others from now on.  0 or -ENOMEM, and they are as before. */
 int live_set_sources(struct live *live, const struct source_set *sources);
+/* Have the tree looked at again, soon. */
+void live_rescan(struct live *live);
 /* rescan_interval is another from now on. */
 void live_set_rescan(struct live *live, unsigned rescan_s);
 

@@ -36,18 +36,20 @@ static void put(int fd, const char *text, size_t len)
 
 void progress_draw(struct progress *progress, size_t done, size_t total, uint64_t bytes)
 {
-	char figures[160], line[320], bar[BAR_MAX + 1];
+	char figures[160], line[320], bar[BAR_MAX + 1], rate[40] = "";
 	double seconds = (double)(io_now_ns() - progress->started_ns) / 1e9;
 
 	if (progress->fd < 0 || !total || seconds <= 0)
 		return;
-	double left = done ? seconds / (double)done * (double)(total - done) : 0;
+	size_t now = done > progress->before ? done - progress->before : 0;
+	double left = now ? seconds / (double)now * (double)(total - done) : 0;
 	int columns = width_of(progress->fd) - 1;       /* the last one would wrap */
+	if (bytes)
+		snprintf(rate, sizeof(rate), " %.0f MB/s", (double)bytes / seconds / 1e6);
 	int len = snprintf(figures, sizeof(figures),
-			   " %3.0f%% %zu/%zu %.0f files/s %.0f MB/s %d:%02d left",
+			   " %3.0f%% %zu/%zu %.0f files/s%s %d:%02d left",
 			   100.0 * (double)done / (double)total, done, total,
-			   (double)done / seconds, (double)bytes / seconds / 1e6,
-			   (int)(left / 60), (int)left % 60);
+			   (double)now / seconds, rate, (int)(left / 60), (int)left % 60);
 	int width = columns - len - 2;
 	if (width > BAR_MAX)
 		width = BAR_MAX;

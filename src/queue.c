@@ -447,6 +447,7 @@ struct queue_count queue_count(struct queue *queue)
 	count.scans = scans + queue->scans_in_flight;
 	count.later = queued - count.due;
 	count.in_flight = queue->items - queued;
+	count.files_in_flight = count.in_flight - queue->scans_in_flight;
 	pthread_mutex_unlock(&queue->mutex);
 	return count;
 }

@@ -77,6 +77,7 @@ struct queue_count {
 	size_t later;           /* due in the future */
 	size_t in_flight;
 	size_t scans;           /* of due and in_flight those that are not QUEUE_FILE */
+	size_t files_in_flight; /* those that are */
 };
 /* Looks at every path queued: for a status now and then, not for each job. */
 struct queue_count queue_count(struct queue *queue);

@@ -5,22 +5,27 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "commandlist.h"
 #include "control.h"
 #include "ctlclient.h"
 #include "ctlprint.h"
+#include "ctlstatus.h"
 #include "io.h"
 #include "log.h"
+#include "progress.h"
 #include "wire.h"
 
 enum { EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_UNREACHED };
 
 #define PATIENCE_MS 5000
+#define WAIT_MS 500             /* between two looks of status --wait */
 
 struct options {
 	const char *socket;
-	bool json;
+	bool json, wait;
 	size_t words;
 	char **word;            /* the command and its arguments */
 };
@@ -29,7 +34,8 @@ struct printing {
 	const struct options *options;
 	FILE *to;
 	size_t records;
-	bool help;
+	enum { SHOW_PLAIN, SHOW_HELP, SHOW_STATUS, SHOW_LIST } show;
+	struct ctlstatus status;
 };
 
 /* What this program knows of the commands without asking: the daemon may be another version. */
@@ -93,7 +99,7 @@ static void usage(FILE *to)
 }
 
 /* --json may stand behind the command as well, but not behind a "--" there, which is the
- * daemon's; so may --help. */
+ * daemon's; so may --help.  --wait is not the daemon's either. */
 static void take_late_options(struct options *o, bool *help)
 {
 	size_t kept = 0;
@@ -105,6 +111,8 @@ static void take_late_options(struct options *o, bool *help)
 		ended = ended || !strcmp(word, "--");
 		if (!ended && !strcmp(word, "--json"))
 			o->json = true;
+		else if (!ended && !strcmp(word, "--wait") && i && !strcmp(o->word[0], "status"))
+			o->wait = true;
 		else if (!ended && (!strcmp(word, "--help") || !strcmp(word, "-h")))
 			*help = true;
 		else
@@ -170,11 +178,15 @@ static void print_record(const struct ctlclient_field *fields, size_t count, voi
 	struct printing *p = arg;
 	bool first = p->records++ == 0;
 
+	if (p->show == SHOW_STATUS)
+		ctlstatus_take(&p->status, fields, count);
 	if (p->options->json)
 		ctlprint_json(p->to, fields, count, first);
-	else if (p->help)
+	else if (p->show == SHOW_HELP)
 		ctlprint_help(p->to, fields, count, p->options->words > 1);
-	else
+	else if (p->show == SHOW_LIST)
+		ctlprint_item(p->to, fields, count);
+	else if (p->show == SHOW_PLAIN)
 		ctlprint_plain(p->to, fields, count, first);
 }
 
@@ -207,40 +219,169 @@ static void end_json(FILE *to, size_t records, enum ctlclient_outcome outcome, c
 	fputs("}\n", to);
 }
 
-/* The whole answer is taken before any of it is written: the daemon does not wait for a pager. */
-static int ask(const struct options *o)
+/* The answer as it is to be written. */
+struct answer {
+	enum ctlclient_outcome outcome;
+	char text[CTLCLIENT_TEXT_SIZE];
+	FILE *spool;            /* NULL: */
+	char *bytes;
+	size_t size;
+	bool spoilt;            /* for want of memory, or of room for the spool */
+};
+
+static bool is_command(const struct options *o, const char *name)
 {
-	char *answer = NULL, text[CTLCLIENT_TEXT_SIZE];
-	size_t size = 0;
-	struct printing p = {
-		.options = o, .to = open_memstream(&answer, &size), .help =
-			!strcmp(o->word[0], "help"),
-	};
+	return !strcmp(o->word[0], name);
+}
+
+/* The whole answer is taken before any of it is written: the daemon does not wait for a pager.  What
+ * may be long waits in a file without a name. */
+static void take_answer(struct printing *p, struct answer *ret)
+{
+	const struct options *o = p->options;
 	const struct ctlclient_options options = {
 		.socket = o->socket, .patience_ms = PATIENCE_MS, .slow = say_slow,
-		.record = print_record, .arg = &p,
+		.record = print_record, .arg = p,
 	};
-	bool written;
 
-	if (!p.to) {
-		perror("rrdmergctl");
-		return EXIT_FAILED;
+	*ret = (struct answer){ .outcome = CTLCLIENT_FAILED };
+	if (is_command(o, "list") || is_command(o, "history"))
+		ret->spool = tmpfile();
+	p->to = ret->spool ? ret->spool : open_memstream(&ret->bytes, &ret->size);
+	if (!p->to) {
+		snprintf(ret->text, sizeof(ret->text), "out of memory");
+		return;
 	}
+	p->records = 0;
+	ctlstatus_free(&p->status);
 	if (o->json)
-		fputs("{\"records\":[", p.to);
-	enum ctlclient_outcome outcome = ctlclient_ask(&options, o->words, o->word, text);
+		fputs("{\"records\":[", p->to);
+	ret->outcome = ctlclient_ask(&options, o->words, o->word, ret->text);
 	if (o->json)
-		end_json(p.to, p.records, outcome, text);
-	written = !ferror(p.to);
-	written = !fclose(p.to) && written;
-	written = written && fwrite(answer, 1, size, stdout) == size;
-	written = !fflush(stdout) && written;
-	free(answer);
+		end_json(p->to, p->records, ret->outcome, ret->text);
+	else if (p->show == SHOW_STATUS && p->records)
+		ctlstatus_print(p->to, &p->status);
+	ret->spoilt = fflush(p->to) || ferror(p->to);
+	if (!ret->spool)
+		fclose(p->to);
+}
+
+static void drop_answer(struct answer *answer)
+{
+	if (answer->spool)
+		fclose(answer->spool);
+	free(answer->bytes);
+}
+
+/* False where it cannot be written. */
+static bool write_answer(const struct answer *answer)
+{
+	char chunk[1 << 16];
+	size_t got;
+	bool written = !answer->spoilt;
+
+	if (answer->spool && written) {
+		rewind(answer->spool);
+		while (written && (got = fread(chunk, 1, sizeof(chunk), answer->spool)))
+			written = fwrite(chunk, 1, got, stdout) == got;
+	} else if (answer->bytes && written) {
+		written = fwrite(answer->bytes, 1, answer->size, stdout) == answer->size;
+	}
+	return !fflush(stdout) && written;
+}
+
+/* What this program knows by itself, where no daemon tells.  False where that is nothing. */
+static bool help_alone(const struct options *o)
+{
+	if (!is_command(o, "help") || o->json || o->words > 2)
+		return false;
+	if (o->words == 2)
+		return explain(o->word[1]);
+	for (size_t i = 0; i < COMMANDS; i++)
+		show_command(stdout, i, false);
+	return true;
+}
+
+static int finish(const struct printing *p, struct answer *answer)
+{
+	enum ctlclient_outcome outcome = answer->outcome;
+
+	if (outcome == CTLCLIENT_UNREACHED && !p->records && help_alone(p->options)) {
+		drop_answer(answer);
+		return fflush(stdout) ? EXIT_FAILED : EXIT_DONE;
+	}
+	bool written = write_answer(answer);
 	if (outcome != CTLCLIENT_DONE)
-		say_failed(text);
+		say_failed(answer->text);
 	else if (!written)
 		perror("rrdmergctl: the answer cannot be written");
+	drop_answer(answer);
 	return outcome == CTLCLIENT_DONE && !written ? EXIT_FAILED : (int)outcome;
+}
+
+/* Why there is no end in sight; NULL: there is. */
+static const char *why_stuck(const struct ctlstatus *status)
+{
+	const char *state = ctlstatus_text(status, "state");
+
+	return ctlstatus_is_idle(status) || !strcmp(state, "merging") ? NULL : state;
+}
+
+/* Draws until the daemon has nothing left to do; *answer is the last, or that of an error. */
+static void wait_idle(struct printing *p, struct answer *answer)
+{
+	const struct timespec pause = { .tv_nsec = WAIT_MS * 1000000L };
+	struct progress progress;
+	bool begun = false, said = false;
+
+	for (;;) {
+		const struct ctlstatus *status = &p->status;
+		unsigned long long files, pending;
+
+		take_answer(p, answer);
+		if (answer->outcome != CTLCLIENT_DONE || answer->spoilt || ctlstatus_is_idle(status))
+			break;
+		files = ctlstatus_number(status, "files");
+		pending = ctlstatus_number(status, "pending");
+		size_t done = files > pending ? files - pending : 0;
+		if (!begun) {
+			progress_start(&progress, STDERR_FILENO);
+			progress.before = done;
+			begun = true;
+		}
+		if (why_stuck(status) && !said) {
+			progress_clear(&progress);
+			fprintf(stderr, "rrdmergctl: rrdmergd is %s; Ctrl-C does no harm\n",
+				why_stuck(status));
+			said = true;
+		} else if (!why_stuck(status)) {
+			progress_draw(&progress, done, files, 0);
+			said = false;
+		}
+		drop_answer(answer);
+		nanosleep(&pause, NULL);
+	}
+	if (begun)
+		progress_clear(&progress);
+}
+
+static int ask(const struct options *o)
+{
+	struct answer answer;
+	struct printing p = {
+		.options = o,
+		.show = is_command(o, "help") ? SHOW_HELP : is_command(o, "status") ? SHOW_STATUS
+			: is_command(o, "list") ? SHOW_LIST : SHOW_PLAIN,
+	};
+	int status;
+
+	if (o->wait)
+		wait_idle(&p, &answer);
+	else
+		take_answer(&p, &answer);
+	status = finish(&p, &answer);
+	ctlstatus_free(&p.status);
+	return status;
 }
 
 int main(int argc, char **argv)

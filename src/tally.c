@@ -116,6 +116,8 @@ static void count(struct tally *tally, const struct file *file, size_t by)
 		if (file->unproven)
 			tally->unproven += by;
 		tally->denied[file->denied] += by;
+	} else if (file->backup && file->forgotten) {
+		tally->forgotten += by;
 	} else if (file->backup) {
 		tally->waiting += by;
 	}
@@ -395,6 +397,7 @@ struct tally_sums tally_sums(struct tally *tally)
 		.half_seen = tally->half_seen,
 		.unproven = tally->unproven,
 		.waiting = tally->waiting,
+		.forgotten = tally->forgotten,
 		.cells = tally->cells,
 		.changes = tally->changes,
 	};

@@ -2,7 +2,8 @@
  *
  * Invariants:
  *  1. A path that stands neither in live nor in a backup is not remembered.
- *  2. The sums are those of the live files; `waiting` counts what only backups hold.
+ *  2. The sums are those of the live files; `waiting` counts what only backups hold, but for what is
+ *     forgotten: nobody expects that it will appear in live.
  *  3. A file that was merged stays merged, however often it is looked at again.
  * One mutex inside; every function may be called from any thread. */
 #ifndef TALLY_H
@@ -23,7 +24,8 @@ struct tally_sums {
 	size_t unsettled;       /* a source may still have more to give, now or later */
 	size_t half_seen;       /* looked at last while a backup was away */
 	size_t unproven;        /* whose data sources were matched by their numbers alone */
-	size_t waiting;         /* in a backup, not in live */
+	size_t waiting;         /* in a backup, not in live, and not forgotten */
+	size_t forgotten;       /* in a backup, not in live, and nobody waits for it */
 	uint64_t cells;
 	uint64_t changes;       /* counts up whenever one of the above changes */
 };
@@ -74,6 +76,10 @@ void tally_backups_begin(struct tally *tally);
 int tally_backup(struct tally *tally, const char *rel, bool *ret_look);
 void tally_backups_end(struct tally *tally, bool whole);
 
+/* From now on these are forgotten: `is` tells of each path, under the mutex.  NULL: none. */
+typedef bool tally_forgotten_fn(const char *rel, void *arg);
+void tally_forget(struct tally *tally, tally_forgotten_fn *is, void *arg);
+
 /* ---- what is to be told ---- */
 
 struct tally_sums tally_sums(struct tally *tally);
@@ -93,6 +99,48 @@ enum tally_which {
 char **tally_list(struct tally *tally, enum tally_which which, enum merge_denied denied,
 		  size_t count, size_t *ret_count);
 void tally_list_free(char **list, size_t count);
+
+enum tally_state {
+	TALLY_IS_PENDING, TALLY_IS_MERGED, TALLY_IS_UNCHANGED, TALLY_IS_SKIPPED, TALLY_IS_FAILED,
+	TALLY_IS_WAITING, TALLY_IS_FORGOTTEN,
+	TALLY_ANY_STATE,        /* what is asked for, not what a file is in */
+	TALLY_IS_REFUSED        /* the same: those with a reason */
+};
+
+/* What is known of one file. */
+struct tally_item {
+	enum tally_state state; /* of those above TALLY_ANY_STATE */
+	char *rel;
+	char *why;              /* the refusal; NULL: none */
+	bool partial;           /* … of a part alone */
+	bool merged;            /* since the start; pending again, perhaps */
+	bool settled;           /* its sources have nothing more to give */
+	bool half_seen;         /* looked at last while a backup was away */
+	bool unproven;          /* its data sources were matched by their numbers alone */
+	bool backup;            /* a walk over the backups has met it */
+	unsigned sources;       /* how many files of backups it had at its last try */
+};
+
+/* Of those in `state` that `wanted` (NULL: any) says yes to, the first `count` at most whose path comes
+ * after `after` ("": all), in the order of paths.  Fills `item`, an array for so many; to be emptied
+ * with tally_page_free().  Returns how many; fewer than `count`: there are no more, or no memory. */
+size_t tally_page(struct tally *tally, enum tally_state state,
+		  bool (*wanted)(const char *rel, void *arg), void *arg, const char *after,
+		  struct tally_item *item, size_t count);
+void tally_page_free(struct tally_item *item, size_t count);
+/* One file.  False where it is not known, or there is no memory. */
+bool tally_look(struct tally *tally, const char *rel, struct tally_item *ret);
+
+/* Refusals that differ in particulars only: in numbers, and in what comes after the first ": ". */
+struct tally_group {
+	size_t files;
+	char example[4096];     /* the first of them, and why it was */
+	struct reason why;
+	size_t kind;            /* so many bytes of `why` hold for all of them */
+};
+/* The largest groups first, `count` at most.  Returns how many; *ret_groups: how many there are. */
+size_t tally_groups(struct tally *tally, struct tally_group *group, size_t count,
+		    size_t *ret_groups);
 
 /* Why a file was refused; false where it was not. */
 bool tally_why(struct tally *tally, const char *rel, struct reason *why);

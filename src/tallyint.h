@@ -12,6 +12,7 @@ enum state { NEW, MERGED, UNCHANGED, SKIPPED, FAILED, STATES };
 struct file {
 	enum state state;
 	bool live, backup;
+	bool forgotten;         /* of those in a backup: nobody waits for it */
 	bool merged;            /* once: what comes after does not take that away */
 	bool pending;
 	bool settled;
@@ -43,6 +44,9 @@ struct tally {
 	TAILQ_HEAD(, file) unsaid;
 	size_t live, waiting, pending, refused, unsaid_count, unsettled, paired, in_backup,
 	       half_seen, unproven;
+	size_t forgotten;
+	tally_forgotten_fn *is_forgotten;       /* or NULL */
+	void *is_forgotten_arg;
 	unsigned walk;          /* over the backups: the one under way, or the last */
 	size_t walk_met;        /* files that it has met */
 	size_t denied[MERGE_DENIALS];
@@ -61,6 +65,8 @@ void tally_before(struct tally *tally, const struct file *file);
 void tally_after(struct tally *tally, const struct file *file);
 /* It stands in the live tree no more. */
 void tally_drop_live(struct tally *tally, struct file *file);
+/* Calls `visit` for each file in the order of paths; none may be added or taken away meanwhile. */
+void tally_visit(struct tally *tally, void (*visit)(struct file *file, void *arg), void *arg);
 /* The file is not to be used after this. */
 void tally_forget_unless_wanted(struct tally *tally, struct file *file);
 

@@ -115,6 +115,8 @@ int tally_backup(struct tally *tally, const char *rel, bool *ret_look)
 		if (!file->backup) {
 			tally_before(tally, file);
 			file->backup = true;
+			file->forgotten = tally->is_forgotten &&
+				tally->is_forgotten(rel, tally->is_forgotten_arg);
 			tally_after(tally, file);
 		}
 		*ret_look = file->live && !file->pending && file->met > file->sources;
@@ -173,7 +175,7 @@ static bool is_wanted(const struct file *file, const void *arg)
 	case TALLY_HALF_SEEN:
 		return file->live && file->half_seen;
 	case TALLY_WAITING:
-		return file->backup && !file->live;
+		return file->backup && !file->live && !file->forgotten;
 	case TALLY_DENIED:
 		return file->live && file->denied == wanted->denied;
 	case TALLY_UNPROVEN:

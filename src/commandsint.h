@@ -1,0 +1,27 @@
+/* commandsint: what the files of the commands share. */
+#ifndef COMMANDSINT_H
+#define COMMANDSINT_H
+
+#include "commandlist.h"
+#include "commands.h"
+#include "wire.h"
+
+/* A handler for each: see control_fn. */
+#define HANDLER(word, access, min, max, options, arguments, help) control_fn commands_##word;
+COMMAND_LIST(HANDLER)
+#undef HANDLER
+
+/* The path beneath the live tree, whole or relative as it was given.  Caller holds the lock, or knows
+ * that site->live stays. */
+const char *commands_rel(const struct commands *c, const char *path);
+/* Has it one spelling only?  Two of them would be two files to the queue and the ledger. */
+bool commands_is_plain(const char *rel);
+int commands_not_plain(struct control_call *call, const char *path);
+/* A pattern as it was given, which may begin with the live tree's path or end with a slash; to free. */
+char *commands_pattern(struct commands *c, const char *given);
+/* As list calls it. */
+const char *commands_state(enum tally_state state);
+/* "2026-11-23T09:00:00Z" */
+void commands_time(int64_t ms, char *buffer, size_t size);
+
+#endif

@@ -1,0 +1,238 @@
+# sys-ctl: rrdmergctl sees and steers a daemon: status, list, forget, pause, rescan, reload.
+
+. "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/daemon.sh"
+need rrdtool perl
+need_programs "$rrdmerge" "$rrdmergd" "$rrdmergctl"
+cd "$work" || exit 99
+
+mkdir -p live/web01 live/web02 old/web01 old/web02 old/gone/sub other
+make_pair "$work/one.rrd" "$work/two.rrd"
+for file in web01/a web01/b web02/c; do
+	cp one.rrd "old/$file.rrd"
+	cp two.rrd "live/$file.rrd"
+done
+cp one.rrd old/gone/x.rrd
+cp one.rrd old/gone/sub/y.rrd
+cp one.rrd 'old/web02/a b.rrd'
+cp two.rrd live/web02/alone.rrd
+# Refused, two for one reason and one for another.
+for n in 1 2; do
+	make_rrd old/web01/no$n.rrd 0 60 DS:one:GAUGE:8640:U:U RRA:AVERAGE:0.5:1:50
+	make_rrd live/web01/no$n.rrd 70 80 DS:two$n:GAUGE:8640:U:U RRA:AVERAGE:0.5:1:50
+done
+echo rubbish >old/web02/torn.rrd
+cp two.rrd live/web02/torn.rrd
+touch -d '1 hour ago' old/*/*.rrd old/*/*/*.rrd
+
+json() {
+	perl -MJSON::PP -0777 -e '
+		my $a = decode_json(<STDIN>);
+		print eval($ARGV[0]) // "undef";' -- "$1" <"$work/out"
+}
+have_json=
+perl -MJSON::PP -e1 2>/dev/null && have_json=1
+
+# want_json EXPRESSION VALUE: over $a, the answer.
+want_json() {
+	[ -n "$have_json" ] || return
+	want_same "json: $1" "$(json "$1")" "$2"
+}
+
+# ---- no daemon ----
+
+ctl status
+want_rc 3
+want_err "^rrdmergctl: rrdmergd is not running: nobody answers on the socket sock; .*systemctl start rrdmergd"
+ctl help
+want_rc 0
+want_out '^  forget '
+ctl help list
+want_rc 0
+want_out '^usage: rrdmergctl list \[merged'
+
+# ---- status ----
+
+configure live old
+start_daemon
+ctl status --wait
+want_rc 0
+want_out '^All that could be done is done, and something needs a person\.$'
+want_out '^7 files, all looked at: 3 merged, 0 unchanged, 1 without a counterpart, 3 failed\. [0-9]+ cells filled'
+want_out '^ +2 files refused: no data source in common'
+want_out '^ +e\.g\. web01/no1\.rrd: no data source in common: live has two1 and backup has one$'
+want_out '^ +1 file refused: .*is not an RRD file$'
+want_out '^The backup is still needed, by [0-9]+ files: .* 3 of its own wait for a live file'
+want_out '^state: +idle$'
+# In this order.
+want_same "the order of what status says" \
+	"$(grep -nE '^(All that|7 files|What needs|The backup is)' out | cut -d: -f2 | cut -c1-8 | tr '\n' ,)" \
+	'All that,7 files,,What nee,The back,'
+for key in merged unchanged waiting refused failed pending cells watch_overflows unwatched_dirs; do
+	want_out "^$key: +[0-9]+\$"
+done
+ctl status --json
+want_json '$a->{records}[0]{merged}' 3
+want_json '$a->{records}[0]{waiting}' 3
+want_json '$a->{records}[0]{well}' no
+want_json 'join ",", map { $_->{refusals} } @{$a->{records}}[1, 2]' 2,1
+want_json '$a->{records}[1]{kind}' 'no data source in common'
+
+# ---- list ----
+
+ctl list
+want_rc 0
+want_same "list has each once, in order" "$(awk '{ print $1 }' out | sort | uniq -c | tr -s ' \n' ' ')" \
+	" 3 failed 3 merged 1 skipped 3 waiting "
+want_out '^merged    web01/a\.rrd$'
+want_out '^failed    web02/torn\.rrd: .*is not an RRD file$'
+want_out '^skipped   web02/alone\.rrd$'
+ctl list waiting
+want_same "waiting" "$(cat out)" "waiting   gone/sub/y.rrd
+waiting   gone/x.rrd
+waiting   web02/a b.rrd"
+ctl list merged 'web01/*'
+want_same "a pattern" "$(cat out)" "merged    web01/a.rrd
+merged    web01/b.rrd"
+ctl list merged "$work/live/web02"
+want_same "a directory, by its whole path" "$(cat out)" "merged    web02/c.rrd"
+ctl list '*/a*'
+want_same "a pattern alone" "$(sed 's/^[a-z]* *//' out | tr '\n' ,)" "web01/a.rrd,web02/a b.rrd,web02/alone.rrd,"
+ctl list pending
+want_rc 0
+want_same "nothing is pending" "$(cat out)" ''
+ctl list refusd
+want_rc 2
+want_err 'neither a state nor a directory'
+ctl list refusd 'x*'
+want_rc 2
+ctl list refused --json
+want_json 'join ",", map { $_->{file} } @{$a->{records}}' 'web01/no1.rrd,web01/no2.rrd,web02/torn.rrd'
+want_json '$a->{records}[0]{refused}' wholly
+
+# ---- forget ----
+
+ctl forget 'gone/'
+want_rc 0
+want_out '^files: +2$'
+want_log '^rrdmergd: forgotten files=2 waiting=1 pattern=gone$'
+ctl list waiting
+want_same "one is left" "$(cat out)" 'waiting   web02/a b.rrd'
+ctl list forgotten
+want_same "two are forgotten" "$(wc -l <out)" 2
+ctl forget 'gone'
+want_rc 1
+want_err 'gone is forgotten already'
+ctl forget '*/a b.*'
+want_rc 0
+ctl status
+want_out '^waiting: +0$'
+want_out '^forgotten: +3$'
+ctl forget '#odd\
+line'
+want_rc 0
+want_out '^note: +it matches no file'
+end_daemon
+want_same "on disk" "$(grep -vc '^#' state/forgotten)" 3
+start_daemon
+ctl status --wait
+want_out '^waiting: +0$'
+ctl forget
+want_same "over a restart" "$(grep -c '^pattern: ' out)" 3
+want_out '^pattern: #odd\\\\\\x0Aline$'
+ctl forget --undo
+want_rc 2
+ctl forget --undo nothing
+want_rc 1
+want_err 'nothing is no pattern that was forgotten'
+ctl forget --undo '*/a b.*'
+want_rc 0
+want_out '^files: +1$'
+ctl list waiting
+want_same "it waits again" "$(cat out)" 'waiting   web02/a b.rrd'
+# One that comes all the same is merged.
+cp two.rrd live/gone.new && mkdir live/gone && mv live/gone.new live/gone/x.rrd
+wait_for '"$rrdmergctl" -s sock list merged gone/x.rrd | grep -q merged' 20 &&
+	pass "what was forgotten and appears is merged" || fail "what was forgotten is not merged"
+
+# ---- pause and resume ----
+
+ctl pause
+want_rc 0
+want_log '^rrdmergd: paused: '
+before=$(file_sum two.rrd)
+cp two.rrd 'live/web02/a b.rrd'
+wait_for '"$rrdmergctl" -s sock list pending | grep -q "a b"' 20 &&
+	pass "its event is heard" || fail "its event is not heard while paused"
+sleep 0.5
+want_same "nothing is written while paused" "$(file_sum 'live/web02/a b.rrd')" "$before"
+ctl status
+want_out '^Paused: '
+want_out '^state: +paused$'
+cp conf conf.good
+kill -HUP "$daemon"
+want_log '^rrdmergd: reloaded'
+sleep 0.3
+want_same "a reload keeps the pause" "$(file_sum 'live/web02/a b.rrd')" "$before"
+run timeout 1 "$rrdmergctl" -s sock status --wait
+want_rc 124
+want_err '^rrdmergctl: rrdmergd is paused; '
+ctl resume
+want_log '^rrdmergd: resumed$'
+ctl status --wait
+want_differ "merged after resume" "$(file_sum 'live/web02/a b.rrd')" "$before"
+ctl list waiting
+want_same "nothing waits" "$(cat out)" ''
+
+# ---- rescan and reload ----
+
+cp one.rrd old/web02/alone.rrd
+touch -d '1 hour ago' old/web02/alone.rrd
+ctl rescan
+want_rc 0
+wait_for '"$rrdmergctl" -s sock list merged web02/alone.rrd | grep -q merged' 20 &&
+	pass "a rescan finds what the backup has now" || fail "a rescan does not find it"
+echo 'nonsense = 1;' >>conf
+ctl reload
+want_rc 1
+want_err 'configuration is not taken over'
+cp conf.good conf
+ctl reload
+want_rc 0
+want_out '^reloaded: +yes$'
+
+# ---- who may ----
+
+if nobody=$(other_user) && [ -n "$nobody" ]; then
+	chmod 755 . && chmod 666 sock
+	# Out of the way of who may not read this directory at all.
+	for command in pause resume reload rescan 'forget x' 'merge x' 'undo x'; do
+		# shellcheck disable=SC2086
+		run as_nobody "$rrdmergctl" -s "$work/sock" $command
+		want_rc 1
+		want_err "permission denied: ${command%% *} is for root, and for members of the group"
+	done
+	run as_nobody "$rrdmergctl" -s "$work/sock" status
+	want_rc 0
+	run as_nobody "$rrdmergctl" -s "$work/sock" list
+	want_rc 0
+fi
+end_daemon
+
+# ---- without a ledger, and with a file of patterns that is none ----
+
+rm -rf state
+configure live old 'ledger = false;'
+start_daemon
+ctl forget gone
+want_rc 0
+end_daemon
+head -c 100 /dev/urandom | tr '\0\n' 'x\\' >state/forgotten
+start_daemon
+want_log '^rrdmergd: the file "forgotten" '
+ctl forget web
+want_rc 1
+want_err 'the file "forgotten" in state_dir line 1'
+end_daemon
+
+finish
