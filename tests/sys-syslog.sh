@@ -76,7 +76,10 @@ want_message '^daemon\.info rrdmergd\| ?merged cells=[0-9]+ seam=0 .* file=web01
 want_message '^daemon\.info rrdmergd\| ?merged .* file=evil\\x0A<0>fake\[1\]: merged\\x1B\[31m\\xFF\.rrd$'
 want_message '^daemon\.warning rrdmergd\| ?refused reason="[^"]*COUNTER[^"]*" file=TYPE\.rrd$'
 want_message '^daemon\.notice rrdmergd\| ?idle merged=2 unchanged=0 skipped=0 failed=1 waiting=0 backup_needed=no$'
-want_same "lines of anybody else" "$(grep -c 'fake' messages)" 1
+want_message '^daemon\.notice rrdmergd\| ?unproven count=2 '  # which names either of the two
+want_same "lines that merge it" "$(grep -cE '\| ?merged .*fake' messages)" 1
+want_same "lines of anybody else" \
+	"$(grep 'fake' messages | grep -vcE '^daemon\.(info|notice) rrdmergd\|')" 0
 want_same "control characters" "$(LC_ALL=C grep -c '[[:cntrl:]]' messages)" 0
 
 # -e says the same on stderr as well; facility is heeded.
