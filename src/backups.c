@@ -102,22 +102,22 @@ struct met {
 };
 
 /* The file holds the history of a live file; or is led astray. */
-static int on_lead(const char *live, unsigned rule, const struct reason *why, void *arg)
+static int on_lead(const struct index_lead *lead, void *arg)
 {
 	const struct met *met = arg;
 	struct backups *backups = met->backups;
 	bool look = false;
 	int r = 0;
 
-	(void)rule;
 	if (!enter(backups))
 		return 1;
-	if (live)
-		r = tally_backup(backups->tally, live, &look);
+	if (lead->live)
+		r = tally_backup(backups->tally, lead->live, &look);
 	else
-		note_misled(backups, met->rel, why);
-	if (!r && look)
-		r = queue_put(backups->queue, QUEUE_FILE, live, QUEUE_NOW, QUEUE_LOOK);
+		note_misled(backups, met->rel, &lead->why);
+	/* Who has the live file in hand right now may have looked for this one too early. */
+	if (!r && (look || lead->fresh))
+		r = queue_put(backups->queue, QUEUE_FILE, lead->live, QUEUE_NOW, QUEUE_LOOK);
 	leave(backups);
 	return r;
 }

@@ -164,7 +164,8 @@ static void grow(struct index *index)
 }
 
 /* Caller holds the mutex. */
-static int put(struct index *index, const char *path, size_t stem, unsigned nth, uint64_t hash)
+static int put(struct index *index, const char *path, size_t stem, unsigned nth, uint64_t hash,
+	       bool *ret_fresh)
 {
 	size_t len = strlen(path) + 1;
 	struct entry *entry;
@@ -172,6 +173,7 @@ static int put(struct index *index, const char *path, size_t stem, unsigned nth,
 	for (entry = *bucket_of(index, hash); entry; entry = entry->next)
 		if (entry->hash == hash && entry->nth == nth && !strcmp(entry->path, path)) {
 			entry->walk = index->walk;
+			*ret_fresh = false;
 			return 0;
 		}
 	entry = malloc(sizeof(*entry) + len);
@@ -185,31 +187,31 @@ static int put(struct index *index, const char *path, size_t stem, unsigned nth,
 	memcpy(entry->path, path, len);
 	*to = entry;
 	index->count++;
+	*ret_fresh = true;
 	return 0;
 }
 
-int index_add(struct index *index, const char *path, const char *rrd, index_lead_fn *lead,
+int index_add(struct index *index, const char *path, const char *rrd, index_lead_fn *hear,
 	      void *arg)
 {
 	char live[NAMES_SIZE];
-	struct reason why;
-	unsigned rule;
 	int r = 0;
 
 	assert(strlen(rrd) > 4 && !strncmp(path, rrd, strlen(rrd) - 4));
 	for (unsigned nth = 0; !r; nth++) {
-		r = names_apply(index_names(index), rrd, nth, live, &rule, &why);
+		struct index_lead lead = { .live = live };
+
+		r = names_apply(index_names(index), rrd, nth, live, &lead.rule, &lead.why);
 		if (r == REFUSED) {
-			r = lead(NULL, rule, &why, arg);
-			continue;
-		}
-		if (!r && rule && strcmp(live, rrd)) {
+			lead.live = NULL;
+			r = 0;
+		} else if (!r && lead.rule && strcmp(live, rrd)) {
 			pthread_mutex_lock(&index->mutex);
-			r = put(index, path, strlen(rrd) - 4, nth, hash_of(live));
+			r = put(index, path, strlen(rrd) - 4, nth, hash_of(live), &lead.fresh);
 			pthread_mutex_unlock(&index->mutex);
 		}
 		if (!r)
-			r = lead(live, rule, NULL, arg);
+			r = hear(&lead, arg);
 	}
 	return r == -ENOENT ? 0 : r;
 }

@@ -9,6 +9,8 @@
 #ifndef INDEX_H
 #define INDEX_H
 
+#include <stdbool.h>
+
 #include "names.h"
 
 struct index;
@@ -28,12 +30,17 @@ const char *index_rrd_of(int root, const char *path, char buffer[NAMES_SIZE]);
 /* A walk over all backups: begin, each file of each, end; what was not met is forgotten then,
  * unless one of them could not be walked (`whole` is false).
  * `path` is the file's, beneath its backup's root; `rrd` what index_rrd_of() says of it, and what
- * the rules are for.  `lead` hears of each live path that it leads to (rule 0: none led, it is its
- * own), when it can be found there already; or of NULL where that is no path, and `why`.  What it
- * returns, other than 0, ends it and is handed back.  0 or -ENOMEM. */
-typedef int index_lead_fn(const char *live, unsigned rule, const struct reason *why, void *arg);
+ * the rules are for.  `hear` is told of each live path that it leads to, when it can be found there
+ * already.  What it returns, other than 0, ends it and is handed back.  0 or -ENOMEM. */
+struct index_lead {
+	const char *live;       /* NULL: it would be no path of a live file */
+	unsigned rule;          /* which led there; 0: none, the path is its own */
+	bool fresh;             /* who has looked for it before now cannot have found it */
+	struct reason why;      /* there is no path */
+};
+typedef int index_lead_fn(const struct index_lead *lead, void *arg);
 void index_begin(struct index *index);
-int index_add(struct index *index, const char *path, const char *rrd, index_lead_fn *lead,
+int index_add(struct index *index, const char *path, const char *rrd, index_lead_fn *hear,
 	      void *arg);
 void index_end(struct index *index, bool whole);
 

@@ -134,15 +134,16 @@ struct leading {
 	const char *rel;        /* the file beneath it that is being led */
 };
 
-static int on_lead(const char *live, unsigned rule, const struct reason *why, void *arg)
+static int on_lead(const struct index_lead *lead, void *arg)
 {
 	const struct leading *leading = arg;
+	struct run *run = leading->run;
 
-	if (!live)
-		outcome_misled(&leading->run->outcome, leading->rel, why);
-	else if (rule)
-		outcome_renamed(&leading->run->outcome, leading->rel, live, rule);
-	return atomic_load(&leading->run->interrupted) ? 1 : 0;
+	if (!lead->live)
+		outcome_misled(&run->outcome, leading->rel, &lead->why);
+	else if (lead->rule)
+		outcome_renamed(&run->outcome, leading->rel, lead->live, lead->rule);
+	return atomic_load(&run->interrupted) ? 1 : 0;
 }
 
 static int on_old(const char *rel, enum io_kind kind, void *arg)

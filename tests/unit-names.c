@@ -343,14 +343,16 @@ static void finds(struct index *index, const char *live, const char *expected)
 	assert_string_equal(text, expected);
 }
 
-/* Where the file was led, as "RULE:PATH " one after the other; "0:" and why not. */
+/* Where the file was led, as "RULE:PATH " one after the other, a fresh one with a star; or why
+ * not. */
 static char led[512];
 
-static int note_lead(const char *live, unsigned number, const struct reason *why, void *arg)
+static int note_lead(const struct index_lead *lead, void *arg)
 {
 	size_t len = strlen(led);
 
-	snprintf(led + len, sizeof(led) - len, "%u:%s ", number, live ? live : why->text);
+	snprintf(led + len, sizeof(led) - len, "%u:%s%s ", lead->rule, lead->fresh ? "*" : "",
+		 lead->live ? lead->live : lead->why.text);
 	return arg ? *(int *)arg : 0;
 }
 
@@ -453,14 +455,16 @@ static void names_that_are_changed_about(void **state)
 	index = indexed();
 	index_begin(index);
 	add(index, "a/x.rrd");
-	assert_string_equal(led, "1:b/x.rrd 1:a/x.rrd 1:rename rule 1 leads to a path with . or .. "
-				 "in it: ../x.rrd 1:b/x.rrd ");
+	assert_string_equal(led, "1:*b/x.rrd 1:a/x.rrd 1:rename rule 1 leads to a path with . or "
+				 ".. in it: ../x.rrd 1:*b/x.rrd ");
+	add(index, "a/x.rrd");
+	assert_null(strchr(led, '*'));
 	finds(index, "b/x.rrd", "1:a/x.rrd ");
 	assert_true(index_serves_own(index, "a/x.rrd"));
 	int enough = 5;
 	led[0] = '\0';
 	assert_int_equal(index_add(index, "a/y.rrd", "a/y.rrd", note_lead, &enough), 5);
-	assert_string_equal(led, "1:b/y.rrd ");
+	assert_string_equal(led, "1:*b/y.rrd ");
 	index_free(index);
 }
 
