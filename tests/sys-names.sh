@@ -182,6 +182,10 @@ rules='rename = (
 	{ from = "^out/"; to = "../out"; },
 	{ from = "\\.old/"; to = "/"; }
 );'
+configure live old 'rename = ( { from = "^a/"; to = "b/"; },' '{ from = "^(a/"; to = "$2"; } );'
+run "$rrdmergd" -t -f conf
+want_rc 2
+want_err '^rrdmergd: conf:[67]: in "rename", "from" is no regular expression: .*\^\(a/'
 configure live old "$rules"
 run "$rrdmergd" -t -f conf
 want_rc 0
