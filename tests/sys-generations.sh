@@ -144,6 +144,7 @@ once() {
 
 all=$(seq -s, -f copies/%g 0 $((COPIES - 1)))
 mapfile -t files < <(seq -f copies/%g/load.rrd 0 $((COPIES - 1)))
+cp -r copies/6 spare
 sleep 10.2                      # the backups must have rested
 
 # ---- as a list ----
@@ -191,7 +192,6 @@ want_same "what -t shows" "$(grep -v sound out)" "$(i=0
 	for dir in snap/daily.{0,10,2,3,4,5,6}/perfdata; do
 		echo "rrdmergd: source=$((++i)) backup=$work/$dir"
 	done)"
-sleep 10.2
 once live 'snap/*/perfdata' 'spread = false;'
 want_rc 0
 same_file "by a pattern as by a list" live/load.rrd list/load.rrd
@@ -221,8 +221,8 @@ wait_lines '^rrdmergd: merged ' 2 30 || fail "nothing came of the copies that tu
 mv later/daily.6 snap/weekly.6
 mv later/daily.3 snap
 want_log "^rrdmergd: watching .*backup=$work/snap/daily\.3/perfdata .*backup=$work/snap/weekly\.6/perfdata "
-mkdir -p later/daily.3/gone
-cp snap/weekly.6/perfdata/load.rrd later/daily.3/gone
+mkdir later/daily.3
+mv spare later/daily.3/gone
 want_idle 'merged=1 unchanged=0 skipped=0 failed=0 waiting=0 backup_needed=no' 40
 # Where the older copies have fine rows and know nothing either, the stand-ins remain.
 spread=early.rrd
