@@ -12,7 +12,7 @@ fail()
 	failed=1
 }
 
-for page in rrdmerge.1 rrdmergd.8 rrdmergctl.8 rrdmergd.conf.5; do
+for page in rrdmerge.1 rrdmergd.8 rrdmergctl.8 check_rrdmergd.8 rrdmergd.conf.5; do
 	mandoc -T lint -W warning "$man/$page" || fail "$page: not clean"
 done
 
@@ -29,7 +29,8 @@ tags_of()
 	mandoc -T ascii "$1" | sed 's/.\x08//g' | grep -E '^ {5,8}[^ ]' | tr -s ' ,' '\n'
 }
 
-for program in rrdmerge:rrdmerge.1 rrdmergd:rrdmergd.8 rrdmergctl:rrdmergctl.8; do
+for program in rrdmerge:rrdmerge.1 rrdmergd:rrdmergd.8 rrdmergctl:rrdmergctl.8 \
+	check_rrdmergd:check_rrdmergd.8; do
 	page=${program#*:}
 	program=${program%:*}
 	options=$(options_of "$top_builddir/$program")
