@@ -21,8 +21,8 @@ for n in 1 2; do
 	make_rrd old/web01/no$n.rrd 0 60 DS:one:GAUGE:8640:U:U RRA:AVERAGE:0.5:1:50
 	make_rrd live/web01/no$n.rrd 70 80 DS:two$n:GAUGE:8640:U:U RRA:AVERAGE:0.5:1:50
 done
-echo rubbish >old/web02/torn.rrd
-cp two.rrd live/web02/torn.rrd
+echo rubbish >live/web02/torn.rrd
+cp one.rrd old/web02/torn.rrd
 touch -d '1 hour ago' old/*/*.rrd old/*/*/*.rrd
 
 json() {
