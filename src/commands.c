@@ -170,7 +170,7 @@ static int try_undo(struct commands *c, struct undoing *file, struct merge_scrat
 	return r == -ENOMEM ? r : 0;
 }
 
-/* One round.  *ret_left: how many have not ended; *ret_recording: how many wait for their record. */
+/* One round.  *ret_left: how many have not ended; *ret_recording: … wait for their record. */
 static int try_all(struct commands *c, struct undoing *file, size_t files,
 		   struct merge_scratch *scratch, size_t *ret_left, size_t *ret_recording)
 {

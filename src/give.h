@@ -31,14 +31,14 @@ void give_free(struct give *give);
 int give_up(struct give *give, struct ledger *ledger, const char *key, bool ask, uint64_t file_id,
 	    struct rrd *live);
 
-/* After copies and seams, instead of reshape_fill(): rows are consolidated, then what nothing better
- * was found for has its value back, and then rows are spread.  0 or -ENOMEM. */
+/* After copies and seams, instead of reshape_fill(): rows are consolidated, then what nothing
+ * better was found for has its value back, and then rows are spread.  0 or -ENOMEM. */
 int give_reshape(struct give *give, struct plan *plan, struct rrd *live,
 		 const struct plan_source *source, unsigned sources,
 		 const struct plan_options *options, struct reshape *reshape);
 
-/* How many of the `count` cells from `first` on are alike in this: they have replaced a spread value,
- * of which *ret is then the first, or (NULL) have not. */
+/* How many of the `count` cells from `first` on are alike in this: they have replaced a spread
+ * value, of which *ret is then the first, or (NULL) have not. */
 uint64_t give_alike(const struct give *give, uint32_t rra, uint32_t ds, int64_t first, int64_t step,
 		    uint64_t count, const struct give_cell **ret);
 

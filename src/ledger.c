@@ -403,7 +403,8 @@ void ledger_wrote(struct ledger *ledger, const char *rel, const uint64_t cells[L
 }
 
 /* What it comes to in the end. */
-static enum ledger_result result_of(const struct ticket *ticket, const struct ledger_outcome *outcome)
+static enum ledger_result result_of(const struct ticket *ticket,
+				    const struct ledger_outcome *outcome)
 {
 	uint8_t verdict = outcome->state.verdict;
 	bool complete = verdict == LEDGER_MERGED || verdict == LEDGER_UNCHANGED;

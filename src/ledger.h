@@ -27,8 +27,8 @@
  *  8. A file of which something was undone is held: it is not merged, over restarts too, until
  *     ledger_release().  It is held from the moment when the undo's intention is durable.
  *  9. A merge is "undone" only when its undo is done; from the moment when the undo's intention is
- *     durable to then, and after an undo that was interrupted, it is "undone in part".  Such an undo
- *     is undone again from its beginning, or merged over; both are harmless.
+ *     durable to then, and after an undo that was interrupted, it is "undone in part".  Such a
+ *     merge is undone again from its beginning, or merged over; both are harmless.
  * 10. Numbers of merges rise and are not used twice in one ledger.
  * 11. A ledger that cannot be written takes no intention, so nothing is merged without record.
  *
@@ -76,8 +76,8 @@ struct ledger_run {
 	uint8_t sample[LEDGER_SAMPLES];
 };
 
-/* The k-th cell of a run of `count` that is sampled: the newest, and further and further back.  There are
- * LEDGER_SAMPLES of them, or `count`. */
+/* The k-th cell of a run of `count` that is sampled: the newest, and further and further back.
+ * There are LEDGER_SAMPLES of them, or `count`. */
 uint64_t ledger_sampled(uint64_t count, unsigned k);
 uint8_t ledger_sample(double value);
 
@@ -171,8 +171,8 @@ bool ledger_close(struct ledger *ledger, uint64_t until_ns);
 
 /* Does it work?  Where not: why, and it tries again by itself. */
 bool ledger_ok(struct ledger *ledger, struct reason *why);
-/* Have it looked, soon, whether the database at the path is still the one that is open.  (Before each
- * commit that is done anyway.) */
+/* Have it looked, soon, whether the database at the path is still the one that is open.  (Before
+ * each commit that is done anyway.) */
 void ledger_check(struct ledger *ledger);
 /* Hands out, once, what happened to the ledger and is to be said: it was set aside, begun anew. */
 bool ledger_notice(struct ledger *ledger, struct reason *ret);
@@ -201,8 +201,8 @@ int64_t ledger_intended(struct ledger *ledger, const char *rel);
  * same last_update? */
 bool ledger_covers(struct ledger *ledger, int64_t id, const struct ledger_intent *now);
 
-/* The file was written to under its intention, which is durable: so many cells, more than before.  From
- * now on it stays on record, whatever becomes of the job. */
+/* The file was written to under its intention, which is durable: so many cells, more than before.
+ * From now on it stays on record, whatever becomes of the job. */
 void ledger_wrote(struct ledger *ledger, const char *rel, const uint64_t cells[LEDGER_KINDS]);
 
 enum ledger_result {
@@ -234,7 +234,8 @@ int ledger_note(struct ledger *ledger, const char *rel, const struct ledger_stat
 
 /* ---- what is known of a file: from memory ---- */
 
-/* False: it was never looked at to the end; *ret is set all the same where something is on record. */
+/* False: it was never looked at to the end; *ret is set all the same where something is on record.
+ */
 bool ledger_known(struct ledger *ledger, const char *rel, struct ledger_state *ret);
 /* It may be merged again: somebody asked for it. */
 void ledger_release(struct ledger *ledger, const char *rel);
@@ -312,8 +313,8 @@ void ledger_undo_free(struct ledger_undo *undo);
 /* Leaves out the cells of the runs that are `others`.  0 or -ENOMEM. */
 int ledger_undo_leave(struct ledger_undo *undo);
 
-/* The spread cells of this database: all that may still hold what was spread; and what tells whether it
- * is that. */
+/* The spread cells of this database: all that may still hold what was spread; and what tells
+ * whether it is that. */
 int ledger_spread(struct ledger *ledger, const char *rel, uint64_t ino, uint64_t identity,
 		  struct ledger_undo *ret);
 

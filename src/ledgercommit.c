@@ -193,7 +193,8 @@ static int await_newcomer(const struct ledger *ledger, struct reason *why)
 	return -EAGAIN;
 }
 
-/* Not the database that we had open: what is in there is somebody else's, or older than what we know. */
+/* Not the database that we had open: what is in there is somebody else's, or older than what we
+ * know. */
 static int put_stranger_aside(struct ledger *ledger, struct ledgersql **sql, bool *ret_created,
 			      struct reason *why)
 {

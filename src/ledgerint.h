@@ -34,9 +34,10 @@ struct sqlite3;
 
 /* ---- ledgerplace.c: is the database at its path still ours?  ----
  *
- * Another one may be copied over it, or moved into its place, or it may be removed or emptied, while we
- * have it open; SQLite would go on with what it has in memory, and mix the two.  So each commit writes
- * a mark into it that there was none like before, and the file is looked at before each commit. */
+ * Another one may be copied over it, or moved into its place, or it may be removed or emptied,
+ * while we have it open; SQLite would go on with what it has in memory, and mix the two.  So each
+ * commit writes a mark into it that there was none like before, and the file is looked at before
+ * each commit. */
 
 struct ledger_mark {
 	uint64_t token;         /* a random number of each process */
@@ -136,8 +137,8 @@ void ledgersql_close(struct ledgersql *sql);
  * or of one that was tried.  Where it is
  * not, it is to be left: */
 enum ledgerplace_is ledgersql_check(struct ledgersql *sql, const struct ledger_mark *last);
-/* Closes it without touching what is at the path; what is in our log goes into our own file, if that
- * was moved away. */
+/* Closes it without touching what is at the path; what is in our log goes into our own file, if
+ * that was moved away. */
 void ledgersql_leave(struct ledgersql *sql, enum ledgerplace_is found);
 /* The mark on record. */
 int ledgersql_mark(struct ledgersql *sql, struct ledger_mark *ret, struct reason *why);

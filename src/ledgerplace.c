@@ -26,9 +26,9 @@ bool ledgerplace_parse(const char *text, struct ledger_mark *ret)
 	return true;
 }
 
-/* The mark that stands in the database's own file, whatever is in the log: not through SQLite, which
- * has its pages in memory; but through its descriptor, for closing another one would give up its
- * locks.  False where there is none. */
+/* The mark that stands in the database's own file, whatever is in the log: not through SQLite,
+ * which has its pages in memory; but through its descriptor, for closing another one would give up
+ * its locks.  False where there is none. */
 static bool read_mark(const struct ledgerplace *place, sqlite3 *db, struct ledger_mark *ret)
 {
 	char page[PAGE_MAX + 1];
@@ -102,8 +102,8 @@ void ledgerplace_note(struct ledgerplace *place, sqlite3 *db, const char *path)
 		place->base = (struct ledger_mark){ 0 };
 }
 
-/* What has changed it was a checkpoint of our own log, by somebody else: what it has now was committed
- * by us since ours. */
+/* What has changed it was a checkpoint of our own log, by somebody else: what it has now was
+ * committed by us since ours. */
 static bool is_ours(const struct ledgerplace *place, sqlite3 *db, const struct ledger_mark *last)
 {
 	struct ledger_mark mark;

@@ -121,8 +121,8 @@ static bool stood_before(const struct site *site, size_t n, const struct ledger_
 	return false;
 }
 
-/* What of merge `n`, which is not undone, stands under `cells`, so that their old values are its own.
- * Where it is not done, and they have the value that it was to overwrite, or one that is older
+/* What of merge `n`, which is not undone, stands under `cells`, so that their old values are its
+ * own. Where it is not done, and they have the value that it was to overwrite, or one that is older
  * still, it has not come there. */
 static int find_standing(const struct site *site, size_t n, const struct ledger_cells *cells,
 			 struct ledger_cells *to)

@@ -62,7 +62,8 @@ static void add_counts(struct plan_counts *sum, const struct plan_counts *now,
 
 static const uint64_t no_cells[LEDGER_KINDS];
 
-/* The ledger is told at once: what it has on record must outlast a job that does not come to its end. */
+/* The ledger is told at once: what it has on record must outlast a job that does not come to its
+ * end. */
 static void tell_written(struct merge_job *job, const struct plan_counts *now,
 			 const struct plan_counts *before)
 {

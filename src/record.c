@@ -12,7 +12,7 @@
 
 #include "series.h"
 
-#define DISKS 16                /* filesystems of live trees at once; one more is synced all the same */
+#define DISKS 16                /* filesystems of live trees at once; more are synced too */
 
 void record_free(struct record *record)
 {
@@ -321,9 +321,9 @@ static int open_beside(const char *path)
 	return fd;
 }
 
-/* A filesystem's error in writing back is told once to each descriptor that was open when it happened;
- * to one that was opened after somebody else has heard of it, never (Linux lib/errseq.c).  So one is
- * held of each filesystem from before the first write to after the sync. */
+/* A filesystem's error in writing back is told once to each descriptor that was open when it
+ * happened; to one that was opened after somebody else has heard of it, never (Linux lib/errseq.c).
+ * So one is held of each filesystem from before the first write to after the sync. */
 static struct {
 	pthread_mutex_t mutex;
 	struct disk {

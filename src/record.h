@@ -23,24 +23,25 @@ void record_free(struct record *record);
 /* What makes a live file the database that it is: its data sources and archives. */
 uint64_t record_identity(const struct layout_header *head);
 
-/* The sources' files for a live file, in order: begin, each, then what is asked of them; plan_run.source
- * counts them as they come.  0 or -ENOMEM.  `rel` must stay as long as the record is asked. */
+/* The sources' files for a live file, in order: begin, each, then what is asked of them;
+ * plan_run.source counts them as they come.  0 or -ENOMEM.  `rel` must stay as long as the record
+ * is asked. */
 void record_begin(struct record *record);
 int record_source(struct record *record, const struct source *source, const char *rel,
 		  const struct io_stamp *stamp);
 /* One number for them as they are. */
 uint64_t record_digest(const struct record *record, const char *rel);
 
-/* The plan for `rel`, of which io_file_id() is `file_id`, as it is to be recorded; `give`: what has given
- * way to it; NULL for an undo.  *ret points into `record` and `plan`, and is good until these change.
- * 0 or -ENOMEM. */
+/* The plan for `rel`, of which io_file_id() is `file_id`, as it is to be recorded; `give`: what has
+ * given way to it; NULL for an undo.  *ret points into `record` and `plan`, and is good until these
+ * change. 0 or -ENOMEM. */
 int record_intent(struct record *record, const char *rel, const struct rrd *live,
 		  uint64_t file_id, const struct plan *plan, const struct give *give,
 		  struct ledger_intent *ret);
 
-/* Leaves out what of `undo` is not as a merge has written it: the file was written over in place, by one of
- * the same structure.  0, saying how much where there is any; REFUSED where that is so for all of it;
- * -ENOMEM. */
+/* Leaves out what of `undo` is not as a merge has written it: the file was written over in place,
+ * by one of the same structure.  0, saying how much where there is any; REFUSED where that is so
+ * for all of it; -ENOMEM. */
 int record_heed(struct ledger_undo *undo, struct rrd *live, struct reason *why);
 
 /* As what the file is known from now on. */
@@ -48,8 +49,8 @@ struct ledger_state record_state(enum ledger_verdict verdict, bool settled,
 				 const struct io_stamp *stamp, uint64_t file_id,
 				 uint64_t identity, uint64_t digest, uint64_t cells);
 
-/* Before a write to a live file, on `dev`: so that record_sync() hears of all that goes wrong from now on,
- * whoever else does.  Its filesystem is held open until that. */
+/* Before a write to a live file, on `dev`: so that record_sync() hears of all that goes wrong from
+ * now on, whoever else does.  Its filesystem is held open until that. */
 void record_before(const char *path, dev_t dev);
 /* Lets go of what was held for so long: its sync has never come. */
 void record_rest(uint64_t idle_ns);

@@ -1,6 +1,6 @@
 #!/bin/bash
-# The ledger while the daemon runs: all is undone together; another one is put in its place; what was
-# spread gives way to a better backup that comes later.
+# The ledger while the daemon runs: all is undone together; another one is put in its place.  What was
+# spread gives way to a better backup that comes later.  An undo in several holds counts all of them.
 set -u
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/daemon.sh"
@@ -129,7 +129,7 @@ for old in better coarse; do
 done
 run "$rrdmerge" --undo wide.ledger 2
 want_rc 0
-cmp -s wide.rrd spread.rrd && pass "undone: spread again" || fail "undone, it is not as it was spread"
+cmp -s wide.rrd spread.rrd && pass "undone: spread again" || fail "undone: not as it was spread"
 run "$rrdmerge" --undo wide.ledger 1
 want_rc 0
 cmp -s wide.rrd wide.before && pass "undone" || fail "undone, it is not as before"
@@ -173,9 +173,47 @@ cmp -s live/wide.rrd spread.rrd && pass "spread by the daemon" || fail "is not s
 configure live better.old,coarse.old
 kill -HUP "$daemon"
 wait_for 'cmp -s live/wide.rrd first.rrd' 10 && pass "given way" || fail "does not give way"
-wait_for '[ "$(sqlite3 -readonly state/ledger.db "SELECT count(*) FROM merges WHERE state = '"'done'"'")" = 2 ]' 5
+wait_for '[ "$(sqlite3 state/ledger.db "SELECT sum(state = 1) FROM merge")" = 2 ]' 5
 ctl undo --all
 want_rc 0
-cmp -s live/wide.rrd wide.before && pass "undone by the daemon" || fail "is not undone by the daemon"
+cmp -s live/wide.rrd wide.before && pass "undone by the daemon" || fail "not undone by the daemon"
 end_daemon
+
+# ---- an undo in several holds ----
+
+# One update a day fills the 1,440 rows of that day.
+days() {
+	local d
+	local -a values=()
+
+	rrdtool create "$1" --start $((T0 + 86400 * $2)) --step 60 DS:x:GAUGE:200000:U:U \
+		RRA:AVERAGE:0.5:1:300000 || return
+	for ((d = $2 + 1; d <= $3; d++)); do values+=("$((T0 + 86400 * d)):$d"); done
+	rrdtool update "$1" "${values[@]}"
+}
+days bigold.rrd 0 140
+days big.before 140 142
+cp big.before big.rrd
+run "$rrdmerge" -v --ledger big.ledger bigold.rrd big.rrd
+filled=$(sed -n 's/^merged cells=\([0-9]*\) .*/\1/p' out)
+# It stops before its second hold (each takes a lease, gives it up, and takes it); then somebody keeps the file open, and it has to try again later.
+start_with_faults FAULT_STOP=lease:3:big.rrd "$rrdmerge" --undo big.ledger 1 >undone 2>undone.err
+undo=$!
+others=($undo)
+if wait_for 'grep -q "^State:.*T" /proc/$undo/status 2>/dev/null' 20; then
+	exec 9<big.rrd
+	kill -CONT $undo
+	sleep 0.5
+	exec 9<&-
+	wait $undo
+	want_same "exit code" $? 0
+	want_same "cells of all holds" "$(sed 's/.* cells=\([0-9]*\) .*/\1/' undone)" "$filled"
+	want_same "… on record" "$(sqlite3 big.ledger 'SELECT exact FROM merge WHERE what = 1')" \
+		"$filled"
+	cmp -s big.rrd big.before && pass "undone in several holds" ||
+		fail "undone in several holds, it is not as it was"
+else
+	fail "the undo does not stop before its second hold: $(cat undone undone.err)"
+fi
+others=()
 finish

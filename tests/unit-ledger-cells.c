@@ -194,7 +194,7 @@ static void test_undo_random(void **state)
 	assert_true(checked > 10000);
 }
 
-/* Which cells are sampled: all of a short run; else its ends and some between, none twice nearby. */
+/* Which cells are sampled: all of a short run; else its ends and some between. */
 static void test_samples(void **state)
 {
 	(void)state;

@@ -464,7 +464,7 @@ static void test_undo_interrupted(void **state)
 	assert_undo(ledger, id, 0, first);
 	assert_int_equal(ledger_get(ledger, again, &entry), -ENOENT);
 
-	/* All was taken back by the one that was interrupted: there is nothing to write, and it is done. */
+	/* The one that was interrupted took all back: nothing is to be written, and it is done. */
 	intent.runs = 0;
 	again = intend(ledger, &intent);
 	outcome.state.verdict = LEDGER_MERGED;
