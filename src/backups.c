@@ -2,6 +2,7 @@
 #include "backups.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -38,6 +39,7 @@ struct backup {
 
 struct backups {
 	struct source_set set;          /* our own */
+	char *live;                     /* the live tree's root; NULL: sidecars are not asked */
 	struct queue *queue;
 	struct tally *tally;
 
@@ -57,7 +59,7 @@ struct backups {
 
 	/* Of the walk under way: the thread's own. */
 	struct backup *now;
-	int root;
+	int root, live_root;
 	size_t denied, denied_said;
 	char denied_rel[PATH_MAX];
 	struct reason denied_why;
@@ -99,25 +101,80 @@ static void note_misled(struct backups *backups, const char *rel, const struct r
 struct met {
 	struct backups *backups;
 	const char *rel;        /* of the backup's file */
+	bool dump;
+	bool served;            /* live files of the other storage type have its values */
 };
+
+/* The live file is served by the file that was met.  `fresh`: who has it in hand right now may have
+ * looked for that too early.  Caller holds the mutex. */
+static int count_in(struct backups *backups, const char *live, bool fresh)
+{
+	bool look = false;
+	int r = tally_backup(backups->tally, live, &look);
+
+	if (!r && (look || fresh))
+		r = queue_put(backups->queue, QUEUE_FILE, live, QUEUE_NOW, QUEUE_LOOK);
+	return r;
+}
+
+/* The first scan of the live tree may be under way: what it has not found yet may stand there. */
+static bool is_live(struct backups *backups, const char *live)
+{
+	struct stat st;
+
+	if (!enter(backups))
+		return false;
+	bool known = tally_has_live(backups->tally, live);
+	leave(backups);
+	return known || !fstatat(backups->live_root, live, &st, AT_SYMLINK_NOFOLLOW);
+}
+
+static int on_sibling(const char *live, void *arg)
+{
+	struct met *met = arg;
+	int r;
+
+	if (!is_live(met->backups, live))
+		return 0;
+	if (!enter(met->backups))
+		return 1;
+	met->served = true;
+	r = count_in(met->backups, live, false);
+	leave(met->backups);
+	return r;
+}
+
+/* Where live has no such file, it may have those of pnp4nagios' other storage type. */
+static int find_siblings(struct met *met, const char *live)
+{
+	struct backups *backups = met->backups;
+	struct sidecar sidecar;
+	int r = 0;
+
+	met->served = false;
+	if (backups->live_root >= 0 && !met->dump && !is_live(backups, live) &&
+	    !sidecar_find(backups->root, met->rel, &sidecar, NULL)) {
+		r = sidecar_siblings(&sidecar, met->rel, backups->live_root, live, on_sibling, met);
+		sidecar_free(&sidecar);
+	}
+	return r;
+}
 
 /* The file holds the history of a live file; or is led astray. */
 static int on_lead(const struct index_lead *lead, void *arg)
 {
-	const struct met *met = arg;
+	struct met *met = arg;
 	struct backups *backups = met->backups;
-	bool look = false;
-	int r = 0;
+	int r = lead->live ? find_siblings(met, lead->live) : 0;
 
+	if (r || (lead->live && met->served))
+		return r;
 	if (!enter(backups))
 		return 1;
 	if (lead->live)
-		r = tally_backup(backups->tally, lead->live, &look);
+		r = count_in(backups, lead->live, lead->fresh);
 	else
 		note_misled(backups, met->rel, &lead->why);
-	/* Who has the live file in hand right now may have looked for this one too early. */
-	if (!r && (look || lead->fresh))
-		r = queue_put(backups->queue, QUEUE_FILE, lead->live, QUEUE_NOW, QUEUE_LOOK);
 	leave(backups);
 	return r;
 }
@@ -125,7 +182,7 @@ static int on_lead(const struct index_lead *lead, void *arg)
 static int on_entry(const char *rel, enum io_kind kind, void *arg)
 {
 	struct backups *backups = arg;
-	struct met met = { backups, rel };
+	struct met met = { .backups = backups, .rel = rel };
 	char buffer[NAMES_SIZE];
 	const char *rrd = kind == IO_DIR || kind == IO_LINK_TO_DIR ? NULL
 		: index_rrd_of(backups->root, rel, buffer);
@@ -136,6 +193,7 @@ static int on_entry(const char *rel, enum io_kind kind, void *arg)
 	leave(backups);
 	if (!rrd)
 		return 0;
+	met.dump = strcmp(rel, rrd);
 	backups->now->files++;
 	return index_add(backups->set.index, rel, rrd, on_lead, &met);
 }
@@ -341,14 +399,17 @@ static uint64_t walk(struct backups *backups)
 	index_begin(backups->set.index);
 	tally_backups_begin(backups->tally);
 	leave(backups);
-	for (unsigned n = 0; n < backups->set.count; n++) {
+	backups->live_root = backups->live ? io_open_root(backups->live) : -1;
+	bool stays = true;
+	for (unsigned n = 0; n < backups->set.count && stays; n++) {
 		atomic_store(&backups->at, n);
-		if (!walk_one(backups, n))
-			return 0;
+		stays = walk_one(backups, n);
 		all = all && backups->backup[n].presence == THERE;
 		whole = whole && !backups->backup[n].partial;
 	}
-	if (!enter(backups))
+	if (backups->live_root >= 0)
+		close(backups->live_root);
+	if (!stays || !enter(backups))
 		return 0;
 	conclude(backups, began, all, whole);
 	in_ns = backups->took_ns * IDLE_SHARE;
@@ -381,6 +442,7 @@ static void wait_until(struct backups *backups, uint64_t due_ns)
 static void free_all(struct backups *backups)
 {
 	source_set_free(&backups->set);
+	free(backups->live);
 	globs_free(backups->given, backups->givens);
 	globs_free(backups->other, backups->others);
 	pthread_cond_destroy(&backups->wake);
@@ -404,8 +466,8 @@ static void *walk_now_and_then(void *arg)
 
 /* ---- the thread, from outside ---- */
 
-int backups_new(const struct source_set *set, struct queue *queue, struct tally *tally,
-		struct backups **ret)
+int backups_new(const struct source_set *set, const char *live, struct queue *queue,
+		struct tally *tally, struct backups **ret)
 {
 	struct backups *backups = calloc(1, sizeof(*backups) +
 						     set->count * sizeof(backups->backup[0]));
@@ -416,6 +478,9 @@ int backups_new(const struct source_set *set, struct queue *queue, struct tally 
 	if (!backups)
 		return -ENOMEM;
 	r = source_set_copy(set, &backups->set);
+	backups->live = live ? strdup(live) : NULL;
+	if (live && !backups->live)
+		r = -ENOMEM;
 	backups->queue = queue;
 	backups->tally = tally;
 	pthread_mutex_init(&backups->mutex, NULL);

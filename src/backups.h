@@ -14,10 +14,11 @@
 
 struct backups;
 
-/* Begins to walk, and walks again now and then, by which the set's index is fed.  Copies the set;
- * queue and tally must outlive it.  0 or -errno. */
-int backups_new(const struct source_set *set, struct queue *queue, struct tally *tally,
-		struct backups **ret);
+/* Begins to walk, and walks again now and then, by which the set's index is fed.  `live` is the root
+ * of the live tree, to be asked for sidecars; NULL: they are not.  Copies the set and the path; queue
+ * and tally must outlive it.  0 or -errno. */
+int backups_new(const struct source_set *set, const char *live, struct queue *queue,
+		struct tally *tally, struct backups **ret);
 /* At once, whatever the walk under way waits for: from now on queue and tally are left alone, and the
  * thread ends when it can. */
 void backups_free(struct backups *backups);

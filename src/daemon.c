@@ -347,7 +347,8 @@ static int set_sources(struct daemon *d)
 	if (!r && d->live)
 		r = live_set_sources(d->live, &d->site.sources);
 	if (!r)
-		r = backups_new(&d->site.sources, d->queue, d->tally, &d->backups);
+		r = backups_new(&d->site.sources, d->site.match == LABELS_NAME ? NULL : d->conf->live,
+				d->queue, d->tally, &d->backups);
 	return r ? r : backups_follow(d->backups, d->conf->given, d->conf->givens);
 }
 

@@ -205,6 +205,15 @@ int tally_live(struct tally *tally, const char *rel, bool scanned, bool *ret_set
 	return r;
 }
 
+bool tally_has_live(struct tally *tally, const char *rel)
+{
+	pthread_mutex_lock(&tally->mutex);
+	const struct file *file = tally_find(tally, rel);
+	bool has = file && file->live;
+	pthread_mutex_unlock(&tally->mutex);
+	return has;
+}
+
 void tally_gone(struct tally *tally, const char *rel)
 {
 	pthread_mutex_lock(&tally->mutex);

@@ -39,6 +39,8 @@ void tally_free(struct tally *tally);
  * `ret_settled` is set, there is nothing more to do for it however often it is updated.
  * 0 or -ENOMEM. */
 int tally_live(struct tally *tally, const char *rel, bool scanned, bool *ret_settled);
+/* Does it? */
+bool tally_has_live(struct tally *tally, const char *rel);
 /* It does not any more. */
 void tally_gone(struct tally *tally, const char *rel);
 /* The same for all files beneath a directory. */

@@ -374,6 +374,11 @@ is_from anew.rrd 2 anew.rrd 1
 is_from never.rrd 1 never.rrd 1
 end_daemon
 
+# What serves the files of the other storage type waits for nobody.
+start_daemon
+want_idle 'merged=0 unchanged=5 skipped=0 failed=0 waiting=0 backup_needed=no'
+end_daemon
+
 # ---- sidecars that nobody should believe ----
 
 # mangle FILE SEED: some bytes, pieces and lines of it become others.

@@ -86,7 +86,7 @@ static void begin_with_rule(const char *from, const char *to)
 	file("old/a.old/x.xml");
 	assert_int_equal(source_add(&set, scratch("old"), NULL), 0);
 	assert_int_equal(index_new(&rule, 1, &set.index, NULL), 0);
-	assert_int_equal(backups_new(&set, queue, tally, &backups), 0);
+	assert_int_equal(backups_new(&set, NULL, queue, tally, &backups), 0);
 	walks(1);
 }
 
@@ -182,7 +182,7 @@ static void begin_with_pattern(void)
 	for (size_t i = 0; i < count; i++)
 		assert_int_equal(source_add(&set, list[i], NULL), 0);
 	globs_free(list, count);
-	assert_int_equal(backups_new(&set, queue, tally, &backups), 0);
+	assert_int_equal(backups_new(&set, NULL, queue, tally, &backups), 0);
 	assert_int_equal(backups_follow(backups, &given, 1), 0);
 	walks(2);
 	assert_false(backups_changed(backups));
