@@ -1,5 +1,5 @@
-/* awaited: live files that are not judged before their sidecar has come, until an event tells of it.
- * From any thread. */
+/* awaited: live files that are not judged before their sidecar has come, until an event tells of
+ * it.  From any thread. */
 #ifndef AWAITED_H
 #define AWAITED_H
 

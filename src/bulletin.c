@@ -149,8 +149,8 @@ static void say_waiting(struct bulletin *bulletin, const struct bulletin_news *n
 	tally_list_free(list, count);
 }
 
-/* Those for which somebody may want to look whether the plugin's output is what it was.  Said once, and
- * now and then when there are more. */
+/* Those for which somebody may want to look whether the plugin's output is what it was.  Said once,
+ * and now and then when there are more. */
 static void say_unproven(struct bulletin *bulletin, const struct bulletin_news *news)
 {
 	size_t count = news->sums.unproven, listed;

@@ -137,11 +137,6 @@ static bool has_numbers_only(const struct layout_header *head)
 	return true;
 }
 
-bool labels_want_sidecars(const struct layout_header *live, enum labels_match match)
-{
-	return match == LABELS_LABEL || (match == LABELS_AUTO && has_numbers_only(live));
-}
-
 enum told {
 	TOLD,
 	TOLD_NOTHING,           /* there is no sidecar, or it does not know the file */

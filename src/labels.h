@@ -39,9 +39,6 @@ struct labels_verdict {
 	bool unproven;          /* data sources called by numbers alone were matched by these */
 };
 
-/* Are the sidecars worth looking for? */
-bool labels_want_sidecars(const struct layout_header *live, enum labels_match match);
-
 /* map[live's data source] = the backup's, or LAYOUT_NO_DS.  For a file that belongs to live only by
  * what sidecars say (sidecar_siblings()), `match` is LABELS_LABEL.
  *    0          something can be taken; what is refused of it is in `why`

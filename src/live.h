@@ -1,7 +1,7 @@
 /* live: the live tree's side of the daemon: what its events and scans put into the queue.
  *
- * A thread of its own reads the events.  It takes the mutexes of watch, tally, queue and awaited, none
- * of which is held while anybody waits for a disk; it never logs. */
+ * A thread of its own reads the events.  It takes the mutexes of watch, tally, queue and awaited,
+ * none of which is held while anybody waits for a disk; it never logs. */
 #ifndef LIVE_H
 #define LIVE_H
 
@@ -50,7 +50,7 @@ uint64_t live_job(struct live *live, const struct queue_job *job);
 /* For workers: see worker_calls.glance. */
 bool live_glance(struct live *live, const char *rel, unsigned flags);
 
-/* For workers: the file is not judged before its sidecar has come, or does not wait for it any more. */
+/* For workers: the file is not judged before its sidecar has come, or does not wait any more. */
 void live_await(struct live *live, const char *rel, bool waits);
 
 /* The backups were just found to be there: the root is held against them anew, soon. */

@@ -1,12 +1,12 @@
-/* pnp4nagios writes a sidecar anew after each update of its RRD.  So a file that is new has none for a
- * moment, or that of a file that was there before it, and to go by the names of its data sources would
- * be to guess where in a moment it can be known.
+/* pnp4nagios writes a sidecar anew after each update of its RRD.  So a file that is new has none for
+ * a moment, or that of a file that was there before it, and to go by the names of its data sources
+ * would be to guess where in a moment it can be known.
  *
  * A file is new for WAIT_MS after its birth (or its last change, where the filesystem does not keep
  * the birth), and its sidecar is waited for so long, where a backup has one too, until it is there
  * and tells of the check with which the RRD was made, or a later one.  What has not come by then is
- * not written (XML_UPDATE_DELAY keeps a sidecar that is young), and the file is judged by what there
- * is. */
+ * not written (XML_UPDATE_DELAY keeps a sidecar that is young), and the file is judged by what is
+ * there. */
 #include "config.h"
 #include "mergeint.h"
 
@@ -18,8 +18,8 @@
 #include <unistd.h>
 
 #define WAIT_MS 5000
-/* It is looked for again after a part of the time that the file is old; mostly an event tells sooner
- * (live_await()). */
+/* It is looked for again after a part of the time that the file is old; mostly an event tells
+ * sooner (live_await()). */
 #define RETRY_PART 4
 #define RETRY_MIN_MS 10
 #define RETRY_MAX_MS 500
@@ -35,7 +35,8 @@ static int64_t age_ms(const struct merge_job *job)
 	struct statx stx;
 	struct timespec now;
 
-	if (statx(job->root, job->request->rel, AT_SYMLINK_NOFOLLOW, STATX_CTIME | STATX_BTIME, &stx))
+	if (statx(job->root, job->request->rel, AT_SYMLINK_NOFOLLOW, STATX_CTIME | STATX_BTIME,
+		  &stx))
 		return -1;
 	clock_gettime(CLOCK_REALTIME, &now);
 	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000 -

@@ -48,7 +48,7 @@ struct sidecar {
 	struct sidecar_ds *ds;  /* [count], in the order of the file */
 	size_t count;
 	bool failed;            /* the last update did not reach the RRD */
-	int64_t time;           /* of the check that it tells of, seconds since the epoch; 0: not said */
+	int64_t time;           /* of the check that it tells of, seconds since the epoch; 0: unsaid */
 	struct io_stamp stamp;
 	char service[NAME_MAX + 1];     /* its own name without ".xml"; sidecar_find() sets it */
 	char *bytes;            /* into which all of it points */
@@ -61,8 +61,8 @@ struct sidecar {
 int sidecar_read(int fd, struct sidecar *ret, struct reason *why);
 void sidecar_free(struct sidecar *sidecar);
 
-/* Finds and reads the sidecar that tells of the RRD `rel` beneath `root`, whether that file is there
- * or not: <service>.xml for <service>.rrd, and for <service>_<name>.rrd of the same service.
+/* Finds and reads the sidecar that tells of the RRD `rel` beneath `root`, be that file there or
+ * not: <service>.xml for <service>.rrd, and for <service>_<name>.rrd of the same service.
  *    -ENOENT    none does
  *    REFUSED    one should, and cannot be used; or two do */
 int sidecar_find(int root, const char *rel, struct sidecar *ret, struct reason *why);
@@ -72,8 +72,8 @@ bool sidecar_may_tell_of(const char *xml, const char *rrd);
 /* Is it a sidecar's name, "*.xml"? */
 bool sidecar_is_name(const char *name);
 
-/* Does any sidecar stand there that might tell of `rel`, or of a file of the other storage type?  Costs
- * less than to find it. */
+/* Does any sidecar stand there that might tell of `rel`, or of a file of the other storage type?
+ * Costs less than to find it. */
 bool sidecar_is_near(int root, const char *rel);
 
 /* Is this value kept in the RRD of this name (no directories)? */

@@ -39,8 +39,8 @@ struct watch_calls {
 	 * it was we who wrote.  Comes before `written`, once for many writes or for each. */
 	void (*modified)(const char *rel, void *arg);
 	void (*gone)(const char *rel, void *arg);       /* an .rrd was removed or moved away */
-	/* A name *.xml was moved in, as pnp4nagios does it after each update; told only if somebody says
-	 * just then that he wants to know. */
+	/* A name *.xml was moved in, as pnp4nagios does it after each update; told only if somebody
+	 * says just then that he wants to know. */
 	bool (*wants_sidecars)(void *arg);
 	void (*sidecar)(const char *rel, void *arg);
 	/* Found by a scan: a link, a FIFO … named *.rrd, or a link to a directory. */

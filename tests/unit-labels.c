@@ -386,14 +386,10 @@ static void test_without(void **state)
 	const char *const named[] = { "in:GAUGE", "out:GAUGE", NULL };
 	live = (struct side){ .head = header(named), .file = "svc.rrd" };
 	backup = (struct side){ .head = header(named), .file = "svc.rrd" };
-	assert_true(labels_want_sidecars(&live.head, LABELS_LABEL));
-	assert_false(labels_want_sidecars(&live.head, LABELS_AUTO));
 	assert_map(&live, &backup, EXPECT(.words = ""), MAP(0, 1));
 	/* A sidecar of other files is none. */
 	live = gauges(2, "svc.rrd");
 	backup = gauges(2, "svc.rrd");
-	assert_true(labels_want_sidecars(&live.head, LABELS_AUTO));
-	assert_false(labels_want_sidecars(&live.head, LABELS_NAME));
 	SAY(&live, "a", "b");
 	SAY(&backup, "*b", "*a");
 	assert_map(&live, &backup, EXPECT(.unproven = true, .words = ""), MAP(0, 1));
@@ -494,7 +490,6 @@ static void test_compute(void **state)
 	assert_map(&live, &backup, EXPECT(.words = ""), MAP(1, 0, 2));
 	live = (struct side){ .head = header(beside), .file = "svc.rrd" };
 	backup = (struct side){ .head = header(beside), .file = "svc.rrd" };
-	assert_true(labels_want_sidecars(&live.head, LABELS_AUTO));
 	SAY(&live, "a", "b");
 	SAY(&backup, "b", "a");
 	assert_map(&live, &backup, EXPECT(.words = ""), MAP(1, 0, 2));
