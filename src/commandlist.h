@@ -10,6 +10,8 @@
 		"How far it is, what was refused, whether the backup is still needed.") \
 	COMMAND(list, CONTROL_ASKS, 0, 2, NULL, COMMAND_STATES " [PATTERN]", \
 		"The files in that state, or all, with the reason where one was refused.") \
+	COMMAND(show, CONTROL_ASKS, 1, 2, NULL, "PATH [COLUMNS]", \
+		"All of one file: its state, sources, merges, and its time line.") \
 	COMMAND(history, CONTROL_ASKS, 0, 1, NULL, "[PATH]", \
 		"What was merged, refused and undone, the latest first.") \
 	COMMAND(merge, CONTROL_CHANGES, 1, 1, NULL, "PATH", \

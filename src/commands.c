@@ -82,7 +82,7 @@ static const char *what_of(const struct ledger_entry *entry)
 	}
 }
 
-static int put_entry(struct control_call *call, const struct ledger_entry *entry)
+int commands_put_entry(struct control_call *call, const struct ledger_entry *entry)
 {
 	static const char *const kind[LEDGER_KINDS] = {
 		"exact", "seam", "consolidated", "spread"
@@ -131,7 +131,7 @@ int commands_history(struct control_call *call, int argc, char **argv, void *arg
 		r = ledger_history(books_ledger(c->books), argc > 1 ? key : NULL, before,
 				   HISTORY_LIMIT, &entry, &count);
 		for (size_t i = 0; i < count && !r; i++)
-			r = put_entry(call, &entry[i]);
+			r = commands_put_entry(call, &entry[i]);
 		if (!r && count)
 			before = entry[count - 1].id;
 		ledger_entries_free(entry, count);

@@ -21,6 +21,8 @@ int commands_not_plain(struct control_call *call, const char *path);
 char *commands_pattern(struct commands *c, const char *given);
 /* As list calls it. */
 const char *commands_state(enum tally_state state);
+/* A record of it. */
+int commands_put_entry(struct control_call *call, const struct ledger_entry *entry);
 /* "2026-11-23T09:00:00Z" */
 void commands_time(int64_t ms, char *buffer, size_t size);
 

@@ -12,10 +12,12 @@
 #include "control.h"
 #include "ctlclient.h"
 #include "ctlprint.h"
+#include "ctlshow.h"
 #include "ctlstatus.h"
 #include "io.h"
 #include "log.h"
 #include "progress.h"
+#include "terminal.h"
 #include "wire.h"
 
 enum { EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_UNREACHED };
@@ -34,8 +36,9 @@ struct printing {
 	const struct options *options;
 	FILE *to;
 	size_t records;
-	enum { SHOW_PLAIN, SHOW_HELP, SHOW_STATUS, SHOW_LIST } show;
+	enum { SHOW_PLAIN, SHOW_HELP, SHOW_STATUS, SHOW_LIST, SHOW_FILE } show;
 	struct ctlstatus status;
+	struct ctlshow file;
 };
 
 /* What this program knows of the commands without asking: the daemon may be another version. */
@@ -186,6 +189,8 @@ static void print_record(const struct ctlclient_field *fields, size_t count, voi
 		ctlprint_help(p->to, fields, count, p->options->words > 1);
 	else if (p->show == SHOW_LIST)
 		ctlprint_item(p->to, fields, count);
+	else if (p->show == SHOW_FILE)
+		ctlshow_print(p->to, &p->file, fields, count);
 	else if (p->show == SHOW_PLAIN)
 		ctlprint_plain(p->to, fields, count, first);
 }
@@ -261,6 +266,8 @@ static void take_answer(struct printing *p, struct answer *ret)
 		end_json(p->to, p->records, ret->outcome, ret->text);
 	else if (p->show == SHOW_STATUS && p->records)
 		ctlstatus_print(p->to, &p->status);
+	else if (p->show == SHOW_FILE)
+		ctlshow_end(p->to, &p->file);
 	ret->spoilt = fflush(p->to) || ferror(p->to);
 	if (!ret->spool)
 		fclose(p->to);
@@ -365,15 +372,46 @@ static void wait_idle(struct printing *p, struct answer *answer)
 		progress_clear(&progress);
 }
 
+/* A time line is as wide as what it is shown on, and who makes it is to know that. */
+static void wide(struct printing *p, struct options *wider, char *words[WIRE_WORDS_MAX],
+		 char *columns, size_t size)
+{
+	const struct options *o = p->options;
+	size_t width = terminal_columns(STDOUT_FILENO);
+
+	width = width < TIMELINE_COLUMNS_MIN ? TIMELINE_COLUMNS_MIN
+		: width > TIMELINE_COLUMNS_MAX ? TIMELINE_COLUMNS_MAX : width;
+	if (o->words > 2 && strspn(o->word[o->words - 1], "0123456789"))
+		width = strtoul(o->word[o->words - 1], NULL, 10);
+	p->file.columns = width;
+	p->file.utf8 = terminal_is_utf8(STDOUT_FILENO);
+	if (o->words != 2)
+		return;
+	snprintf(columns, size, "%zu", width);
+	*wider = *o;
+	wider->word = words;
+	words[0] = o->word[0];
+	words[1] = o->word[1];
+	words[2] = columns;
+	wider->words = 3;
+	p->options = wider;
+}
+
 static int ask(const struct options *o)
 {
 	struct answer answer;
 	struct printing p = {
 		.options = o,
 		.show = is_command(o, "help") ? SHOW_HELP : is_command(o, "status") ? SHOW_STATUS
-			: is_command(o, "list") ? SHOW_LIST : SHOW_PLAIN,
+			: is_command(o, "list") ? SHOW_LIST
+			: is_command(o, "show") ? SHOW_FILE : SHOW_PLAIN,
 	};
+	char columns[32], *words[WIRE_WORDS_MAX];
+	struct options wider;
 	int status;
+
+	if (p.show == SHOW_FILE && !o->json)
+		wide(&p, &wider, words, columns, sizeof(columns));
 
 	if (o->wait)
 		wait_idle(&p, &answer);

@@ -110,6 +110,51 @@ ctl list refused --json
 want_json 'join ",", map { $_->{file} } @{$a->{records}}' 'web01/no1.rrd,web01/no2.rrd,web02/torn.rrd'
 want_json '$a->{records}[0]{refused}' wholly
 
+# ---- show ----
+
+COLUMNS=60 ctl show web01/a.rrd
+want_rc 0
+want_out '^web01/a\.rrd: merged$'
+want_out '^  waits for: nothing; it is done$'
+want_out '^  [-0-9T:]+Z  merge(d| under way) \(id [0-9]+\), [0-9]+ cells: [0-9]+ exact'
+want_out "^    from $work/old/web01/a\\.rrd\$"
+want_out '^every 1 min for 5 h: AVERAGE$'
+want_out '^every 5 min for 25 h: AVERAGE MAX$'
+want_out "^  1: $work/old/web01/a\\.rrd\$"
+# Old, the gap, new: in this order, 60 wide, and in ASCII as this is no terminal.
+want_same "the finest line" "$(grep -A1 '^every 1 min' out | tail -n 1 | sed -E 's/(.)\1*/\1/g')" '.+.#'
+want_same "its width" "$(grep -A1 '^every 1 min' out | tail -n 1 | tr -d '\n' | wc -c)" 60
+filled=$(sed -nE 's/.*[+] filled as the backup has it: ([0-9]+).*/\1/p' out)
+known_before=$(known two.rrd) known_after=$(known live/web01/a.rrd)
+want_same "what is drawn as filled is what was filled" "$filled" $((known_after - known_before))
+want_out "^# known in live: $known_before "
+ctl show web01/a.rrd --json
+want_json '$a->{records}[0]{state}' merged
+want_json 'join ",", map { $_->{archives} // () } @{$a->{records}}' 'AVERAGE,AVERAGE MAX,MIN LAST'
+want_json '(grep { $_->{archives} } @{$a->{records}})[0]{resolution}' 60
+want_json 'my $n = 0; $n += $_->{exact} // 0 for grep { $_->{archives} } @{$a->{records}}; $n' "$filled"
+want_json 'length((grep { $_->{archives} } @{$a->{records}})[0]{line})' 100
+ctl show "$work/live/web01/no1.rrd"
+want_out '^web01/no1\.rrd: failed$'
+want_out '^  refused: no data source in common'
+ctl show gone/x.rrd
+want_out '^  waits for: a live file of this name'
+want_out "^  1: $work/old/gone/x\\.rrd\$"
+want_no_out '^every'
+ctl show web02/torn.rrd
+want_out '^  live is not an RRD file'
+ctl show nothing.rrd
+want_rc 1
+want_err 'nothing\.rrd: no such file is known'
+ctl show web01/a.rrd 5
+want_rc 2
+ctl undo web01/b.rrd
+ctl show web01/b.rrd
+want_out '^web01/b\.rrd: unchanged, undone$'
+want_out 'waits for: somebody who asks for it'
+want_out '; undone by [0-9]+$'
+want_no_out 'filled as'
+
 # ---- forget ----
 
 ctl forget 'gone/'

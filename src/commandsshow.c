@@ -1,0 +1,330 @@
+/* commandsshow: the command that tells all of one file. */
+#include "config.h"
+#include "commandsint.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "chart.h"
+#include "record.h"
+
+#define COLUMNS_DEFAULT 100
+#define MERGES 20               /* of the history, that are told */
+#define MERGES_MAX 1000         /* whose runs are looked at */
+#define TRIES 5                 /* for a file that is updated while it is read */
+#define LIVE_MAX (64 << 20)     /* bytes; what is larger is not drawn */
+
+/* One file that is to be shown, and what is known of it: all of it our own, so that no lock is held
+ * while a disk is waited for. */
+struct showing {
+	struct control_call *call;
+	struct commands *c;
+	char *rel, *live, key[MERGE_KEY_SIZE];
+	struct source_set sources;
+	struct tally_item item;
+	bool known;
+	struct ledger_state state;
+	bool held;
+	size_t columns;
+	struct ledger_entry *entry;     /* the latest first */
+	size_t entries;
+};
+
+/* 0 or -ENOMEM. */
+static int take(struct showing *show, const char *given)
+{
+	struct commands *c = show->c;
+	int r;
+
+	pthread_rwlock_rdlock(&c->lock);
+	show->rel = strdup(commands_rel(c, given));
+	show->live = strdup(c->site->live);
+	r = show->rel && show->live ? source_set_copy(&c->site->sources, &show->sources) : -ENOMEM;
+	if (!r) {
+		merge_key(c->site, show->rel, show->key);
+		show->known = tally_look(c->tally, show->rel, &show->item);
+		show->held = c->books && ledger_known(books_ledger(c->books), show->key,
+						      &show->state) && show->state.held;
+	}
+	pthread_rwlock_unlock(&c->lock);
+	return r;
+}
+
+static void drop(struct showing *show)
+{
+	free(show->rel);
+	free(show->live);
+	source_set_free(&show->sources);
+	tally_page_free(&show->item, 1);
+	ledger_entries_free(show->entry, show->entries);
+}
+
+/* ---- how it stands ---- */
+
+static const char *waits_for(const struct showing *show)
+{
+	const struct tally_item *item = &show->item;
+
+	if (show->held)
+		return "somebody who asks for it; it was undone, and \"rrdmergctl merge\" brings it back";
+	switch (item->state) {
+	case TALLY_IS_WAITING:
+		return "a live file of this name; \"rrdmergctl forget\" gives it up";
+	case TALLY_IS_FORGOTTEN:
+		return "nothing; it was given up by \"rrdmergctl forget\"";
+	case TALLY_IS_PENDING:
+		return atomic_load(&show->c->paused) ? "\"rrdmergctl resume\"" : "its turn, or its next try";
+	case TALLY_IS_SKIPPED:
+		return "a backup that has it";
+	case TALLY_IS_FAILED:
+		return "a person; see the reason";
+	default:
+		break;
+	}
+	if (item->half_seen)
+		return "a backup that is away";
+	if (!item->settled)
+		return "its own last update to pass that of the backup; until then it is looked at again";
+	return "nothing; it is done";
+}
+
+static int put_standing(struct showing *show)
+{
+	struct control_call *call = show->call;
+	const struct tally_item *item = &show->item;
+
+	control_put(call, "file", show->rel);
+	control_put(call, "state", commands_state(item->state));
+	if (item->why) {
+		control_put(call, "refused", item->partial ? "in part" : "wholly");
+		control_put(call, "reason", item->why);
+	}
+	if (item->unproven)
+		control_put(call, "unproven", "yes");
+	if (show->held)
+		control_put(call, "undone", "yes");
+	return control_put(call, "waits_for", waits_for(show));
+}
+
+/* ---- its history ---- */
+
+static int take_history(struct showing *show)
+{
+	int r;
+
+	if (!show->c->books)
+		return 0;
+	r = ledger_history(books_ledger(show->c->books), show->key, 0, MERGES_MAX, &show->entry,
+			   &show->entries);
+	for (size_t i = 0; i < show->entries && i < MERGES && !r; i++)
+		r = commands_put_entry(show->call, &show->entry[i]);
+	return r;
+}
+
+/* ---- its sources ---- */
+
+static void put_source(struct showing *show, unsigned n, const struct source_file *file)
+{
+	struct control_call *call = show->call;
+
+	control_record(call);
+	control_number(call, "source", (long long)n + 1);
+	control_put(call, "kind", file->dump ? "dump" : "rrd");
+	if (file->way == SOURCE_RENAMED)
+		control_number(call, "rule", (long long)file->rule);
+	control_putf(call, "path", "%s/%s", show->sources.source[n].path, file->rel);
+}
+
+/* Which backups have it now. */
+static int put_sources(struct showing *show)
+{
+	struct source_found found = SOURCE_FOUND_NONE;
+	int r = 0;
+
+	for (unsigned n = 0; n < show->sources.count && !r; n++) {
+		r = source_find(&show->sources, n, show->rel, &found);
+		for (unsigned i = 0; i < found.count && !r; i++)
+			put_source(show, n, &found.file[i]);
+		if (r == -ENXIO) {
+			control_record(show->call);
+			control_number(show->call, "source", (long long)n + 1);
+			control_put(show->call, "path", show->sources.source[n].path);
+			control_put(show->call, "away", strerror(found.error));
+		}
+		r = r == -ENOMEM ? r : 0;       /* of what cannot be asked, no more is told */
+		source_found_end(&found);
+	}
+	source_found_free(&found);
+	return r ? r : control_flush(show->call);
+}
+
+/* ---- its time line ---- */
+
+static int read_live(struct showing *show, struct rrd *db, uint64_t *ret_id, struct reason *why)
+{
+	int root = io_open_root(show->live), r = -ESTALE, fd;
+	struct stat st;
+
+	if (root < 0)
+		return reason_errno(why, -root, "tree cannot be opened");
+	for (int i = 0; i < TRIES && r == -ESTALE; i++) {
+		r = io_open_file(root, show->rel, O_RDONLY, &fd, &st, why);
+		if (r)
+			break;
+		*ret_id = io_file_id(fd, "");
+		if (st.st_size > LIVE_MAX) {
+			reason_set(why, "is too large to be drawn");
+			r = REFUSED;
+		} else {
+			r = rrd_read(db, fd, why);
+		}
+		close(fd);
+	}
+	close(root);
+	return r;
+}
+
+struct runs {
+	struct chart_run *run;
+	size_t count, capacity;
+};
+
+static int add_runs(struct runs *runs, const struct ledger_cells *cells, const struct rrd *db)
+{
+	static const enum timeline_kind kind[LEDGER_KINDS] = {
+		[LEDGER_EXACT] = TIMELINE_EXACT, [LEDGER_SEAM] = TIMELINE_SEAM,
+		[LEDGER_CONSOLIDATED] = TIMELINE_CONSOLIDATED, [LEDGER_SPREAD] = TIMELINE_SPREAD,
+	};
+
+	if (runs->count + cells->runs > runs->capacity) {
+		size_t capacity = (runs->count + cells->runs) * 2;
+		struct chart_run *grown = reallocarray(runs->run, capacity, sizeof(*grown));
+
+		if (!grown)
+			return -ENOMEM;
+		runs->run = grown;
+		runs->capacity = capacity;
+	}
+	for (size_t i = 0; i < cells->runs; i++) {
+		const struct ledger_run *run = &cells->run[i];
+
+		if (run->rra >= db->head.rra_cnt ||
+		    run->step != layout_resolution(&db->head, run->rra))
+			continue;
+		runs->run[runs->count++] = (struct chart_run){
+			run->rra, run->ds, run->first, run->count, kind[run->kind],
+		};
+	}
+	return 0;
+}
+
+/* What the ledger has of this database, the oldest merge first: a later one's cells are its own. */
+static int take_runs(struct showing *show, const struct rrd *db, uint64_t id, struct runs *ret)
+{
+	uint64_t identity = record_identity(&db->head);
+	int r = 0;
+
+	for (size_t i = show->entries; i && !r; i--) {
+		const struct ledger_entry *entry = &show->entry[i - 1];
+		struct ledger_cells cells = { 0 };
+
+		if (entry->what != LEDGER_MERGE || entry->undone || entry->ino != id ||
+		    entry->identity != identity)
+			continue;
+		r = ledger_runs(books_ledger(show->c->books), entry->id, &cells);
+		if (!r)
+			r = add_runs(ret, &cells, db);
+		ledger_cells_free(&cells);
+	}
+	return r;
+}
+
+static int put_line(struct control_call *call, const struct chart_line *line)
+{
+	char when[32];
+
+	control_record(call);
+	control_put(call, "archives", line->functions);
+	control_number(call, "resolution", line->resolution);
+	control_number(call, "rows", (long long)line->rows);
+	control_number(call, "from", line->from);
+	control_number(call, "to", line->to);
+	commands_time(line->from * 1000, when, sizeof(when));
+	control_put(call, "from_time", when);
+	commands_time(line->to * 1000, when, sizeof(when));
+	control_put(call, "to_time", when);
+	for (int kind = 0; kind < TIMELINE_KINDS; kind++)
+		control_number(call, timeline_name((enum timeline_kind)kind),
+			       (long long)line->cells[kind]);
+	return control_put(call, "line", line->letters);
+}
+
+static int put_chart(struct showing *show)
+{
+	struct reason why = { "" };
+	struct rrd db = { 0 };
+	struct runs runs = { 0 };
+	struct chart chart = { 0 };
+	uint64_t id = 0;
+	int r = read_live(show, &db, &id, &why);
+
+	if (r) {
+		control_record(show->call);
+		r = control_putf(show->call, "no_line", "live %s", why.text[0] ? why.text
+				 : strerror(r < 0 ? -r : EINVAL));
+		rrd_free(&db);
+		return r;
+	}
+	r = take_runs(show, &db, id, &runs);
+	if (!r)
+		r = chart_make(&db, runs.run, runs.count, show->columns, &chart);
+	for (size_t i = 0; i < chart.lines && !r; i++)
+		r = put_line(show->call, &chart.line[i]);
+	chart_free(&chart);
+	free(runs.run);
+	rrd_free(&db);
+	return r;
+}
+
+/* ---- the command ---- */
+
+static int show_all(struct showing *show)
+{
+	int r = put_standing(show);
+
+	if (!r)
+		r = take_history(show);
+	if (!r && show->item.state != TALLY_IS_WAITING && show->item.state != TALLY_IS_FORGOTTEN)
+		r = put_chart(show);
+	return r ? r : put_sources(show);
+}
+
+int commands_show(struct control_call *call, int argc, char **argv, void *arg)
+{
+	struct showing show = { .call = call, .c = arg, .columns = COLUMNS_DEFAULT };
+	char *end;
+	int r;
+
+	if (argc > 2) {
+		show.columns = strtoul(argv[2], &end, 10);
+		if (*end || show.columns < TIMELINE_COLUMNS_MIN ||
+		    show.columns > TIMELINE_COLUMNS_MAX)
+			return control_fail(call, WIRE_USAGE "a time line has %d to %d columns, not "
+					    "%.32s", TIMELINE_COLUMNS_MIN, TIMELINE_COLUMNS_MAX,
+					    argv[2]);
+	}
+	r = take(&show, argv[1]);
+	if (!r && !commands_is_plain(show.rel))
+		r = commands_not_plain(call, argv[1]);
+	else if (!r && !show.known)
+		r = control_fail(call, "%s: no such file is known, neither in the live tree nor in a "
+				 "backup; \"rrdmergctl list '*%s*'\" looks for others", show.rel,
+				 strrchr(show.rel, '/') ? strrchr(show.rel, '/') + 1 : show.rel);
+	if (!r)
+		r = show_all(&show);
+	drop(&show);
+	return r;
+}
