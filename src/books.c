@@ -146,13 +146,33 @@ struct ledger *books_ledger(struct books *books)
 
 /* ---- what is done is not done again ---- */
 
+/* Those of pnp4nagios' other storage type, for a file that has no other.  Where it has both, it is
+ * looked at again, for to ask two sidecars for each file would take too long. */
+static int find_siblings(const struct books *books, const struct source_set *sources,
+			 const char *rel, struct source_found *found)
+{
+	int root = io_open_root(books->options.site->live), r = 0;
+	struct sidecar sidecar;
+
+	if (root < 0)
+		return root;
+	if (!sidecar_find(root, rel, &sidecar, NULL)) {
+		r = source_find_siblings(sources, &sidecar, rel, found);
+		sidecar_free(&sidecar);
+	}
+	close(root);
+	return r;
+}
+
 /* What source n has for the file now.  0 or -errno. */
-static int record_now(const struct source_set *sources, unsigned n, const char *rel,
-		      struct source_found *found, struct record *record)
+static int record_now(const struct books *books, const struct source_set *sources, unsigned n,
+		      const char *rel, struct source_found *found, struct record *record)
 {
 	struct stat st;
 	int r = source_find(sources, n, rel, found);
 
+	if (!r && !found->count)
+		r = find_siblings(books, sources, rel, found);
 	for (unsigned i = 0; i < found->count && !r; i++) {
 		struct io_stamp stamp;
 
@@ -183,7 +203,7 @@ static uint64_t digest_now(struct books *books, const char *rel, unsigned *ret_s
 	for (unsigned n = 0; found && n < sources.count; n++)
 		found[n] = SOURCE_FOUND_NONE;
 	for (unsigned n = 0; n < sources.count && !r; n++)
-		r = record_now(&sources, n, rel, &found[n], &record);
+		r = record_now(books, &sources, n, rel, &found[n], &record);
 	if (!r) {
 		*ret_sources = record.sources;
 		digest = record_digest(&record, rel);

@@ -374,10 +374,20 @@ is_from anew.rrd 2 anew.rrd 1
 is_from never.rrd 1 never.rrd 1
 end_daemon
 
-# What serves the files of the other storage type waits for nobody.
+# What serves the files of the other storage type waits for nobody; and what is done is known after a
+# restart, without a look into it.
+configure live backup
 start_daemon
 want_idle 'merged=0 unchanged=5 skipped=0 failed=0 waiting=0 backup_needed=no'
 end_daemon
+if can_trace; then
+	start_traced -e trace=open,openat,openat2
+	want_idle 'merged=0 unchanged=5 skipped=0 failed=0 waiting=0 backup_needed=no'
+	pid=$daemon
+	daemon=$tracer                          # which ends as what it traces
+	end_daemon 10 "$pid"
+	want_same "no RRD is opened" "$(grep -c '\.rrd"' trace)" 0
+fi
 
 # ---- sidecars that nobody should believe ----
 
