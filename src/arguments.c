@@ -14,8 +14,8 @@
 
 static void usage(FILE *to)
 {
-	fputs("usage: rrdmerge [-nv] [-j N] [--json] [--exact] [--no-spread] [--seam HOW]\n"
-	      "                [--rename FROM TO]... [--ledger FILE] OLD NEW\n"
+	fputs("usage: rrdmerge [-nv] [-j N] [--json | --show] [--exact] [--no-spread]\n"
+	      "                [--seam HOW] [--rename FROM TO]... [--ledger FILE] OLD NEW\n"
 	      "       rrdmerge --convert [-nv] OLD NEW.rrd\n"
 	      "       rrdmerge --undo FILE [ID...]\n"
 	      "\n"
@@ -27,6 +27,7 @@ static void usage(FILE *to)
 	      "  -v, --verbose   a line for each file that is merged or skipped\n"
 	      "  -j, --jobs N    threads, 1 to 64 (the number of processors, at most 4)\n"
 	      "      --json      the sums as one JSON object on standard output\n"
+	      "      --show      of two files: draw NEW's time line, with what is filled\n"
 	      "      --exact     copy rows, and make none\n"
 	      "      --no-spread spread no coarse row over finer ones that nobody has\n"
 	      "      --seam HOW  rebuild: make the coarse rows again that NEW knows from its\n"
@@ -112,7 +113,7 @@ static const char *option_of_merging(int c, const char *given)
 		const char *name;
 	} options[] = {
 		{ 'j', "-j, --jobs" }, { 'J', "--json" }, { 'E', "--exact" },
-		{ 'P', "--no-spread" }, { 'S', "--seam" }, { 'L', "--ledger" }, { 'U', "--undo" },
+		{ 'W', "--show" }, { 'P', "--no-spread" }, { 'S', "--seam" }, { 'L', "--ledger" }, { 'U', "--undo" },
 	};
 
 	for (size_t i = 0; i < sizeof(options) / sizeof(options[0]) && !given; i++)
@@ -128,6 +129,7 @@ int arguments_parse(int argc, char **argv, struct arguments *o)
 		{ "verbose", no_argument, NULL, 'v' },
 		{ "jobs", required_argument, NULL, 'j' },
 		{ "json", no_argument, NULL, 'J' },
+		{ "show", no_argument, NULL, 'W' },
 		{ "exact", no_argument, NULL, 'E' },
 		{ "convert", no_argument, NULL, 'C' },
 		{ "ledger", required_argument, NULL, 'L' },
@@ -152,6 +154,9 @@ int arguments_parse(int argc, char **argv, struct arguments *o)
 			break;
 		case 'J':
 			o->json = true;
+			break;
+		case 'W':
+			o->show = true;
 			break;
 		case 'E':
 			o->plan.exact = true;
@@ -197,6 +202,11 @@ int arguments_parse(int argc, char **argv, struct arguments *o)
 	}
 	if (o->convert && o->merging) {
 		log_message(LOG_ERR, "--convert merges nothing: %s does not go with it", o->merging);
+		return EXIT_USAGE;
+	}
+	if (o->show && (o->json || o->undo)) {
+		log_message(LOG_ERR, "--show draws for people: %s does not go with it",
+			    o->json ? "--json" : "--undo");
 		return EXIT_USAGE;
 	}
 	if (o->undo) {

@@ -11,7 +11,7 @@
 enum { EXIT_MERGED = 0, EXIT_REFUSED = 1, EXIT_USAGE = 2 };
 
 struct arguments {
-	bool dry_run, verbose, json;
+	bool dry_run, verbose, json, show;
 	struct plan_options plan;
 	unsigned jobs;
 	struct names_rule *rename;      /* [renames] */

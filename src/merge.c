@@ -364,6 +364,8 @@ static int plan(struct merge_job *job, int fd)
 		return 0;
 	}
 	result->unhealed = scratch->plan.unhealed;
+	if (job->site->planned && fd < 0 && !merge_wrote(result) && !job->request->wrote)
+		job->site->planned(&scratch->live, &scratch->plan, job->site->planned_arg);
 	if (plan_is_empty(&scratch->plan)) {
 		merge_finish(job, merge_wrote(result) ? MERGE_MERGED : MERGE_UNCHANGED);
 		return 0;

@@ -57,6 +57,10 @@ struct merge_site {
 	 * next CLOSE_WRITE is our own doing.  May be NULL. */
 	void (*opening)(const char *rel, void *arg);
 	void *opening_arg;
+	/* Called with what is planned, which may be nothing, before anything is written; again where it
+	 * has to be planned anew.  `live` holds it already.  May be NULL. */
+	void (*planned)(const struct rrd *live, const struct plan *plan, void *arg);
+	void *planned_arg;
 };
 
 struct merge_request {

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "arguments.h"
+#include "chart.h"
 #include "convert.h"
 #include "hold.h"
 #include "log.h"
@@ -19,6 +20,7 @@
 #include "place.h"
 #include "record.h"
 #include "report.h"
+#include "terminal.h"
 #include "undo.h"
 #include "worker.h"
 
@@ -34,6 +36,7 @@ struct run {
 	atomic_bool interrupted;
 	const char *pair;               /* two files: what NEW was called, else NULL */
 	char *live_dir, *live_name;     /* two files: NEW's directory and name; else NULL */
+	struct chart chart;             /* --show: of NEW as it is planned */
 	char *live_real;                /* with a ledger: the live root's own path */
 	struct outcome outcome;
 };
@@ -46,6 +49,36 @@ static void on_file(const char *path, const struct merge_result *result, unsigne
 	struct run *run = arg;
 
 	outcome_file(&run->outcome, run->pair ? run->pair : path, result, tries, will_retry);
+}
+
+/* The worker's own call; main looks when that has ended. */
+static void on_planned(const struct rrd *live, const struct plan *plan, void *arg)
+{
+	static const enum timeline_kind kind[PLAN_KINDS] = {
+		[PLAN_EXACT] = TIMELINE_EXACT, [PLAN_SEAM] = TIMELINE_SEAM,
+		[PLAN_CONSOLIDATED] = TIMELINE_CONSOLIDATED, [PLAN_SPREAD] = TIMELINE_SPREAD,
+	};
+	struct run *run = arg;
+	struct chart_run *runs = calloc(plan->runs + 1, sizeof(*runs));
+
+	chart_free(&run->chart);
+	if (!runs)
+		return;
+	for (size_t i = 0; i < plan->runs; i++) {
+		const struct plan_run *at = &plan->run[i];
+
+		runs[i] = (struct chart_run){ at->rra, at->ds, at->first, at->count,
+					      kind[at->kind] };
+	}
+	chart_make(live, runs, plan->runs, terminal_columns(STDOUT_FILENO), &run->chart);
+	free(runs);
+}
+
+static void show_chart(const struct run *run)
+{
+	if (run->chart.lines)
+		chart_draw(stdout, &run->chart, terminal_columns(STDOUT_FILENO),
+			   terminal_is_utf8(STDOUT_FILENO));
 }
 
 static int on_entry(const char *rel, enum io_kind kind, void *arg)
@@ -402,6 +435,10 @@ static int prepare(struct run *run)
 			    "belong together");
 		return -EINVAL;
 	}
+	if (trees && run->options->show) {
+		log_message(LOG_ERR, "--show draws one file: give two files, and not two directories");
+		return -EINVAL;
+	}
 	r = trees ? prepare_trees(run) : prepare_pair(run);
 	if (r == -ENOMEM)
 		log_message(LOG_ERR, "out of memory");
@@ -464,6 +501,10 @@ static int merge(const struct arguments *options, uint64_t started_ns)
 	};
 	int status = EXIT_USAGE;
 
+	if (options->show) {
+		run.site.planned = on_planned;
+		run.site.planned_arg = &run;
+	}
 	outcome_begin(&run.outcome, options);
 	block_signals();
 	if (prepare(&run))
@@ -480,12 +521,14 @@ static int merge(const struct arguments *options, uint64_t started_ns)
 	}
 	bool recorded = close_ledger(&run);
 	run.site.ledger = NULL;
+	show_chart(&run);
 	status = outcome_conclude(&run.outcome, &run.site, atomic_load(&run.interrupted),
 				  (double)(io_now_ns() - started_ns) / 1e9);
 	if (!recorded && status == EXIT_MERGED)
 		status = EXIT_REFUSED;
 out:
 	close_ledger(&run);
+	chart_free(&run.chart);
 	free(run.live_real);
 	queue_free(run.queue);
 	source_set_free(&run.site.sources);

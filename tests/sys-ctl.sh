@@ -39,6 +39,30 @@ want_json() {
 	want_same "json: $1" "$(json "$1")" "$2"
 }
 
+# ---- two files, before anything is done ----
+
+before=$(file_sum two.rrd)
+COLUMNS=60 run "$rrdmerge" -n --show one.rrd two.rrd
+want_rc 0
+want_same "-n --show changes nothing" "$(file_sum two.rrd)" "$before"
+want_same "one line each" "$(grep -c '^every ' out)" 3
+want_same "the finest" "$(grep -A1 '^every 1 min' out | tail -n 1 | sed -E 's/(.)\1*/\1/g')" '.+.#'
+planned=$(sed -nE 's/.*[+] filled as the backup has it: ([0-9]+).*/\1/p' out)
+want_out "^1 merged, .*; $planned cells filled in"
+cp two.rrd shown.rrd
+run "$rrdmerge" --show one.rrd shown.rrd
+want_out "^# known in live: $(known two.rrd)   [+] filled as the backup has it: $planned  "
+want_same "what was drawn was done" "$(known shown.rrd)" $(($(known two.rrd) + planned))
+run "$rrdmerge" --show one.rrd shown.rrd
+want_out "^# known in live: $(known shown.rrd)   [.] unknown: "
+want_summary 0 1 0 0 0
+for wrong in '--json one.rrd two.rrd' 'old live' '--undo ledger'; do
+	# shellcheck disable=SC2086
+	run "$rrdmerge" --show $wrong
+	want_rc 2
+	want_err '^rrdmerge: --show draws '
+done
+
 # ---- no daemon ----
 
 ctl status
