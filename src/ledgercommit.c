@@ -141,7 +141,7 @@ static int set_aside(struct ledger *ledger, const struct reason *damage, struct 
 static int open_sql(struct ledger *ledger, struct ledgersql **ret, bool *ret_created,
 		    struct reason *why)
 {
-	bool ours = false, whole = ledger->doubted;
+	bool ours = false, whole = ledger->whole;
 	int r = ledgersql_open(ledger->path, whole, ret, ret_created, &ours, why);
 
 	if (r != LEDGERSQL_CORRUPT)
@@ -492,6 +492,9 @@ static int ready(struct ledger *ledger, struct reason *why)
 		: LEDGERPLACE_SAME;
 	int r = 0;
 
+	pthread_mutex_lock(&ledger->mutex);
+	ledger->whole = ledger->doubted;
+	pthread_mutex_unlock(&ledger->mutex);
 	if (found != LEDGERPLACE_SAME) {
 		struct ledgersql *sql = ledger->sql;
 
@@ -501,13 +504,13 @@ static int ready(struct ledger *ledger, struct reason *why)
 		ledgersql_leave(sql, found);
 		/* A log that was lost leaves nothing behind that could be somebody else's. */
 		ledger->found = found == LEDGERPLACE_LOG_LOST ? LEDGERPLACE_SAME : found;
-	} else if (ledger->doubted) {
+	} else if (ledger->whole) {
 		disconnect(ledger);
 	}
 	if (!ledger->sql)
 		r = ledgercommit_connect(ledger, why);
 	pthread_mutex_lock(&ledger->mutex);
-	ledger->doubted &= r != 0;
+	ledger->doubted &= !ledger->whole || r;
 	pthread_mutex_unlock(&ledger->mutex);
 	return r;
 }

@@ -244,6 +244,7 @@ struct ledger {
 	struct ledger_mark last;        /* of the last commit */
 	struct ledger_mark tried;       /* … or of one that failed, and may have come through */
 	uint64_t token;                 /* of the marks to come */
+	bool whole;                     /* it is doubted, and checked however large it is */
 	enum ledgerplace_is found;      /* not LEDGERPLACE_SAME: it was left, and none opened since */
 };
 
