@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bulletin.h"
+
 #define GROUPS 10               /* kinds of refusals that status tells of */
 #define PAGE 1024               /* files that list has in memory */
 
@@ -16,7 +18,8 @@ struct standing {
 	struct live_state live;
 	struct queue_count queued;
 	struct reason ledger;           /* why it does not work */
-	bool works, needed, whole;
+	bool works, needed, lost;
+	const char *seen;               /* the backups */
 	char *path;                     /* of the live tree */
 	struct tally_group *group;
 	size_t groups, all_groups;
@@ -31,7 +34,9 @@ static void take_standing(struct commands *c, struct standing *ret)
 	ret->queued = queue_count(c->queue);
 	ret->works = !c->books || ledger_ok(books_ledger(c->books), &ret->ledger);
 	ret->needed = c->backup_needed(c->arg);
-	ret->whole = backups_state(c->backups).whole;
+	struct backups_state backups = backups_state(c->backups);
+	ret->seen = backups.whole ? "yes" : backups.walked_ns ? "no" : "not yet";
+	ret->lost = bulletin_is_lost(&ret->sums);
 	ret->path = strdup(c->site->live);
 	if (ret->group && ret->sums.refused)
 		ret->groups = tally_groups(c->tally, ret->group, GROUPS, &ret->all_groups);
@@ -56,7 +61,8 @@ static const char *state_of(const struct commands *c, const struct standing *now
 static bool is_well(const struct commands *c, const struct standing *now)
 {
 	return !now->live.missing && now->works && !atomic_load(&c->paused) &&
-	       !now->sums.refused && !now->sums.failed && !now->live.unwatched;
+	       !now->sums.refused && !now->sums.failed && !now->live.unwatched && !now->lost &&
+	       strcmp(now->seen, "no");
 }
 
 static void put_figures(struct control_call *call, const struct commands *c,
@@ -80,7 +86,8 @@ static void put_figures(struct control_call *call, const struct commands *c,
 		control_number(call, "left_seconds", left);
 	control_put(call, "backup_needed", now->needed ? "yes" : "no");
 	control_number(call, "needed_by", (long long)(sums->waiting + sums->unsettled));
-	control_put(call, "backups_seen", now->whole ? "yes" : "no");
+	control_put(call, "backups_seen", now->seen);
+	control_put(call, "lost", now->lost ? "yes" : "no");
 }
 
 static void put_groups(struct control_call *call, const struct standing *now)

@@ -176,11 +176,19 @@ static void print_needs(FILE *to, const struct ctlstatus *status)
 	unsigned long long unwatched = ctlstatus_number(status, "unwatched_dirs");
 	unsigned long long lost = ctlstatus_number(status, "watch_overflows");
 
-	if (!status->kinds && !unwatched && !lost) {
+	bool unseen = is(status, "backups_seen", "no"), apart = is(status, "lost", "yes");
+
+	if (!status->kinds && !unwatched && !lost && !unseen && !apart) {
 		fputs("No file needs a person.\n", to);
 		return;
 	}
 	fputs("What needs a person:\n", to);
+	if (unseen)
+		fputs("       A backup is not there, or cannot be read as a whole: is it mounted?  The "
+		      "log names it.\n", to);
+	if (apart)
+		fputs("       Not one live file has a counterpart: is a path one level off?  The log "
+		      "may name a better one.\n", to);
 	for (size_t i = 0; i < status->kinds; i++)
 		print_kind(to, &status->kind[i]);
 	if (status->more_kinds)

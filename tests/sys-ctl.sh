@@ -77,6 +77,16 @@ want_out '^usage: rrdmergctl list \[merged'
 
 # ---- status ----
 
+mkdir empty
+configure live empty
+start_daemon
+ctl status --wait
+want_out '^All that could be done is done, and something needs a person'
+want_out 'A backup is not there, or cannot be read as a whole'
+want_out '^The backup is still needed'
+want_out '^backups_seen: +no$'
+end_daemon
+
 configure live old
 start_daemon
 ctl status --wait
@@ -290,6 +300,13 @@ end_daemon
 
 # ---- without a ledger, and with a file of patterns that is none ----
 
+rm -rf state
+configure live/web01 old 'ledger = false;'
+start_daemon
+ctl status --wait
+want_out 'Not one live file has a counterpart'
+want_out '^well: +no$'
+end_daemon
 rm -rf state
 configure live old 'ledger = false;'
 start_daemon
