@@ -16,6 +16,7 @@
 #define PROGRESS_NS (10 * SECOND)
 #define WAITING_NS (600 * SECOND)       /* those that wait are listed no more often */
 #define WAITING_DIRS 20
+#define LEFT_FILES 20           /* so many done tell how long the others will take */
 #define UNPROVEN_NS (600 * SECOND)      /* so are those that nothing proves */
 #define DENIED_STILL_NS (60 * SECOND)
 #define DENIED_NS (600 * SECOND)
@@ -186,24 +187,37 @@ static void say_watching(const struct bulletin_news *news)
 	log_message(LOG_NOTICE, "%s", line);
 }
 
-long long bulletin_left_s(const struct bulletin *bulletin, const struct tally_sums *sums)
+/* Done since it began to be busy. */
+static size_t done_since(const struct bulletin *bulletin, const struct tally_sums *sums)
 {
 	size_t done = sums->live - sums->pending;
 
+	return bulletin->was_busy && done > bulletin->busy_done ? done - bulletin->busy_done : 0;
+}
+
+static uint64_t left_s(const struct bulletin *bulletin, const struct tally_sums *sums)
+{
+	size_t since = done_since(bulletin, sums);
+
+	return since ? (io_now_ns() - bulletin->busy_since_ns) / since * sums->pending / SECOND : 0;
+}
+
+long long bulletin_left_s(const struct bulletin *bulletin, const struct tally_sums *sums)
+{
+	size_t since = done_since(bulletin, sums);
+
 	if (!sums->pending)
 		return 0;
-	if (!bulletin->was_busy || done <= bulletin->busy_done)
-		return -1;
-	return (long long)((io_now_ns() - bulletin->busy_since_ns) / (done - bulletin->busy_done) *
-			   sums->pending / SECOND);
+	/* One file done while a backup rests says nothing of the rest. */
+	return since >= LEFT_FILES || since >= sums->pending
+		? (long long)left_s(bulletin, sums) : -1;
 }
 
 static void say_progress(const struct bulletin *bulletin, const struct bulletin_news *news)
 {
 	const struct tally_sums *sums = &news->sums;
 	size_t done = sums->live - sums->pending, of = sums->live;
-	long long known = bulletin_left_s(bulletin, sums);
-	unsigned long long left = known > 0 ? (unsigned long long)known : 0;
+	unsigned long long left = left_s(bulletin, sums);
 
 	log_message(LOG_NOTICE,
 		    "progress done=%zu of=%zu percent=%zu cells=%llu failed=%zu left=%02llu:%02llu:%02llu",

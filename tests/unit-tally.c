@@ -834,6 +834,167 @@ static void test_list(void **state)
 	}
 }
 
+/* ---- pages, one file, groups of refusals ---- */
+
+static bool is_in(const char *rel, void *arg)
+{
+	return strncmp(rel, arg, strlen(arg)) == 0;
+}
+
+/* All that tally_page() gives, `count` at a time: "state path, ..." */
+static const char *paged(struct tally *tally, enum tally_state state, const char *in, size_t count)
+{
+	static char all[8192];
+	static const char letter[] = "pmusfwg";         /* g: given up */
+	struct tally_item item[16];
+	char after[256] = "";
+	size_t got;
+
+	*all = '\0';
+	do {
+		got = tally_page(tally, state, in ? is_in : NULL, (void *)(uintptr_t)in, after, item,
+				 count);
+		for (size_t i = 0; i < got; i++) {
+			sprintf(all + strlen(all), "%s%c:%s%s%s", *all ? " " : "",
+				letter[item[i].state], item[i].rel, item[i].why ? "=" : "",
+				item[i].why ? item[i].why : "");
+			snprintf(after, sizeof(after), "%s", item[i].rel);
+		}
+		tally_page_free(item, got);
+	} while (got == count);
+	return all;
+}
+
+static bool gives_up(const char *rel, void *arg)
+{
+	return strstr(rel, arg) != NULL;
+}
+
+static void test_pages(void **state)
+{
+	struct tally *tally = *state;
+	struct tally_item item;
+
+	assert_string_equal(paged(tally, TALLY_ANY_STATE, NULL, 3), "");
+	tally_backups_begin(tally);
+	for (int i = 0; i < 3; i++)
+		backup(tally, i == 0 ? "b/w" : i == 1 ? "a/g" : "a/m");
+	tally_backups_end(tally, true);
+	live(tally, "a/m");
+	tell(tally, "a/m", MERGE_MERGED);
+	live(tally, "c/p");
+	live(tally, "c/s");
+	tell(tally, "c/s", MERGE_SKIPPED);
+	live(tally, "d/f");
+	tell(tally, "d/f", MERGE_FAILED);
+	live(tally, "d/u");
+	tell(tally, "d/u", MERGE_UNCHANGED);
+	live(tally, "d/x");
+	struct merge_result part = result(MERGE_MERGED, "half");
+	part.partial = true;
+	tally_result(tally, "d/x", &part, false);
+	tally_forget(tally, gives_up, (void *)(uintptr_t)"g");
+	for (size_t count = 1; count < 10; count++) {
+		assert_string_equal(paged(tally, TALLY_ANY_STATE, NULL, count),
+				    "g:a/g m:a/m w:b/w p:c/p s:c/s f:d/f=words u:d/u m:d/x=half");
+		assert_string_equal(paged(tally, TALLY_ANY_STATE, "c/", count), "p:c/p s:c/s");
+		assert_string_equal(paged(tally, TALLY_IS_MERGED, NULL, count), "m:a/m m:d/x=half");
+		assert_string_equal(paged(tally, TALLY_IS_MERGED, "d", count), "m:d/x=half");
+		assert_string_equal(paged(tally, TALLY_IS_REFUSED, NULL, count),
+				    "f:d/f=words m:d/x=half");
+		assert_string_equal(paged(tally, TALLY_IS_WAITING, NULL, count), "w:b/w");
+		assert_string_equal(paged(tally, TALLY_IS_FORGOTTEN, NULL, count), "g:a/g");
+		assert_string_equal(paged(tally, TALLY_IS_PENDING, "d", count), "");
+	}
+	assert_false(tally_look(tally, "a", &item));
+	assert_true(tally_look(tally, "d/x", &item));
+	assert_true(item.state == TALLY_IS_MERGED && item.partial && item.merged && !item.backup);
+	assert_int_equal(item.sources, 1);
+	assert_string_equal(item.why, "half");
+	tally_page_free(&item, 1);
+	/* Merged, and under way again. */
+	tell(tally, "a/m", MERGE_BUSY);
+	assert_true(tally_look(tally, "a/m", &item));
+	assert_true(item.state == TALLY_IS_PENDING && item.merged && item.backup && !item.why);
+	tally_page_free(&item, 1);
+}
+
+static void test_forgotten(void **state)
+{
+	struct tally *tally = *state;
+
+	tally_forget(tally, gives_up, (void *)(uintptr_t)"old");
+	tally_backups_begin(tally);
+	backup(tally, "old1");
+	backup(tally, "new1");
+	tally_backups_end(tally, true);
+	assert_int_equal(tally_sums(tally).waiting, 1);
+	assert_int_equal(tally_sums(tally).forgotten, 1);
+	live(tally, "old1");                            /* it came all the same */
+	assert_int_equal(tally_sums(tally).forgotten, 0);
+	assert_int_equal(tally_sums(tally).pending, 1);
+	tally_gone(tally, "old1");
+	assert_int_equal(tally_sums(tally).forgotten, 1);
+	tally_forget(tally, gives_up, (void *)(uintptr_t)"1");
+	assert_int_equal(tally_sums(tally).waiting, 0);
+	assert_int_equal(tally_sums(tally).forgotten, 2);
+	tally_backups_begin(tally);
+	backup(tally, "old1");
+	tally_backups_end(tally, true);
+	assert_int_equal(tally_sums(tally).forgotten, 1);
+	tally_forget(tally, NULL, NULL);
+	assert_int_equal(tally_sums(tally).waiting, 1);
+	assert_int_equal(tally_sums(tally).forgotten, 0);
+	tally_new_sources(tally);
+	assert_int_equal(tally_sums(tally).waiting, 0);
+}
+
+static void test_groups(void **state)
+{
+	struct tally *tally = *state;
+	struct tally_group group[3];
+	size_t groups = 9;
+	char name[32], why[64];
+
+	assert_int_equal(tally_groups(tally, group, 3, &groups), 0);
+	assert_int_equal(groups, 0);
+	for (int i = 0; i < 60; i++) {
+		sprintf(name, "%02d", i);
+		live(tally, name);
+		if (i % 6 == 0)
+			sprintf(why, "labels differ: live has %c", 'a' + i % 26);
+		else if (i % 6 == 1 || i % 6 == 5)
+			sprintf(why, "is truncated, %d bytes of %d", i * i * i, i);
+		else if (i == 2)
+			sprintf(why, "is truncated, x bytes of 8");
+		else
+			continue;
+		fail_with(tally, name, why, MERGE_ALLOWED);
+	}
+	assert_int_equal(tally_groups(tally, group, 3, &groups), 3);
+	assert_int_equal(groups, 3);
+	assert_int_equal(group[0].files, 20);
+	assert_string_equal(group[0].example, "01");
+	assert_string_equal(group[0].why.text, "is truncated, 1 bytes of 1");
+	assert_int_equal(group[0].kind, strlen(group[0].why.text));
+	assert_int_equal(group[1].files, 10);
+	assert_string_equal(group[1].example, "00");
+	assert_int_equal(group[1].kind, strlen("labels differ"));
+	assert_int_equal(group[2].files, 1);
+	assert_int_equal(tally_groups(tally, group, 1, &groups), 1);
+	assert_int_equal(groups, 3);
+	/* More kinds than are told apart: none is lost. */
+	for (int i = 0; i < 1000; i++) {
+		sprintf(name, "x%03d", i);
+		live(tally, name);
+		sprintf(why, "%c%c%c", 'a' + i % 10, 'a' + i / 10 % 10, 'a' + i / 100);
+		fail_with(tally, name, why, MERGE_ALLOWED);
+	}
+	assert_int_equal(tally_groups(tally, group, 3, &groups), 3);
+	assert_true(groups > 200 && groups < 300);
+	assert_true(group[0].files > 700);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -861,6 +1022,9 @@ int main(void)
 		TEST(test_failed_is_not_pending),
 		TEST(test_gone_beneath),
 		TEST(test_list),
+		TEST(test_pages),
+		TEST(test_forgotten),
+		TEST(test_groups),
 	};
 
 	alarm(120);                     /* a lock held twice would hang */
