@@ -282,9 +282,9 @@ want_out '^reloaded: +yes$'
 
 # ---- who may ----
 
-if nobody=$(other_user) && [ -n "$nobody" ]; then
-	chmod 755 . && chmod 666 sock
-	# Out of the way of who may not read this directory at all.
+chmod 755 . && chmod 666 sock
+# Where the programs or this directory are out of his reach, he cannot ask.
+if [ -n "$(other_user)" ] && as_nobody test -x "$rrdmergctl" && as_nobody test -S "$work/sock"; then
 	for command in pause resume reload rescan 'forget x' 'merge x' 'undo x'; do
 		# shellcheck disable=SC2086
 		run as_nobody "$rrdmergctl" -s "$work/sock" $command
