@@ -284,7 +284,8 @@ want_out '^reloaded: +yes$'
 
 chmod 755 . && chmod 666 sock
 # Where the programs or this directory are out of his reach, he cannot ask.
-if [ -n "$(other_user)" ] && as_nobody test -x "$rrdmergctl" && as_nobody test -S "$work/sock"; then
+if [ -n "$(other_user)" ] && as_nobody "$rrdmergctl" --version >/dev/null 2>&1 &&
+	as_nobody test -S "$work/sock"; then
 	for command in pause resume reload rescan 'forget x' 'merge x' 'undo x'; do
 		# shellcheck disable=SC2086
 		run as_nobody "$rrdmergctl" -s "$work/sock" $command
