@@ -58,11 +58,12 @@ static void say_refusals(const struct bulletin_news *news, unsigned count)
 static bool denials_due(struct bulletin *bulletin, const size_t *denied, bool settled)
 {
 	uint64_t now = io_now_ns();
+	bool same = !memcmp(bulletin->denied, denied, sizeof(bulletin->denied));
 
-	if (!memcmp(bulletin->denied, denied, sizeof(bulletin->denied))) {
+	if (same || !bulletin->denied_ns)       /* files may be looked at before the first tick */
 		bulletin->denied_ns = now;
+	if (same)
 		return false;
-	}
 	if (memcmp(bulletin->denied_seen, denied, sizeof(bulletin->denied_seen))) {
 		memcpy(bulletin->denied_seen, denied, sizeof(bulletin->denied_seen));
 		bulletin->denied_still_ns = now;

@@ -30,14 +30,21 @@ static int add_file(struct source_found *found, const struct source_file *file)
 	return found->file[found->count].rel ? (int)(found->count++, 0) : -ENOMEM;
 }
 
-/* Whatever stands there: that it is no regular file, or cannot be looked at, is told to who opens it.
- * (The name of a dump may be too long where that of its RRD is not.) */
+/* Whatever stands there: that it is no regular file, or cannot be looked at, is told to who opens it. */
 static bool is_there(int root, const char *rel)
 {
 	struct stat st;
 
 	return !fstatat(root, rel, &st, AT_SYMLINK_NOFOLLOW) ||
 	       (errno != ENOENT && errno != ENOTDIR && errno != ENAMETOOLONG);
+}
+
+/* The same for a name that is only guessed at: what cannot be looked at was told of the RRD. */
+static bool is_seen(int root, const char *rel)
+{
+	struct stat st;
+
+	return !fstatat(root, rel, &st, AT_SYMLINK_NOFOLLOW);
 }
 
 /* 1: a dump, or what only its reader can tell; 0: something else of that name, pnp4nagios' sidecar
@@ -67,7 +74,7 @@ static int add_dumps(struct source_found *found, const struct source_file *file)
 	dump.dump = true;
 	dump.rel = name;
 	for (unsigned i = 0; i < DUMP_NAMES && !r; i++)
-		if (dump_name(file->rel, i, name, sizeof(name)) && is_there(found->root, name) &&
+		if (dump_name(file->rel, i, name, sizeof(name)) && is_seen(found->root, name) &&
 		    is_dump(found->root, name))
 			r = add_file(found, &dump);
 	return r;

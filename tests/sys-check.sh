@@ -131,6 +131,7 @@ kill -STOP "$daemon"
 check -t 1
 want 3 '[^|]*$'
 kill -CONT "$daemon"
+wait_for "\"$plugin\" -s sock >said; grep -q 'OK - idle' said" 20
 check
 want 0 'idle'
 end_daemon

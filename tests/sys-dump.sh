@@ -40,7 +40,7 @@ cp old.xml resting/web01/PING.xml
 pack resting/web02/PING.rrd.xml.gz
 head -c 20000 old.xml >resting/web02/LOAD.xml
 printf '<NAGIOS>\n</NAGIOS>\n' >resting/web02/_HOST_.xml
-cp "$top_srcdir/tests/data/foreign/i386-plain.rrd" resting/web02/i386.rrd && chmod u+w resting/web02/i386.rrd
+cp "$testdata/foreign/i386-plain.rrd" resting/web02/i386.rrd && chmod u+w resting/web02/i386.rrd
 rested=$((SECONDS + 12))
 
 # ---- two files ----
@@ -184,7 +184,7 @@ rm -rf live/* back/*
 mkdir live/web01 live/web02
 for file in web01/PING web02/PING web02/LOAD web02/_HOST_; do cp base.rrd "live/$file.rrd"; done
 # The same database, of which this machine has lost every row.
-gunzip -c "$top_srcdir/tests/data/foreign/i386-plain.xml.gz" >i386.xml
+gunzip -c "$testdata/foreign/i386-plain.xml.gz" >i386.xml
 sed '/<row>/s|<v>[^<]*</v>|<v>NaN</v>|g' i386.xml >lost.xml
 rrdtool restore lost.xml live/web02/i386.rrd || exit 99
 while [ "$SECONDS" -lt "$rested" ]; do sleep 0.2; done

@@ -46,18 +46,31 @@ updater=$!
 others=($updater)
 sleep 1.5                       # the first rows of live's own are finished before it is merged
 
+# pause MILLISECONDS
+pause() {
+	sleep "$(($1 / 1000)).$(printf '%03d' $(($1 % 1000)))"
+}
+
+# How long a life must be to merge something depends on the machine, and on what else it does.
+begin
+begun=$(date +%s%N)
+wait_for "grep -q '^rrdmergd: merged' log" 60 || fail "nothing is merged"
+lead=$((($(date +%s%N) - begun) / 1000000))
+kill -9 "$daemon"
+wait "$daemon" 2>/dev/null
+echo "# the first merge came after $lead ms"
+
 amid=0
 for ((k = 0; k < kills; k++)); do
 	before=$(grep -c '^rrdmergd: merged' log 2>/dev/null)
 	begin
 	# Many short lives, in which it has just begun, and some longer ones.
-	ms=$((RANDOM % (k % 4 ? 150 : 900)))
-	sleep "$(printf '0.%03d' $ms)"
+	pause $((k % 4 ? RANDOM % (lead + 100) : lead + RANDOM % 800))
 	kill -0 "$daemon" 2>/dev/null || fail "the daemon has ended by itself"
 	kill -9 "$daemon"
 	wait "$daemon" 2>/dev/null
 	daemon=
-	sleep "$(printf '0.%03d' $((RANDOM % (k % 8 ? 50 : 999))))"
+	pause $((RANDOM % (k % 8 ? 50 : 999)))
 	[ "$(grep -c '^rrdmergd: merged' log)" = "${before:-0}" ] || amid=$((amid + 1))
 done
 echo "# $amid of $kills lives were long enough to merge something"
