@@ -102,7 +102,7 @@ struct met {
 	struct backups *backups;
 	const char *rel;        /* of the backup's file */
 	bool dump;
-	bool served;            /* live files of the other storage type have its values */
+	size_t served;          /* its values that live files of the other storage type have */
 };
 
 /* The live file is served by the file that was met.  `fresh`: who has it in hand right now may have
@@ -138,23 +138,32 @@ static int on_sibling(const char *live, void *arg)
 		return 0;
 	if (!enter(met->backups))
 		return 1;
-	met->served = true;
+	met->served++;
 	r = count_in(met->backups, live, false);
 	leave(met->backups);
 	return r;
 }
 
-/* Where live has no such file, it may have those of pnp4nagios' other storage type. */
-static int find_siblings(struct met *met, const char *live)
+/* Where live has no such file, it may have those of pnp4nagios' other storage type.  *ret_all: one for
+ * each value.  (Where a rule leads elsewhere, they are not found when they are merged either.) */
+static int find_siblings(struct met *met, const char *live, bool *ret_all)
 {
 	struct backups *backups = met->backups;
+	const char *slash = strrchr(met->rel, '/');
 	struct sidecar sidecar;
+	size_t values = 0;
 	int r = 0;
 
-	met->served = false;
-	if (backups->live_root >= 0 && !met->dump && !is_live(backups, live) &&
+	*ret_all = false;
+	met->served = 0;
+	if (backups->live_root >= 0 && !met->dump && !strcmp(live, met->rel) &&
+	    !is_live(backups, live) &&
 	    !sidecar_find(backups->root, met->rel, &sidecar, NULL)) {
+		for (size_t i = 0; i < sidecar.count; i++)
+			values += sidecar_tells_of(&sidecar, &sidecar.ds[i],
+						   slash ? slash + 1 : met->rel);
 		r = sidecar_siblings(&sidecar, met->rel, backups->live_root, live, on_sibling, met);
+		*ret_all = values && met->served >= values;
 		sidecar_free(&sidecar);
 	}
 	return r;
@@ -165,9 +174,10 @@ static int on_lead(const struct index_lead *lead, void *arg)
 {
 	struct met *met = arg;
 	struct backups *backups = met->backups;
-	int r = lead->live ? find_siblings(met, lead->live) : 0;
+	bool served = false;
+	int r = lead->live ? find_siblings(met, lead->live, &served) : 0;
 
-	if (r || (lead->live && met->served))
+	if (r || served)
 		return r;
 	if (!enter(backups))
 		return 1;

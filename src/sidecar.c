@@ -15,7 +15,7 @@
 #define ENDING 4                /* of both */
 /* A service's name may be any beginning of the file's name that ends before a "_": of those for
  * which there is a file, so many are read. */
-#define READ_MAX 8
+#define READ_MAX 32
 
 /* ---- reading ---- */
 
@@ -338,12 +338,17 @@ int sidecar_find(int root, const char *rel, struct sidecar *ret, struct reason *
 	unsigned reads = 0;
 	int result = -ENOENT;
 
-	for (size_t len = stem; len && reads < READ_MAX; len--) {
+	for (size_t len = stem; len; len--) {
 		struct sidecar one = { 0 };
 		struct reason one_why = { "" };
 
 		if (len != stem && file[len] != '_')
 			continue;
+		if (reads == READ_MAX) {
+			sidecar_free(&found);
+			reason_set(why, "file has more than %d sidecars that may tell of it", READ_MAX);
+			return -ENOTUNIQ;
+		}
 		int r = read_of_service(root, rel, len, &one, &one_why);
 		reads += r != -ENOENT;
 		if (!r && tells(&one, file)) {
@@ -354,7 +359,7 @@ int sidecar_find(int root, const char *rel, struct sidecar *ret, struct reason *
 			sidecar_free(&one);
 			sidecar_free(&found);
 			reason_set(why, "file has two sidecars that tell of it");
-			return REFUSED;
+			return -ENOTUNIQ;
 		}
 		sidecar_free(&one);
 		/* Which of the beginnings is the service's, only a sidecar can tell. */

@@ -64,7 +64,8 @@ void sidecar_free(struct sidecar *sidecar);
 /* Finds and reads the sidecar that tells of the RRD `rel` beneath `root`, be that file there or
  * not: <service>.xml for <service>.rrd, and for <service>_<name>.rrd of the same service.
  *    -ENOENT    none does
- *    REFUSED    one should, and cannot be used; or two do */
+ *    REFUSED    one should, and cannot be used: nothing is proved
+ *    -ENOTUNIQ  two do, or there are too many: whatever is taken for proved may be wrong */
 int sidecar_find(int root, const char *rel, struct sidecar *ret, struct reason *why);
 
 /* Do these names belong together: dir/service.xml, and dir/service.rrd or dir/service_….rrd? */

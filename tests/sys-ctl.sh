@@ -266,11 +266,14 @@ want_same "nothing waits" "$(cat out)" ''
 # ---- rescan and reload ----
 
 cp one.rrd old/web02/alone.rrd
-touch -d '1 hour ago' old/web02/alone.rrd
+make_rrd old/web01/no1.rrd 0 60 DS:two1:GAUGE:8640:U:U RRA:AVERAGE:0.5:1:50
+touch -d '1 hour ago' old/web02/alone.rrd old/web01/no1.rrd
 ctl rescan
 want_rc 0
 wait_for '"$rrdmergctl" -s sock list merged web02/alone.rrd | grep -q merged' 20 &&
 	pass "a rescan finds what the backup has now" || fail "a rescan does not find it"
+wait_for '[ -z "$("$rrdmergctl" -s sock list failed web01/no1.rrd)" ]' 20 &&
+	pass "and looks again at what was refused" || fail "what was refused is not looked at again"
 echo 'nonsense = 1;' >>conf
 ctl reload
 want_rc 1

@@ -319,7 +319,7 @@ static void test_find_bad(void **state)
 	/* Two services write the same file. */
 	put("host/two.xml", HEAD MULTIPLE("two", "a") TAIL);
 	put("host/two_a.xml", HEAD SINGLE("two_a", "x") TAIL);
-	assert_not_found("host/two_a.rrd", REFUSED, "two sidecars");
+	assert_not_found("host/two_a.rrd", -ENOTUNIQ, "two sidecars");
 	/* The longer name is damaged, but the shorter one's values are whole. */
 	put("host/two_a.xml", HEAD);
 	assert_found("host/two_a.rrd", "two");
