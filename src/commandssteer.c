@@ -14,8 +14,36 @@
 #define HAND_NS (10000 * MS)            /* for the files in hand when a pause begins */
 #define RELOAD_NS (15000 * MS)
 #define LOOK_MS 20
+#define PAGE 1024                       /* files in memory at once */
 
 /* ---- rescan ---- */
+
+/* A scan passes by those with which we are done, and a refusal may be the last word: until somebody
+ * has mended the backup, and asks.  0 or -ENOMEM. */
+static int look_at_refused(struct commands *c)
+{
+	struct tally_item *item = calloc(PAGE, sizeof(*item));
+	char *after = strdup("");
+	size_t count = PAGE;
+	int r = item && after ? 0 : -ENOMEM;
+
+	while (!r && count == PAGE) {
+		pthread_rwlock_rdlock(&c->lock);
+		count = tally_page(c->tally, TALLY_IS_REFUSED, NULL, NULL, after, item, PAGE);
+		for (size_t i = 0; i < count && !r; i++)
+			r = queue_put(c->queue, QUEUE_FILE, item[i].rel, io_now_ns(), QUEUE_LOOK);
+		pthread_rwlock_unlock(&c->lock);
+		if (count) {
+			free(after);
+			after = item[count - 1].rel;
+			item[count - 1].rel = NULL;
+		}
+		tally_page_free(item, count);
+	}
+	free(after);
+	free(item);
+	return r;
+}
 
 int commands_rescan(struct control_call *call, int argc, char **argv, void *arg)
 {
@@ -28,6 +56,9 @@ int commands_rescan(struct control_call *call, int argc, char **argv, void *arg)
 	live_rescan(c->live);
 	backups_walk(c->backups);
 	pthread_rwlock_unlock(&c->lock);
+	int r = look_at_refused(c);
+	if (r)
+		return r;
 	control_put(call, "rescan", "begun");
 	if (missing)
 		control_put(call, "note", "the live tree is not there: it is looked for every other "
