@@ -54,6 +54,7 @@ struct backups {
 	char **given;           /* [givens]; none: there is no pattern among them */
 	size_t givens;
 	bool changed;           /* the patterns stand for others, which was not told yet */
+	unsigned walks;         /* that have ended */
 	uint64_t walked_ns;
 	uint64_t ended_ns, took_ns;     /* of the last walk */
 
@@ -343,6 +344,7 @@ static void conclude(struct backups *backups, uint64_t began, bool all, bool who
 	/* What only a backup has that is away now, or cannot be looked into, waits for it. */
 	index_end(backups->set.index, all && whole);
 	tally_backups_end(backups->tally, all && whole);
+	backups->walks++;
 	backups->walked_ns = began;
 	backups->ended_ns = io_now_ns();
 	backups->took_ns = backups->ended_ns - began;
@@ -433,10 +435,13 @@ static uint64_t walk(struct backups *backups)
 static void wait_until(struct backups *backups, uint64_t due_ns)
 {
 	for (;;) {
-		uint64_t soon = backups->took_ns * WANTED_SHARE;
+		/* The first pass over live is followed by a look at once. */
+		uint64_t soon = backups->walks > 1 ? backups->took_ns * WANTED_SHARE : 0;
 		uint64_t due = due_ns;
 
-		soon = backups->ended_ns + (soon > WANTED_NS ? soon : WANTED_NS);
+		if (backups->walks > 1 && soon < WANTED_NS)
+			soon = WANTED_NS;
+		soon += backups->ended_ns;
 		if (backups->wanted && soon < due)
 			due = soon;
 		if (backups->stopping || io_now_ns() >= due)

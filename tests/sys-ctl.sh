@@ -317,7 +317,7 @@ start_daemon
 ctl forget gone
 want_rc 0
 end_daemon
-head -c 100 /dev/urandom | tr '\0\n' 'x\\' >state/forgotten
+printf 'web\001\377\\q' >state/forgotten         # neither an escape nor text
 start_daemon
 want_log '^rrdmergd: the file "forgotten" '
 ctl forget web
