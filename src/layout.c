@@ -29,6 +29,10 @@ static const struct layout_form forms[] = {
 /* A ring's span in seconds, and any time in it, must stay far from overflowing 64 bits. */
 #define TIME_MAX (INT64_C(1) << 53)
 #define USEC_MAX 999999
+/* No rrdtool creates a file that begins before 1980 (rrd_create.c), and what is later than 2106 was
+ * put together of two fields. */
+#define FOREIGN_TIME_MIN (INT64_C(3600) * 24 * 365 * 10)
+#define FOREIGN_TIME_MAX INT64_C(0xffffffff)
 #define OP_VARIABLE 1           /* of rrdtool's op_en */
 #define OP_END 32
 #define OP_PREV_OTHER 36
@@ -336,6 +340,11 @@ static uint64_t decode_rras(const uint8_t *bytes, struct layout_header *head)
 static int check_foreign(const uint8_t *bytes, const struct layout_header *head,
 			 struct reason *why)
 {
+	if (head->last_up < FOREIGN_TIME_MIN || head->last_up > FOREIGN_TIME_MAX) {
+		reason_set(why, "is damaged: last_update %lld is not between 1980 and 2106",
+			   (long long)head->last_up);
+		return REFUSED;
+	}
 	if (head->last_up_usec < 0 || head->last_up_usec > USEC_MAX) {
 		reason_set(why, "is damaged: last_update has %lld microseconds",
 			   (long long)head->last_up_usec);
@@ -404,8 +413,9 @@ struct trial {
 	bool strict;
 	struct layout_header best;      /* the one that is as long as the file, else the first */
 	unsigned found, exact;
+	bool contradicted;              /* one is as long as the file, but does not look right */
 	bool truncated;                 /* one would be it, were the file longer */
-	struct reason names, why;       /* of those found; of the first that was not */
+	struct reason names, why;       /* of those possible; of the first that was not */
 };
 
 /* Are the last values texts?  They follow the time, and so begin with a piece of something else
@@ -437,15 +447,19 @@ static int try_form(struct trial *trial, const struct layout_form *form, const u
 	int r = decode_known(bytes, len, &head, keep);
 	if (r)
 		return r < 0 ? r : 0;
-	if (trial->strict && !head.native && !looks_right(&head, bytes))
+	bool exact = head.file_size == file_size;
+	if (trial->strict && !head.native && !looks_right(&head, bytes)) {
+		trial->contradicted |= exact;
+		if (exact)
+			reason_add(&trial->names, "%s", form->name);
 		goto not_it;
+	}
 	if (head.file_size > file_size) {
 		reason_set(&trial->why, "is truncated: %llu bytes of %llu",
 			   (unsigned long long)file_size, (unsigned long long)head.file_size);
 		trial->truncated = true;
 		goto not_it;
 	}
-	bool exact = head.file_size == file_size;
 	reason_add(&trial->names, "%s", form->name);
 	if (trial->found++ && !exact)
 		goto not_it;
@@ -477,7 +491,8 @@ static int decode_all(const uint8_t *bytes, size_t len, uint64_t file_size,
 
 	if (!r && !trial.found && !trial.truncated)
 		r = try_forms(&trial, false, bytes, len, file_size);
-	if (!r && (trial.exact == 1 || (trial.found == 1 && !trial.exact))) {
+	bool one = trial.exact == 1 || (trial.found == 1 && !trial.exact);
+	if (!r && one && !trial.contradicted) {
 		*ret = trial.best;
 		return 0;
 	}
@@ -485,9 +500,10 @@ static int decode_all(const uint8_t *bytes, size_t len, uint64_t file_size,
 	if (r || !trial.found)
 		reason_set(why, "%s", trial.why.text);
 	else
-		reason_set(why, "could be of more than one kind of machine, and its length does not "
-			   "tell which (%s); take the output of \"rrdtool dump\" there instead",
-			   trial.names.text);
+		reason_set(why, "could be of more than one kind of machine, and its length %s (%s); "
+			   "take the output of \"rrdtool dump\" there instead",
+			   trial.contradicted ? "is one's and its last values are another's"
+					      : "does not tell which", trial.names.text);
 	return r ? r : REFUSED;
 }
 

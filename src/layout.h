@@ -111,6 +111,8 @@ int layout_measure(const uint8_t *bytes, size_t len, uint64_t file_size,
 /* From the whole header (`len` ≥ ret->size of layout_measure) everything else.  Where several
  * forms are possible, all are tried: the one counts that gives the file's length, and in a file
  * that is longer than it need be only one that nothing else speaks against; else it is refused.
+ * Of those that are possible, one whose last values are texts goes before one whose are none; but
+ * where that one gives the file's length and the other does not, nobody can tell.
  * On success the caller frees with layout_free(); on failure nothing is held. */
 int layout_decode(const uint8_t *bytes, size_t len, struct layout_header *head,
 		  struct reason *why);

@@ -143,7 +143,14 @@ static void test_shapes(void **state)
 	}
 }
 
-/* A file that is longer than it need be is taken for what it is. */
+/* How much longer the same file is where time_t is long, of version 3 to 5; 0 where it is long. */
+static size_t long_time_takes(const struct otherhost *host)
+{
+	return host->size_of_time == 8 ? 0 : host->double_at;
+}
+
+/* A file that is longer than it need be is taken for what it is; but not where it is just as long
+ * as it were with a long time_t: see test_contradicted. */
 static void test_longer(void **state)
 {
 	struct rrd ours = { 0 }, theirs = { 0 };
@@ -162,6 +169,7 @@ static void test_longer(void **state)
 							 &theirs_size);
 			size_t tail = 1 + below(40);
 
+			tail += tail == long_time_takes(&otherhosts[i]);
 			other = realloc(other, theirs_size + tail);
 			memset(other + theirs_size, v == 1 ? 0 : 0x5a, tail);
 			if (read_bytes(&theirs, other, theirs_size + tail, &why))
@@ -230,6 +238,97 @@ static void test_ambiguous(void **state)
 		}
 		free(other);
 	}
+	rrd_free(&theirs);
+}
+
+/* Of the length of a file with a long time_t, and yet with last values only where they stand with a
+ * short one: a little-endian machine's, whose half a second then is a part of no time at all, is
+ * told by that; of whole seconds, nobody knows. */
+static void test_contradicted(void **state)
+{
+	struct rrd theirs = { 0 };
+	struct reason why;
+	size_t size, theirs_size;
+	char both[128];
+
+	(void)state;
+	for (unsigned fraction = 0; fraction < 2; fraction++) {
+		unlink(scratch("c.rrd"));
+		authority_create(scratch("c.rrd"), 60, 1600000000, (const char *[]){
+			"DS:a:GAUGE:120:U:U", "RRA:AVERAGE:0.5:1:4", NULL });
+		authority_update(scratch("c.rrd"), (const char *[]){
+			fraction ? "1600000061.5:42" : "1600000061:42", NULL });
+		uint8_t *bytes = authority_slurp(scratch("c.rrd"), &size);
+		memset(bytes + size - 5 * 8, 0, 5 * 8);         /* rra_ptr and the rows */
+		for (unsigned i = 0; i < otherhost_count; i++) {
+			const struct otherhost *host = &otherhosts[i];
+			size_t by = long_time_takes(host);
+			bool unknown = by && !host->big_endian && !fraction;
+
+			if (is_ours(host))
+				continue;
+			uint8_t *other = otherhost_write(host, bytes, &random_state, &theirs_size);
+			other = realloc(other, theirs_size + 16);
+			memset(other + theirs_size, 0, 16);
+			for (size_t tail = 0; tail <= 16; tail++) {
+				int r = read_bytes(&theirs, other, theirs_size + tail, &why);
+
+				if (r != (unknown && tail == by ? REFUSED : 0))
+					fail_msg("%s, %zu more: %d: %s", host->name, tail, r,
+						 why.text);
+				if (r && !strstr(why.text, "its length is one's and its last "
+							   "values are another's"))
+					fail_msg("%s", why.text);
+				if (!r)
+					snprintf(both, sizeof(both), "(%s; %s, 64-bit time_t)",
+						 theirs.origin, theirs.origin);
+				else
+					assert_non_null(strstr(why.text, both));
+			}
+			free(other);
+		}
+		free(bytes);
+	}
+	rrd_free(&theirs);
+}
+
+/* rrdtool writes no file of the 1970s, and none that wrote one with 32 bits is from beyond 2106. */
+static void test_times(void **state)
+{
+	static const struct { int64_t time; bool good; } times[] = {
+		{ 0, false }, { 1, false }, { 315359999, false }, { 315360000, true },
+		{ INT32_MAX, true }, { UINT32_MAX, true }, { (int64_t)UINT32_MAX + 1, false },
+		{ -1, false }, { INT32_MIN, false }, { INT64_MAX, false }, { INT64_MIN, false }
+	};
+	struct rrd theirs = { 0 };
+	struct reason why;
+	size_t size, theirs_size;
+
+	(void)state;
+	make_all_kinds();
+	uint8_t *bytes = authority_slurp(scratch("5.rrd"), &size);
+	for (unsigned n = 0; n < sizeof(times) / sizeof(times[0]); n++) {
+		time_t time = (time_t)times[n].time;
+
+		memcpy(bytes + 128 + 2 * 120 + 120, &time, sizeof(time));
+		for (unsigned i = 0; i < otherhost_count; i++) {
+			uint8_t *other = otherhost_write(&otherhosts[i], bytes, &random_state,
+							 &theirs_size);
+
+			/* Its own kind may have any time, and a short one has no such. */
+			if (other && !is_ours(&otherhosts[i])) {
+				int r = read_bytes(&theirs, other, theirs_size, &why);
+
+				if (r != (times[n].good ? 0 : REFUSED))
+					fail_msg("%s: %lld: %d: %s", otherhosts[i].name,
+						 (long long)times[n].time, r, why.text);
+				if (r && !strstr(why.text, "is damaged: last_update"))
+					fail_msg("%s", why.text);
+			}
+			free(other);
+		}
+	}
+	free(bytes);
 	rrd_free(&theirs);
 }
 
@@ -390,6 +489,8 @@ int main(void)
 		cmocka_unit_test(test_shapes),
 		cmocka_unit_test(test_longer),
 		cmocka_unit_test(test_ambiguous),
+		cmocka_unit_test(test_contradicted),
+		cmocka_unit_test(test_times),
 		cmocka_unit_test(test_odd_last_value),
 		cmocka_unit_test(test_truncated),
 		cmocka_unit_test(test_mutations),
