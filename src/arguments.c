@@ -220,6 +220,11 @@ int arguments_parse(int argc, char **argv, struct arguments *o)
 		usage(stderr);
 		return EXIT_USAGE;
 	}
+	if (!strcmp(argv[optind], "-") || !strcmp(argv[optind + 1], "-")) {
+		log_message(LOG_ERR, "standard input and output are no RRD files: give names (./- is "
+			    "a file called so)");
+		return EXIT_USAGE;
+	}
 	o->old = without_slashes(argv[optind]);
 	o->new = without_slashes(argv[optind + 1]);
 	return -1;

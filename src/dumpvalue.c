@@ -90,19 +90,35 @@ static bool slow_real(const char *text, double *ret_value)
 	return true;
 }
 
+/* What printf of one machine or another writes where a number is none: rrdtool writes NaN itself in
+ * most places, but not infinity, and not in all. */
 static bool special_real(const char *text, double *ret_value)
 {
+	static const char any[] = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_)";
+	static const struct {
+		const char *begin, *rest;       /* of any case; characters that may follow */
+		bool infinite;
+	} spelt[] = {
+		{ "nan", "", false }, { "inf", "", true }, { "infinity", "", true },
+		{ "nan(", any, false }, { "nan0x", any, false },
+		{ "nanq", "", false }, { "nans", "", false },                   /* AIX */
+		{ "1.#qnan", "0123456789e+", false }, { "1.#snan", "0123456789e+", false },
+		{ "1.#inf", "0123456789e+", true },                             /* Windows */
+	};
 	bool negative = *text == '-';
 
 	if (*text == '-' || *text == '+')
 		text++;
-	if (!strcasecmp(text, "nan"))
-		*ret_value = NAN;
-	else if (!strcasecmp(text, "inf") || !strcasecmp(text, "infinity"))
-		*ret_value = negative ? -INFINITY : INFINITY;
-	else
-		return false;
-	return true;
+	for (size_t i = 0; i < sizeof(spelt) / sizeof(spelt[0]); i++) {
+		size_t len = strlen(spelt[i].begin);
+
+		if (strncasecmp(text, spelt[i].begin, len) ||
+		    text[len + strspn(text + len, spelt[i].rest)])
+			continue;
+		*ret_value = !spelt[i].infinite ? NAN : negative ? -INFINITY : INFINITY;
+		return true;
+	}
+	return false;
 }
 
 bool dump_real(const char *text, double *ret_value)

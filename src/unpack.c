@@ -89,6 +89,9 @@ static int gzip_step(struct unpack *unpack, uint8_t *out, size_t size, size_t *r
 {
 	z_stream *z = &unpack->gzip;
 
+	/* Zeros fill up the last block of a tape; gzip passes over them, too. */
+	while (unpack->piece_done && unpack->at < unpack->len && !unpack->input[unpack->at])
+		unpack->at++;
 	if (unpack->piece_done && unpack->at < unpack->len) {
 		inflateReset(z);
 		unpack->piece_done = false;
@@ -268,8 +271,13 @@ static int refill(struct unpack *unpack, struct reason *why)
 
 int unpack_open(int fd, uint64_t size, struct unpack **ret_unpack, struct reason *why)
 {
-	struct unpack *unpack = malloc(sizeof(*unpack));
+	struct unpack *unpack;
 
+	if (size > UNPACK_FILE_MAX) {
+		reason_set(why, "is too large for a dump: %llu bytes", (unsigned long long)size);
+		return REFUSED;
+	}
+	unpack = malloc(sizeof(*unpack));
 	if (!unpack)
 		return reason_errno(why, ENOMEM, "cannot be read");
 	memset(unpack, 0, offsetof(struct unpack, input));

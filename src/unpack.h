@@ -13,9 +13,12 @@
 
 struct unpack;
 
+/* Bytes of a file, packed or not: what gives nothing (padding, empty pieces) is read to its end. */
+#define UNPACK_FILE_MAX (UINT64_C(4) << 30)
+
 /* Of a file of `size` bytes; its offset is neither used nor moved.  The caller keeps `fd` open
  * until unpack_close().
- *    REFUSED    packed in a way that we cannot read,
+ *    REFUSED    packed in a way that we cannot read, or too large,
  *    -ESTALE    the file is shorter than `size`,
  *    -ENOMEM, -EIO … */
 int unpack_open(int fd, uint64_t size, struct unpack **ret_unpack, struct reason *why);

@@ -176,6 +176,12 @@ usage 'give two files: OLD, and NEW' --convert
 usage 'give two files: OLD, and NEW' --convert "$i386"
 usage 'give two files: OLD, and NEW' --convert "$i386" to/x.rrd to/y.rrd
 usage 'No such file' --convert nothing.rrd to/x.rrd
+usage 'standard input and output are no RRD files.*\./-' --convert "$i386" -
+usage 'standard input and output are no RRD files.*\./-' --convert - to/x.rrd
+if [ -e - ]; then fail "a file called -"; else pass; fi
+run "$rrdmerge" --convert "$i386" ./-
+want_rc 0
+if [ -s ./- ]; then pass; else fail "./- is a file as any other"; fi
 usage 'is a directory' --convert "$foreign" to/x.rrd
 for option in --exact --no-spread '--seam heal' '--ledger l' '--undo l' --json '-j 2'; do
 	usage 'convert merges nothing: .* does not go with it' --convert $option "$i386" to/x.rrd

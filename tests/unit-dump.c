@@ -249,11 +249,17 @@ static const struct {
 	{ "-inf", -INFINITY }, { "+Inf", INFINITY }, { "Infinity", INFINITY },
 	{ "1e99999999999999999999", INFINITY }, { "1e-99999999999999999999", 0.0 },
 	{ "0e99999999999999999999", 0.0 },
+	/* As other systems print them; rrdtool restores them so. */
+	{ "NaNQ", NAN }, { "-NaNQ", NAN }, { "NANS", NAN }, { "nan0x8000000000000", NAN },
+	{ "-nan(ind)", NAN }, { "nan(0x7f)", NAN }, { "1.#QNAN00000e+000", NAN },
+	{ "-1.#QNAN", NAN }, { "1.#SNAN0", NAN }, { "1.#INF", INFINITY }, { "1.5e+003", 1500.0 },
+	{ "1.#INF000000e+000", INFINITY }, { "-1.#INF000000e+000", -INFINITY },
 };
 
 static const char *const no_numbers[] = {
 	"", "U", "-", "+", ".", "e5", "1e", "1e+", "1.2.3", "1,2,3", "1.2,3", "0x10", "1e5x", "1 2",
-	"--1", "nanx", "infin", "1.#IND", ("\xc2\xa0" "1"), "1e5.5"
+	"--1", "nanx", "nanq1", "infin", "infq", "1.#IND", "1.#INFx", "1.#", "nan0",
+	"1.#inf 0", ("\xc2\xa0" "1"), "1e5.5"
 };
 
 static void read_number(const char *number, int expected, double value)
@@ -487,8 +493,54 @@ static void test_packed(void **state)
 	}
 	assert_int_equal(read_bytes(&db, "BZh91AY&SY", 10, &why), REFUSED);
 	assert_non_null(strstr(why.text, "bzip2"));
+	/* Filled up with zeros, as by a tape; xz has a rule for that: by four. */
+	for (size_t i = 0; i < PACKERS; i++) {
+		struct text packed = packers[i](text);
+		const char *format = (const char *)packed.at;
+		bool good = format[0] == '\x1f' || format[0] == '\xfd';
+
+		packed.at = realloc(packed.at, packed.len + 200004);
+		memset(packed.at + packed.len, 0, 200004);
+		assert_int_equal(read_bytes(&db, packed.at, packed.len + 200000, &why),
+				 good ? 0 : REFUSED);
+		if (good)
+			assert_memory_equal(db.bytes, plain.bytes, plain.size);
+		packed.at[packed.len + 200000] = 'x';
+		assert_int_equal(read_bytes(&db, packed.at, packed.len + 200004, &why), REFUSED);
+		free(packed.at);
+	}
 	free(text.at);
 	rrd_free(&plain);
+	rrd_free(&db);
+}
+
+/* A file that has no end to speak of, of which nothing comes: not read. */
+static void test_huge(void **state)
+{
+	struct text text = make_sample(SAMPLE_S, 1), packed = pack_gzip(text);
+	struct rrd db = { 0 };
+	struct reason why;
+
+	(void)state;
+	for (int whole = 0; whole < 2; whole++) {
+		const char *path = scratch("huge.xml");
+
+		authority_spill(path, packed.at, packed.len);
+		/* Where that cannot be had, files are small. */
+		if (!truncate(path, whole ? INT64_C(1) << 40 : (INT64_C(4) << 30) + 1)) {
+			enum dump_root root = DUMP_ROOT_RRD;
+			int fd = open(path, O_RDONLY);
+
+			assert_int_equal(dump_read(&db, fd, &why), REFUSED);
+			assert_non_null(strstr(why.text, "is too large for a dump"));
+			assert_int_equal(dump_look(fd, &root, &why), 0);
+			assert_int_equal(root, DUMP_ROOT_OTHER);
+			close(fd);
+		}
+		unlink(path);
+	}
+	free(packed.at);
+	free(text.at);
 	rrd_free(&db);
 }
 
@@ -741,6 +793,7 @@ int main(void)
 		cmocka_unit_test(test_formulas_of_numbers),
 		cmocka_unit_test(test_formulas_unknown),
 		cmocka_unit_test(test_packed),
+		cmocka_unit_test(test_huge),
 		cmocka_unit_test(test_truncated),
 		cmocka_unit_test(test_flipped),
 		cmocka_unit_test(test_changed),
