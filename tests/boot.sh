@@ -39,7 +39,7 @@ boot_or_skip() {
 	if ! wait_for '[ -e "$work/boot/mounted" ] || ! kill -0 $boot_pid 2>/dev/null' 20 ||
 	   [ ! -e "$work/boot/mounted" ]; then
 		sed 's/^/# /' "$work/boot/console"
-		skip_all "an overlay, a cgroup or /proc cannot be mounted here"
+		skip_all "an overlay, a cgroup, /proc or a device cannot be made here"
 	fi
 	if ! wait_for boot_is_up 30; then
 		sed 's/^/# /' "$work/boot/console" | tail -n 30
@@ -96,10 +96,17 @@ done
 chmod 1777 "\$root/tmp" "\$root/var/tmp"
 chmod 700 "\$root/root"
 mkdir "\$root/dev/pts" "\$root/dev/shm"
-for node in null zero full random urandom tty; do
-	touch "\$root/dev/\$node"
-	mount --bind "/dev/\$node" "\$root/dev/\$node"
-done
+# Nodes of its own: nothing of this machine's /dev, /proc or /sys is mounted in there.
+while read -r node numbers; do
+	mknod -m 666 "\$root/dev/\$node" c \$numbers
+done <<NODES
+null 1 3
+zero 1 5
+full 1 7
+random 1 8
+urandom 1 9
+tty 5 0
+NODES
 mount -t devpts -o newinstance,ptmxmode=666 none "\$root/dev/pts"
 ln -s pts/ptmx "\$root/dev/ptmx"
 exec unshare --pid --fork --kill-child --cgroup --uts --ipc --net bash '$work/boot/inner'
@@ -135,8 +142,16 @@ boot_is_up() {
 	boot_find_init && inside systemctl is-active -q boot-test.target 2>/dev/null
 }
 
+# Whether the number is still that of a process in there: should it have died, and its number have
+# gone to another, this machine itself would be what is written to.
+boot_lives() {
+	[ -n "$boot_init" ] && [ -e "/proc/$boot_init/ns/mnt" ] &&
+		[ ! "/proc/$boot_init/ns/mnt" -ef /proc/self/ns/mnt ]
+}
+
 # inside COMMAND…: runs it in there, as root.
 inside() {
+	boot_lives || { echo "the systemd of the test is gone" >&2; return 125; }
 	nsenter -t "$boot_init" -m -u -i -n -p -C --root="/proc/$boot_init/root" -- \
 		env -i -C / PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C TZ=UTC \
 		SYSTEMD_PAGER= SYSTEMD_COLORS=0 "$@" </dev/null
@@ -144,6 +159,7 @@ inside() {
 
 # boot_path PATH: where a file of the inside is, as seen from here.
 boot_path() {
+	boot_lives || { echo /nonexistent; return 1; }
 	echo "/proc/$boot_init/root$1"
 }
 
