@@ -1,6 +1,7 @@
 #!/bin/bash
-# sys-package: the Debian package, built from what a release holds: installed on a system that is
-# booted for it, used, upgraded, removed and purged; what is whose stays as it is.
+# sys-package: what a release holds, built and installed as packagers do; the Debian package made of
+# it, installed on a system that is booted for it, used, upgraded, removed and purged; what is whose
+# stays as it is.  Nothing is taken from the network.
 set -u
 . "$(dirname "$0")/lib.sh"
 . "$here/boot.sh"
@@ -36,13 +37,57 @@ boot_or_skip
 inside rm -f "$conf"
 cp -a /var/lib/dpkg "$(boot_path /var/lib)/"
 
-# ---- built ----
+# ---- a release, built beside its sources, installed and uninstalled ----
 
 cd "$work" || exit 99
-mkdir release
-run env -u MAKEFLAGS -u MAKELEVEL -u MFLAGS make -s -C "$builddir" distdir \
-	distdir="$work/release/rrdmergd"
+mkdir release plain
+unset MAKEFLAGS MAKELEVEL MFLAGS
+run make -s -C "$builddir" distdir distdir="$work/release/rrdmergd"
 want_rc 0
+
+# configure ARGUMENT…: in plain/, where what one run finds out is known to the next.
+configure() {
+	run env -C plain ../release/rrdmergd/configure -q -C CFLAGS=-O0 "$@"
+}
+
+installed() {
+	find dest "$@" | sed 's/^dest//' | sort
+}
+
+configure --with-nagios-plugins=plugins
+want_rc 1
+want_err 'absolute directory name: plugins$'
+configure --with-systemdsystemunitdir=units
+want_rc 1
+want_err 'absolute directory name: units$'
+configure --without-nagios-plugins
+want_rc 0
+run make -s -C plain -j "$(nproc)"
+want_rc 0
+run make -s -C plain install DESTDIR="$work/dest"
+want_rc 0
+want_same "the plugin is left out" "$(installed -type f -name check_rrdmergd)" ""
+rm -r dest
+configure --with-nagios-plugins=/opt/plugins
+run make -s -C plain install DESTDIR="$work/dest"
+want_rc 0
+want_same "the plugin" "$(installed -type f -name check_rrdmergd)" /opt/plugins/check_rrdmergd
+installed -type f >out
+for file in bin/rrdmerge sbin/rrdmergd sbin/rrdmergctl etc/rrdmergd.conf \
+	lib/systemd/system/rrdmergd.service; do
+	want_out "^/usr/local/$file\$"
+done
+run make -s -C plain uninstall DESTDIR="$work/dest"
+want_rc 0
+want_same "after make uninstall" "$(installed '(' -not -type d -o -name '*rrdmerg*' ')')" ""
+make -s -C plain install DESTDIR="$work/dest" >out 2>err
+echo '# edited' >>dest/usr/local/etc/rrdmergd.conf
+run make -s -C plain uninstall DESTDIR="$work/dest"
+want_rc 0
+want_same "what was edited stays" "$(installed -not -type d)" /usr/local/etc/rrdmergd.conf
+
+# ---- built ----
+
 run env -i -C "$work/release/rrdmergd" PATH="$PATH" HOME="$work" LC_ALL=C \
 	DEB_BUILD_OPTIONS="nocheck noautodbgsym parallel=$(nproc)" \
 	dpkg-buildpackage -us -uc -b -d -Pnocheck
@@ -50,7 +95,7 @@ want_rc 0
 deb=$(find release -name 'rrdmergd_*.deb')
 [ "$failures" = 0 ] && [ -f "$deb" ] || { tail -n 30 out err; finish; }
 if command -v lintian >/dev/null; then
-	run lintian --allow-root --fail-on error release/*.changes
+	run lintian --allow-root --display-info --fail-on error,warning release/*.changes
 	want_rc 0
 	sed 's/^/# lintian: /' out
 else
@@ -74,6 +119,14 @@ for file in "${conf#/}" '(usr/)?lib/systemd/system/rrdmergd.service' \
 	want_out "^-rw-r--r-- root/root \./$file\$"
 done
 want_no_out ' \./(usr/local|usr/libexec|var|run|srv)/'
+dpkg-deb --fsys-tarfile "$deb" | tar -xf - -C "$work" ./usr/share/man || fail "no man pages"
+zcat usr/share/man/man*/*.gz | grep -oE '/usr/(local/)?share/doc/[^ ]+' | sort -u >pages
+while read -r file; do
+	want_same "$file is where a page says" "$(dpkg-deb --contents "$deb" | grep -c " \.$file\$")" 1
+done <pages
+[ -s pages ] || fail "no page names a file beside it"
+want_same "one version" "$(dpkg-deb --field "$deb" Version)" \
+	"$("$rrdmergd" --version | sed -n '1s/.* //p')"
 
 # The next version, with another configuration.
 cp "$deb" "$(boot_path /srv/this.deb)"
@@ -111,6 +164,14 @@ left() {
 
 left >left.before
 package --install /srv/this.deb
+# What the unit runs is ours, or on every Debian.
+for file in $(inside systemctl cat rrdmergd | sed -nE 's/^Exec[A-Za-z]+=[^/]*([^ ]+).*/\1/p'); do
+	owners=$(inside dpkg-query -S "$file" "/usr$file" "${file#/usr}" 2>/dev/null |
+		sed -n '/^diversion/!s/:.*//p' | sort -u | head -n 1)
+	[ "$owners" = rrdmergd ] ||
+		want_same "$file is of an essential package (${owners:-none})" \
+			"$(inside dpkg-query -W -f '${Essential}' "${owners:-none}" 2>/dev/null)" yes
+done
 want_same status "$(inside dpkg-query -W -f '${Status}' rrdmergd)" "install ok installed"
 want_unit inactive disabled
 same_file "the configuration, as shipped" "$srcdir/etc/rrdmergd.conf" "$(boot_path $conf)"
@@ -153,6 +214,21 @@ run inside $plugin
 want_rc 0
 want_out '^RRDMERGD OK '
 inside test -e $state/ledger.db || fail "there is no ledger in $state"
+inside mkdir $live/web02
+cp -p new.rrd "$(boot_path $live/web02/PING.rrd)"
+inside chown -R $owner:$owner $live/web02
+if wait_for 'cmp -s "$(boot_path $live/web02/PING.rrd)" wanted.rrd' 60; then
+	pass "the service merges"
+else
+	fail "the service has merged nothing"
+	inside journalctl -q -t rrdmergd | tail -n 25
+fi
+want_same "owner" "$(inside stat -c %U $live/web02/PING.rrd)" $owner
+run inside systemctl reload rrdmergd
+want_rc 0
+wait_for 'inside journalctl -q -o cat -t rrdmergd | grep -q "reloaded file=$conf"' 10 ||
+	fail "a reload does not reach the daemon"
+run inside rrdmergctl status --wait
 
 # ---- upgraded ----
 
@@ -161,6 +237,14 @@ trees() {
 	tree_state "$(boot_path $backup)"
 }
 trees=$(trees)
+
+# want_history: what was merged before is on record, whoever reads it now.
+want_history() {
+	run inside rrdmergctl history
+	want_rc 0
+	want_out 'web01/PING\.rrd'
+	want_out 'web02/PING\.rrd'
+}
 
 # want_kept: the administrator's files and the trees are as they were.
 want_kept() {
@@ -179,7 +263,16 @@ want_unit active enabled
 want_differ "the process, after the next version" "$(show MainPID)" "$pid"
 want_kept
 same_file "the new configuration beside it" "next$conf" "$(boot_path $conf.dpkg-dist)"
+want_history
+inside systemctl disable rrdmergd 2>err
+pid=$(show MainPID)
+package --install /srv/next.deb
+want_unit active disabled               # what runs goes on, and is enabled by nobody else
+want_differ "the process, not enabled" "$(show MainPID)" "$pid"
 inside systemctl stop rrdmergd
+package --install /srv/next.deb
+want_unit inactive disabled
+inside systemctl enable rrdmergd 2>err
 package --install /srv/next.deb
 want_unit inactive enabled              # what was stopped is not started
 
@@ -196,6 +289,17 @@ want_kept
 package --install /srv/next.deb
 want_unit inactive enabled
 want_kept
+inside systemctl start rrdmergd
+want_history
+inside systemctl stop rrdmergd
+# The scripts for the package of another root leave this one alone.
+inside mkdir -p /srv/other$state
+inside touch /srv/other$state/ledger.db
+run inside env DPKG_ROOT=/srv/other DPKG_MAINTSCRIPT_PACKAGE=rrdmergd \
+	DPKG_MAINTSCRIPT_NAME=postrm /var/lib/dpkg/info/rrdmergd.postrm purge
+want_rc 0
+inside test ! -e /srv/other$state || fail "the other root's ledger is still there"
+inside test -s $state/ledger.db || fail "the ledger went with that of another root"
 inside mkdir $state/restored
 cp old.rrd "$(boot_path $state/restored)"
 package --remove rrdmergd
@@ -203,6 +307,27 @@ package --purge rrdmergd
 want_same "live and backup" "$(trees)" "$trees"
 want_same "left in $state" "$(inside find $state -type f)" $state/restored/old.rrd
 inside rm -r $state/restored
+# Unedited, the configuration is the package's own.  Of a state_dir that is a link to where there is
+# room, what was made there goes.
+inside rmdir $state
+inside mkdir /srv/room
+inside ln -s /srv/room $state
+inside touch $state/ledger.db $state/old.rrd
+package --install /srv/this.deb
+package --install /srv/next.deb
+same_file "the next configuration" "next$conf" "$(boot_path $conf)"
+want_unit inactive disabled
+package --purge rrdmergd
+want_same "left in /srv/room" "$(inside find /srv/room -type f)" /srv/room/old.rrd
+inside rm $state
+inside mkdir $state
+inside mount -t tmpfs none $state
+inside touch $state/ledger.db
+package --install /srv/this.deb
+package --purge rrdmergd
+want_same "left in a mounted $state" "$(inside find $state -type f)" ""
+inside umount $state
+inside rmdir $state
 package --install /srv/this.deb
 package --purge rrdmergd
 want_same "live and backup" "$(trees)" "$trees"
