@@ -220,6 +220,9 @@ static int take_field(struct exchange *x, char *line)
 	if (!end || !wire_is_key(line, (size_t)(end - line)) || x->fields == FIELDS_MAX)
 		return -EPROTO;
 	*end = '\0';
+	for (size_t i = 0; i < x->fields; i++)
+		if (!strcmp(x->record + x->key[i], line))
+			return -EPROTO;
 	char *value = end + 2;
 	bool number = wire_is_number(value);
 	if (wire_unescape(value) || keep(x, line, &x->key[x->fields]) ||

@@ -8,6 +8,7 @@
 #include "log.h"
 
 #define HELP_COLUMN 32
+#define STATE_COLUMNS 9
 
 /* ---- for people ---- */
 
@@ -50,8 +51,11 @@ static const char *value_of(const struct ctlclient_field *fields, size_t count, 
 void ctlprint_item(FILE *to, const struct ctlclient_field *fields, size_t count)
 {
 	const char *reason = value_of(fields, count, "reason");
+	const char *state = value_of(fields, count, "state");
+	int width = (int)strlen(state);
 
-	fprintf(to, "%-9s ", value_of(fields, count, "state"));
+	ctlprint_safe(to, state);
+	fprintf(to, "%*s", width < STATE_COLUMNS ? STATE_COLUMNS - width + 1 : 1, "");
 	ctlprint_safe(to, value_of(fields, count, "file"));
 	if (*reason) {
 		bool part = !strcmp(value_of(fields, count, "refused"), "in part");
@@ -116,6 +120,16 @@ static size_t sequence(const unsigned char *s)
 	return length;
 }
 
+/* What is good UTF-8 may still be what a terminal heeds. */
+static uint32_t code_of(const unsigned char *s, size_t length)
+{
+	uint32_t code = length == 1 ? s[0] : s[0] & (0x7fu >> length);
+
+	for (size_t i = 1; i < length; i++)
+		code = code << 6 | (s[i] & 0x3fu);
+	return code;
+}
+
 void ctlprint_json_string(FILE *to, const char *text)
 {
 	const unsigned char *s = (const unsigned char *)text;
@@ -128,8 +142,8 @@ void ctlprint_json_string(FILE *to, const char *text)
 			fputs("\\ufffd", to);
 		else if (*s == '"' || *s == '\\')
 			fprintf(to, "\\%c", *s);
-		else if (*s < 0x20 || *s == 0x7f)
-			fprintf(to, "\\u%04x", *s);
+		else if (log_is_unsafe(code_of(s, length)))
+			fprintf(to, "\\u%04x", (unsigned)code_of(s, length));
 		else
 			fwrite(s, 1, length, to);
 		s += length ? length : 1;

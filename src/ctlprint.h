@@ -23,7 +23,7 @@ void ctlprint_help(FILE *to, const struct ctlclient_field *fields, size_t count,
 void ctlprint_json(FILE *to, const struct ctlclient_field *fields, size_t count, bool first);
 
 /* A string in quotes, valid UTF-8 whatever it holds: each byte that is not part of it becomes
- * U+FFFD. */
+ * U+FFFD, and what a terminal would heed is \uHHHH. */
 void ctlprint_json_string(FILE *to, const char *text);
 
 #endif

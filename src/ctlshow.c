@@ -28,6 +28,12 @@ static long long number(const struct ctlclient_field *field, size_t fields, cons
 	return strtoll(text(field, fields, key), NULL, 10);
 }
 
+static void print_part(FILE *to, const char *before, const char *value)
+{
+	fputs(before, to);
+	ctlprint_safe(to, value);
+}
+
 /* "word: text", where there is any. */
 static void print_item(FILE *to, const char *word, const char *value)
 {
@@ -55,21 +61,26 @@ static void print_file(FILE *to, const struct ctlclient_field *field, size_t fie
 static void print_merge(FILE *to, const struct ctlclient_field *field, size_t fields)
 {
 	const char *kind[] = { "exact", "seam", "consolidated", "spread" };
-	const char *by = text(field, fields, "undone_by"), *separator = ": ";
+	const char *separator = ": ";
 
-	fprintf(to, INDENT "%s  %s (id %s), %s cells", text(field, fields, "time"),
-		text(field, fields, "what"), text(field, fields, "id"),
-		text(field, fields, "cells"));
+	print_part(to, INDENT, text(field, fields, "time"));
+	print_part(to, "  ", text(field, fields, "what"));
+	print_part(to, " (id ", text(field, fields, "id"));
+	print_part(to, "), ", text(field, fields, "cells"));
+	fputs(" cells", to);
 	for (size_t i = 0; i < sizeof(kind) / sizeof(kind[0]); i++) {
 		const char *cells = find(field, fields, kind[i]);
 
 		if (!cells)
 			continue;
-		fprintf(to, "%s%s %s", separator, cells, kind[i]);
+		print_part(to, separator, cells);
+		fprintf(to, " %s", kind[i]);
 		separator = ", ";
 	}
-	if (*by)
-		fprintf(to, "; undone by %s", by);
+	if (find(field, fields, "undone_by"))
+		print_part(to, "; undone by ", text(field, fields, "undone_by"));
+	if (find(field, fields, "undone_in_part_by"))
+		print_part(to, "; undone in part by ", text(field, fields, "undone_in_part_by"));
 	fputc('\n', to);
 	print_item(to, "  ", text(field, fields, "reason"));
 	/* Several stand a line each. */
@@ -108,16 +119,16 @@ static void print_source(FILE *to, const struct ctlclient_field *field, size_t f
 {
 	const char *away = find(field, fields, "away");
 
-	fprintf(to, INDENT "%s: ", text(field, fields, "source"));
-	ctlprint_safe(to, text(field, fields, "path"));
-	if (away) {
-		fputs(" is away: ", to);
-		ctlprint_safe(to, away);
-	}
+	print_part(to, INDENT, text(field, fields, "source"));
+	print_part(to, ": ", text(field, fields, "path"));
+	if (away)
+		print_part(to, " is away: ", away);
 	if (!strcmp(text(field, fields, "kind"), "dump"))
 		fputs(" (a dump)", to);
-	if (find(field, fields, "rule"))
-		fprintf(to, " (by rename rule %s)", text(field, fields, "rule"));
+	if (find(field, fields, "rule")) {
+		print_part(to, " (by rename rule ", text(field, fields, "rule"));
+		fputc(')', to);
+	}
 	fputc('\n', to);
 }
 

@@ -83,8 +83,7 @@ static size_t utf8_sequence(const unsigned char *s, uint32_t *ret_code)
 	return len;
 }
 
-/* What would end a line, move the cursor, or show the text in another order than it has. */
-static bool is_unsafe(uint32_t code)
+bool log_is_unsafe(uint32_t code)
 {
 	return code < 0x20 || (code >= 0x7f && code <= 0x9f)
 		|| code == 0x2028 || code == 0x2029
@@ -115,7 +114,7 @@ static size_t escape_one(char *piece, const unsigned char **text, bool backslash
 	if (code == '\\' && !backslash)
 		len = escape_length(s);         /* kept whole where the line is cut */
 	*text += len ? len : 1;
-	if (len && !is_unsafe(code)) {
+	if (len && !log_is_unsafe(code)) {
 		if (code == '\\' && backslash)
 			piece[out++] = '\\';
 		memcpy(piece + out, s, len);

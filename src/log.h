@@ -3,7 +3,9 @@
 #define LOG_H
 
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <syslog.h>
 
 enum log_target {
@@ -32,6 +34,9 @@ void log_flush(void);
  * Returns `buffer`. */
 #define LOG_PATH_SIZE 4200
 char *log_escape(char *buffer, size_t size, const char *text);
+
+/* Would this character end a line, move the cursor, or show the text in another order than it has? */
+bool log_is_unsafe(uint32_t code);
 
 /* LOG_DAEMON for "daemon", LOG_LOCAL0 for "local0" …; -1 for what is none. */
 int log_facility(const char *name);

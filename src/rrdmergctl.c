@@ -262,6 +262,12 @@ static void take_answer(struct printing *p, struct answer *ret)
 	if (o->json)
 		fputs("{\"records\":[", p->to);
 	ret->outcome = ctlclient_ask(&options, o->words, o->word, ret->text);
+	if (ret->outcome == CTLCLIENT_DONE && p->show == SHOW_STATUS &&
+	    !*ctlstatus_text(&p->status, "state")) {
+		snprintf(ret->text, sizeof(ret->text), "what answers on the socket %s does not say how "
+			 "it is: is it rrdmergd, of this version?", o->socket);
+		ret->outcome = CTLCLIENT_UNREACHED;
+	}
 	if (o->json)
 		end_json(p->to, p->records, ret->outcome, ret->text);
 	else if (p->show == SHOW_STATUS && p->records)
@@ -358,8 +364,9 @@ static void wait_idle(struct printing *p, struct answer *answer)
 		}
 		if (why_stuck(status) && !said) {
 			progress_clear(&progress);
-			fprintf(stderr, "rrdmergctl: rrdmergd is %s; Ctrl-C does no harm\n",
-				why_stuck(status));
+			fputs("rrdmergctl: rrdmergd is ", stderr);
+			ctlprint_safe(stderr, why_stuck(status));
+			fputs("; Ctrl-C does no harm\n", stderr);
 			said = true;
 		} else if (!why_stuck(status)) {
 			progress_draw(&progress, done, files, 0);
@@ -372,28 +379,32 @@ static void wait_idle(struct printing *p, struct answer *answer)
 		progress_clear(&progress);
 }
 
+static bool is_digits(const char *text)
+{
+	return *text && !text[strspn(text, "0123456789")];
+}
+
 /* A time line is as wide as what it is shown on, and who makes it is to know that. */
 static void wide(struct printing *p, struct options *wider, char *words[WIRE_WORDS_MAX],
 		 char *columns, size_t size)
 {
 	const struct options *o = p->options;
 	size_t width = terminal_columns(STDOUT_FILENO);
+	size_t paths = o->words > 1 && !strcmp(o->word[1], "--") ? 2 : 1;       /* where the path is */
 
 	width = width < TIMELINE_COLUMNS_MIN ? TIMELINE_COLUMNS_MIN
 		: width > TIMELINE_COLUMNS_MAX ? TIMELINE_COLUMNS_MAX : width;
-	if (o->words > 2 && strspn(o->word[o->words - 1], "0123456789"))
-		width = strtoul(o->word[o->words - 1], NULL, 10);
+	if (o->words == paths + 2 && is_digits(o->word[paths + 1]))
+		width = strtoul(o->word[paths + 1], NULL, 10);
 	p->file.columns = width;
 	p->file.utf8 = terminal_is_utf8(STDOUT_FILENO);
-	if (o->words != 2)
+	if (o->words != paths + 1)
 		return;
 	snprintf(columns, size, "%zu", width);
 	*wider = *o;
 	wider->word = words;
-	words[0] = o->word[0];
-	words[1] = o->word[1];
-	words[2] = columns;
-	wider->words = 3;
+	memcpy(words, o->word, o->words * sizeof(*words));
+	words[wider->words++] = columns;
 	p->options = wider;
 }
 
