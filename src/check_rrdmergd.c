@@ -67,6 +67,24 @@ static void worsen(enum state *state, enum state to)
 		*state = to;
 }
 
+static bool is(const struct ctlstatus *status, const char *key, const char *text)
+{
+	return !strcmp(ctlstatus_text(status, key), text);
+}
+
+/* Is each value there, and a number?  One that is missing would be graphed as 0. */
+static bool is_complete(const struct ctlstatus *status)
+{
+	bool complete = *ctlstatus_text(status, "state");
+
+	for (size_t i = 0; i < LABELS; i++) {
+		const char *text = ctlstatus_text(status, label[i]);
+
+		complete = complete && *text && !text[strspn(text, "0123456789")];
+	}
+	return complete;
+}
+
 /* The worse of what the thresholds say of the files that want a person, and of what is always wrong. */
 static enum state judge(const struct options *o, const struct ctlstatus *status)
 {
@@ -78,8 +96,8 @@ static enum state judge(const struct options *o, const struct ctlstatus *status)
 		worsen(&state, STATE_WARNING);
 	if (o->critical && range_alerts(&o->crit, refused))
 		worsen(&state, STATE_CRITICAL);
-	if (!strcmp(ctlstatus_text(status, "paused"), "yes") ||
-	    ctlstatus_number(status, "unwatched_dirs"))
+	if (is(status, "paused", "yes") || is(status, "lost", "yes") ||
+	    is(status, "backups_seen", "no") || ctlstatus_number(status, "unwatched_dirs"))
 		worsen(&state, STATE_WARNING);
 	if (!strncmp(now, "waiting for", 11))   /* the live tree, or the ledger */
 		worsen(&state, STATE_CRITICAL);
@@ -107,8 +125,11 @@ static void put_summary(const struct ctlstatus *status)
 		printf(", %llu refused", refused);
 	if (unwatched)
 		printf(", %llu directories not watched", unwatched);
-	printf("; the backup is %s needed", strcmp(ctlstatus_text(status, "backup_needed"), "yes")
-	       ? "no longer" : "still");
+	if (is(status, "lost", "yes"))
+		printf(", not one live file has a counterpart");
+	if (is(status, "backups_seen", "no"))
+		printf(", a backup is not there or cannot be read");
+	printf("; the backup is %s needed", is(status, "backup_needed", "yes") ? "still" : "no longer");
 }
 
 /* 'label'=value;warn;crit;min;max: the thresholds stand with what they are for. */
@@ -164,7 +185,7 @@ static enum state check(const struct options *o)
 
 	if (ctlclient_ask(&options, 1, words, text) != CTLCLIENT_DONE) {
 		state = give_up(text);
-	} else if (status.failed || !*ctlstatus_text(&status, "state")) {
+	} else if (status.failed || !is_complete(&status)) {
 		state = give_up(status.failed ? "out of memory" : "rrdmergd does not say how it is: "
 				"is it of another version?");
 	} else {
@@ -208,8 +229,9 @@ static void usage(FILE *to)
 		"  -h, --help              this text\n"
 		"  -V, --version           the version\n"
 		"\n"
-		"A paused daemon and directories that are not watched are warnings; a ledger\n"
-		"that does not work, or a live tree that is not there, is critical.\n"
+		"A paused daemon, a backup that was never seen whole, a live tree of which\n"
+		"nothing has a counterpart, and directories that are not watched are warnings;\n"
+		"a ledger that does not work, or a live tree that is not there, is critical.\n"
 		"RANGE is [@]start:end, as plugins have it.\n",
 		WIRE_SOCKET, TIMEOUT_S);
 }

@@ -97,6 +97,12 @@ done <<-END
 	0.5 1
 	1e3 0
 END
+# The sample's command line, with a range that a shell would take for a home directory.
+sample=$(sed -nE 's/^[[:space:]]*command_line[[:space:]]+//p' "$srcdir/etc/nagios-rrdmergd.cfg")
+sample=${sample//\$USER1\$/$builddir} sample=${sample//\$ARG1\$/'~:5'} sample=${sample//\$ARG2\$/'~:7'}
+run bash -c "$sample -s sock"             # as /bin/sh is on many a system
+want 0 'idle, 1 merged'
+want_figures '~:5' '~:7' 1 0 1 1 1 0 "$cells"
 check -v
 want_rc 1
 want_same "lines with -v" "$(wc -l <out)" 2
@@ -116,6 +122,27 @@ wait_for "\"$plugin\" -s sock >said; grep -q 'CRITICAL' said" 20
 check -w 100
 want 2 'waiting for the live tree, '
 mv elsewhere live
+wait_for "\"$plugin\" -s sock >said; grep -q 'OK - idle' said" 20
+
+# ---- what nothing is refused for, and is wrong all the same ----
+
+end_daemon
+mkdir nobody
+cp -r old/h nobody/elsewhere
+configure live nobody 'ledger = false;'
+start_daemon
+wait_for "\"$plugin\" -s sock >said; grep -q 'WARNING - idle' said" 20
+check
+want 1 'idle, 0 merged, 0 unchanged, not one live file has a counterpart; the backup is still needed\|'
+end_daemon
+configure live no_such_backup 'ledger = false;'
+start_daemon
+wait_for "\"$plugin\" -s sock >said; grep -q 'WARNING - idle' said" 20
+check
+want 1 'idle, .*, a backup is not there or cannot be read; the backup is still needed\|'
+end_daemon
+configure live old 'ledger = false;'
+start_daemon
 wait_for "\"$plugin\" -s sock >said; grep -q 'OK - idle' said" 20
 
 # ---- who may not, and who waits ----
