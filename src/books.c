@@ -16,6 +16,7 @@
 
 #define SECOND UINT64_C(1000000000)
 #define REST_NS (3 * SECOND)         /* longer than what was written waits for its sync */
+#define PROOFS 3                /* times that a file is read to prove it */
 
 struct books {
 	struct books_options options;
@@ -216,6 +217,48 @@ static uint64_t digest_now(struct books *books, const char *rel, unsigned *ret_s
 	return digest;
 }
 
+/* What the file says of the record.  RECORD_MUTE, too, where it cannot be read, nor the record. */
+static enum record_word ask_file(struct books *books, int fd, const char *key, struct rrd *live)
+{
+	struct ledger_undo merged = { .last_up = 0 };
+	enum record_word word = RECORD_MUTE;
+	struct ledger_state state;
+	struct reason ignored;
+
+	if (!ledger_known(books->ledger, key, &state) || rrd_read(live, fd, &ignored))
+		return word;
+	uint64_t identity = record_identity(&live->head);
+	if (identity != state.identity)
+		return RECORD_DIFFERS;
+	if (!ledger_spread(books->ledger, key, io_file_id(fd, ""), identity, &merged))
+		word = record_word(&merged, live);
+	ledger_undo_free(&merged);
+	return word;
+}
+
+bool books_prove(struct books *books, const char *rel)
+{
+	int root = io_open_root(books->options.site->live), fd = -1;
+	enum record_word word = RECORD_MUTE;
+	char key[MERGE_KEY_SIZE];
+	struct rrd live = { 0 };
+	struct reason ignored;
+
+	merge_key(books->options.site, rel, key);
+	/* An update may be under way: what it makes look otherwise is over when it is read again. */
+	for (unsigned try = 0; try < PROOFS && root >= 0 && word != RECORD_AGREES; try++) {
+		if (!io_open_file(root, rel, O_RDONLY, &fd, NULL, &ignored)) {
+			word = ask_file(books, fd, key, &live);
+			close(fd);
+		}
+	}
+	rrd_free(&live);
+	if (root >= 0)
+		close(root);
+	tally_proved(books->options.tally, rel, word == RECORD_AGREES);
+	return word == RECORD_AGREES;
+}
+
 bool books_recall(struct books *books, const char *rel)
 {
 	struct merge_result result = { .settled = true };
@@ -234,14 +277,18 @@ bool books_recall(struct books *books, const char *rel)
 	uint64_t file_id = io_file_id(root, rel);
 	close(root);
 	if (r || !S_ISREG(st.st_mode) || file_id != state.ino || (uint64_t)st.st_size != state.size ||
-	    /* Updates make it younger.  What was copied over it in place is so too, in most cases, and
-	     * one stat does not tell it: undo does. */
 	    io_stamp_of(&st).mtime_ns < state.mtime_ns ||
 	    digest_now(books, rel, &result.sources) != state.sources)
 		return false;
 	result.outcome = MERGE_UNCHANGED;       /* since the start */
 	result.stamp = io_stamp_of(&st);
 	tally_result(books->options.tally, rel, &result, false);
+	/* Updates make it younger.  What was copied over it in place is so too: one stat does not tell. */
+	if (result.stamp.mtime_ns == state.mtime_ns && result.stamp.ctime_ns == state.ctime_ns)
+		return true;
+	if (books->options.once)
+		return books_prove(books, rel);
+	tally_recalled(books->options.tally, rel);
 	return true;
 }
 

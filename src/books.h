@@ -14,6 +14,7 @@ struct books_options {
 	const struct merge_site *site;  /* its live tree; must outlive the books */
 	struct queue *queue;
 	struct tally *tally;
+	bool once;              /* what is to be proved is so at once */
 };
 
 /* 0; REFUSED where another process has the ledger, or it is of a newer version; -errno.  One that
@@ -32,8 +33,12 @@ int books_set_sources(struct books *books, const struct source_set *sources);
 struct ledger *books_ledger(struct books *books);
 
 /* For workers: is the file, never looked at since the start, done by the record?  It is the database
- * that was merged, and its sources are as they were then.  Opens no RRD; the tally is told. */
+ * that was merged, and its sources are as they were then.  Opens no RRD; the tally is told, also
+ * where the file was changed since, so that books_prove() is due. */
 bool books_recall(struct books *books, const char *rel);
+/* For workers: does the file still hold what was merged into it?  Reads it; the tally is told.  False
+ * where it does not, or where nothing can tell: it is to be looked at. */
+bool books_prove(struct books *books, const char *rel);
 
 /* For the ticking thread: says what happened to the ledger, and whether it works. */
 void books_tick(struct books *books);

@@ -26,6 +26,7 @@
 #define MS UINT64_C(1000000)
 #define SECOND (1000 * MS)
 #define REST_S 10               /* a source must have been left alone so long */
+#define PROOFS 4                /* files a tick that are read to see whether they are what was merged */
 #define REST_SAID_NS (600 * SECOND)
 #define TICK_NS (100 * MS)
 #define END_NS (600 * MS)       /* for the files in hand when a signal ends us */
@@ -135,8 +136,10 @@ static bool on_glance(const char *rel, unsigned flags, void *arg)
 {
 	struct daemon *d = arg;
 
-	return live_glance(d->live, rel, flags) ||
-	       (!(flags & QUEUE_REWRITTEN) && books_recall(d->books, rel));
+	bool done = live_glance(d->live, rel, flags) ||
+		    (flags & QUEUE_GLANCE && !(flags & QUEUE_REWRITTEN) &&
+		     books_recall(d->books, rel));
+	return done && (!(flags & QUEUE_PROVE) || books_prove(d->books, rel));
 }
 
 /* ---- how things stand ---- */
@@ -194,6 +197,18 @@ static void say_cached(struct daemon *d)
 	}
 }
 
+/* A few files at a time: after a restart, it may be all of them. */
+static void prove(struct daemon *d)
+{
+	char rel[PATH_MAX];
+
+	if (atomic_load(&d->commands.paused))
+		return;
+	for (unsigned n = 0; n < PROOFS && tally_next_recalled(d->tally, rel, sizeof(rel)); n++)
+		if (queue_put(d->queue, QUEUE_FILE, rel, io_now_ns(), QUEUE_PROVE))
+			tally_recalled(d->tally, rel);
+}
+
 /* True when all is done that can be done now. */
 static bool tick(struct daemon *d)
 {
@@ -232,6 +247,8 @@ static bool tick(struct daemon *d)
 		news.busy = true;
 	}
 	bulletin_tick(&d->bulletin, &news);
+	if (!news.busy)
+		prove(d);
 	atomic_store(&d->commands.busy, news.busy);
 	atomic_store(&d->commands.left_s, bulletin_left_s(&d->bulletin, &news.sums));
 	if (!d->ready && (news.scanned || news.missing)) {
@@ -360,6 +377,7 @@ static int open_books(struct daemon *d)
 		.site = &d->site,
 		.queue = d->queue,
 		.tally = d->tally,
+		.once = d->options->once,
 	};
 	struct reason why = { "" };
 	char shown[LOG_PATH_SIZE];

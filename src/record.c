@@ -284,6 +284,33 @@ int record_heed(struct ledger_undo *undo, struct rrd *live, struct reason *why)
 	return ledger_undo_leave(undo);
 }
 
+enum record_word record_word(const struct ledger_undo *merged, struct rrd *live)
+{
+	enum record_word word = RECORD_MUTE;
+
+	if (live->head.last_up < merged->newest_up)
+		return RECORD_DIFFERS;
+	for (size_t i = 0; i < merged->checks; i++) {
+		const struct ledger_check *check = &merged->check[i];
+		const struct ledger_run *run = &check->run;
+
+		if (run->rra >= live->head.rra_cnt || run->ds >= live->head.ds_cnt ||
+		    layout_resolution(&live->head, run->rra) != run->step)
+			return RECORD_DIFFERS;
+		struct series rows = series_of(live, run->rra, run->ds);
+		for (unsigned k = 0; k < check->samples; k++) {
+			if (!series_reaches(&rows, check->at[k].time))
+				continue;
+			double value = series_at(&rows, check->at[k].time);
+
+			if (isnan(value) || ledger_sample(value) != check->at[k].sample)
+				return RECORD_DIFFERS;
+			word = RECORD_AGREES;
+		}
+	}
+	return word;
+}
+
 struct ledger_state record_state(enum ledger_verdict verdict, bool settled,
 				 const struct io_stamp *stamp, uint64_t file_id,
 				 uint64_t identity, uint64_t digest, uint64_t cells)

@@ -44,6 +44,11 @@ int record_intent(struct record *record, const char *rel, const struct rrd *live
  * for all of it; -ENOMEM. */
 int record_heed(struct ledger_undo *undo, struct rrd *live, struct reason *why);
 
+/* Is the file still what these merges (of ledger_spread) have made of it, updates apart?  All that
+ * was sampled of them and is still in the ring speaks; where there is none, nothing does. */
+enum record_word { RECORD_MUTE, RECORD_AGREES, RECORD_DIFFERS };
+enum record_word record_word(const struct ledger_undo *merged, struct rrd *live);
+
 /* As what the file is known from now on. */
 struct ledger_state record_state(enum ledger_verdict verdict, bool settled,
 				 const struct io_stamp *stamp, uint64_t file_id,

@@ -26,6 +26,7 @@ struct tally *tally_new(void)
 	if (tally) {
 		pthread_mutex_init(&tally->mutex, NULL);
 		TAILQ_INIT(&tally->unsaid);
+		TAILQ_INIT(&tally->recalled);
 	}
 	return tally;
 }
@@ -109,7 +110,7 @@ static void count(struct tally *tally, const struct file *file, size_t by)
 			tally->refused += by;
 		if (file->sources)
 			tally->paired += by;
-		if ((!file->settled || file->doubted) && !is_alone(file))
+		if ((!file->settled || file->doubted || file->recalled) && !is_alone(file))
 			tally->unsettled += by;
 		if (file->half_seen)
 			tally->half_seen += by;
@@ -158,9 +159,18 @@ static void set_refusal(struct tally *tally, struct file *file, const char *why)
 	}
 }
 
+/* The same: there is nothing to prove any more. */
+static void drop_recalled(struct tally *tally, struct file *file)
+{
+	if (file->in_turn)
+		TAILQ_REMOVE(&tally->recalled, file, turn);
+	file->recalled = file->in_turn = false;
+}
+
 void tally_drop_live(struct tally *tally, struct file *file)
 {
 	tally_before(tally, file);
+	drop_recalled(tally, file);
 	file->live = file->pending = file->settled = file->merged = file->alarmed = false;
 	file->unpaired = file->half_seen = file->suspect = file->doubted = false;
 	file->unproven = false;
@@ -265,6 +275,14 @@ unsigned tally_written_to(struct tally *tally, const char *rel, bool heard)
 	return in_s < ALARM_MAX_S ? in_s : ALARM_MAX_S;
 }
 
+/* Caller holds the mutex, and is between tally_before() and tally_after(). */
+static void set_other(struct tally *tally, struct file *file)
+{
+	file->settled = false;
+	file->pending = true;
+	drop_recalled(tally, file);
+}
+
 static uint64_t identity_of(const struct io_stamp *stamp)      /* FNV-1a, never 0 */
 {
 	const uint64_t part[] = { (uint64_t)stamp->dev, (uint64_t)stamp->ino, stamp->size };
@@ -295,14 +313,56 @@ bool tally_same(struct tally *tally, const char *rel, const struct io_stamp *now
 		}
 		if (other) {
 			tally_before(tally, file);
-			file->settled = false;
-			file->pending = true;
+			set_other(tally, file);
 			tally_after(tally, file);
 			file->alarmed = rewritten;
 		}
 	}
 	pthread_mutex_unlock(&tally->mutex);
 	return same;
+}
+
+/* ---- what is done by the record ---- */
+
+void tally_recalled(struct tally *tally, const char *rel)
+{
+	pthread_mutex_lock(&tally->mutex);
+	struct file *file = tally_find(tally, rel);
+	if (file && file->live && !file->in_turn) {
+		tally_before(tally, file);
+		file->recalled = file->in_turn = true;
+		TAILQ_INSERT_TAIL(&tally->recalled, file, turn);
+		tally_after(tally, file);
+	}
+	pthread_mutex_unlock(&tally->mutex);
+}
+
+bool tally_next_recalled(struct tally *tally, char *rel, size_t size)
+{
+	pthread_mutex_lock(&tally->mutex);
+	struct file *file = TAILQ_FIRST(&tally->recalled);
+	if (file) {
+		TAILQ_REMOVE(&tally->recalled, file, turn);
+		file->in_turn = false;
+		snprintf(rel, size, "%s", file->rel);
+	}
+	pthread_mutex_unlock(&tally->mutex);
+	return file;
+}
+
+void tally_proved(struct tally *tally, const char *rel, bool same)
+{
+	pthread_mutex_lock(&tally->mutex);
+	struct file *file = tally_find(tally, rel);
+	if (file && file->live) {
+		tally_before(tally, file);
+		if (same)
+			drop_recalled(tally, file);
+		else
+			set_other(tally, file);
+		tally_after(tally, file);
+	}
+	pthread_mutex_unlock(&tally->mutex);
 }
 
 /* ---- results ---- */
@@ -370,6 +430,7 @@ void tally_result(struct tally *tally, const char *rel, const struct merge_resul
 		/* A refusal that is looked at again once in a while holds nothing up. */
 		file->pending = will_retry && result->outcome >= MERGE_BUSY;
 		file->suspect = file->doubted = false;
+		drop_recalled(tally, file);
 		file->unpaired = result->outcome == MERGE_SKIPPED && !result->source_missing;
 		file->half_seen = result->source_missing && !kept;
 		if (!kept) {

@@ -61,6 +61,14 @@ unsigned tally_written_to(struct tally *tally, const char *rel, bool heard);
  * last.  Where it is another, it counts as one that was never looked at. */
 bool tally_same(struct tally *tally, const char *rel, const struct io_stamp *now, bool rewritten);
 
+/* A file that is done by the record was changed since: by updates, if it is what was merged, and that
+ * is to be proved.  Until then its backup is needed; whatever comes of a try proves it too. */
+void tally_recalled(struct tally *tally, const char *rel);
+/* Hands out, once, one of those; copies to `rel` (cut to `size`).  False where there is none. */
+bool tally_next_recalled(struct tally *tally, char *rel, size_t size);
+/* It is what was merged, or else it counts as one that was never looked at. */
+void tally_proved(struct tally *tally, const char *rel, bool same);
+
 /* A scan of the whole tree begins.  After it, tally_unmet() are those that it has not found. */
 void tally_scan_begin(struct tally *tally);
 /* What came of a try. */

@@ -23,6 +23,8 @@ struct file {
 	bool suspect;           /* a look is due that may show that it is another database, */
 	bool doubted;           /* and comes so late that only the backup waits for it */
 	bool alarmed;           /* a stat showed that others have written it */
+	bool recalled;          /* done by the record, and changed since: nothing proves it yet */
+	bool in_turn;           /* … and tally_next_recalled() has still to hand it out */
 	bool unproven;          /* data sources were matched by their numbers alone, once */
 	uint8_t false_alarms;   /* in a row */
 	uint8_t denied;         /* enum merge_denied */
@@ -35,6 +37,7 @@ struct file {
 	uint64_t own_ns;        /* since when what is heard of it is our own doing; 0: it is not */
 	char *why;              /* the refusal; NULL: none */
 	TAILQ_ENTRY(file) line;
+	TAILQ_ENTRY(file) turn;
 	char rel[];
 };
 
@@ -42,6 +45,7 @@ struct tally {
 	pthread_mutex_t mutex;
 	void *index;            /* tsearch(3) over struct file, by rel */
 	TAILQ_HEAD(, file) unsaid;
+	TAILQ_HEAD(, file) recalled;
 	size_t live, waiting, pending, refused, unsaid_count, unsettled, paired, in_backup,
 	       half_seen, unproven;
 	size_t forgotten;

@@ -18,8 +18,8 @@ struct worker_calls {
 	/* A job that is not a file: QUEUE_DIR, QUEUE_ROOT.  Returns 0, or in how many
 	 * nanoseconds it is to be done again.  May be NULL. */
 	uint64_t (*other)(const struct queue_job *job, void *arg);
-	/* A file for which a stat may be enough (QUEUE_GLANCE, QUEUE_REWRITTEN, and no
-	 * QUEUE_LOOK).  True where there is nothing to do.  May be NULL. */
+	/* A file for which less than a try may be enough (QUEUE_GLANCE, QUEUE_REWRITTEN, QUEUE_PROVE,
+	 * and no QUEUE_LOOK).  True where there is nothing to do.  May be NULL. */
 	bool (*glance)(const char *rel, unsigned flags, void *arg);
 };
 

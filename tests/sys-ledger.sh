@@ -223,7 +223,7 @@ opened() {
 
 traced_start() {
 	if [ ${#traced[@]} = 0 ]; then start_daemon; else
-		start_traced -e trace=open,openat,openat2; fi
+		start_traced -e trace=open,openat,openat2,write; fi
 }
 
 # The tracer ends as what it traces.
@@ -258,24 +258,56 @@ for m in 523 524; do                    # updates are no reason
 	rrdtool update live/h5/5.rrd $((T0 + 60 * m)):1:2
 done
 cp -p live/h5/5.rrd updated.rrd
+# By a newer one of the same structure, in place: no stat tells that from updates.
+make_rrd newer.rrd 487 526 "${ds[@]}" "${rows[@]}"
+rrdtool dump newer.rrd newer.xml
+rrdtool restore -f newer.xml live/h6/6.rrd
+cp live/h6/6.rrd restored.rrd
+cat newer.rrd >live/h7/7.rrd
+make_rrd strange.rrd 0 526 "${ds[@]}" "${rows[@]}"      # it knows all, and other values
+rrdtool dump strange.rrd | sed 's|<v>[0-9][^<]*</v>|<v>4.2</v>|g' >strange.xml
+rrdtool restore -f strange.xml live/h8/8.rrd
+cp live/h8/8.rrd strange.rrd
+chmod g+w live/h9/9.rrd                 # a change that is none
+for want in newer restored; do
+	cp $want.rrd $want.want && "$rrdmerge" old.rrd $want.want >/dev/null
+done
 cp wide.rrd wide.want && "$rrdmerge" old.rrd wide.want >/dev/null
 sleep 10.2
 traced_start
-want_log '^rrdmergd: idle merged=4 unchanged=197 skipped=0 failed=0 waiting=0 backup_needed=no$' 60
+want_log '^rrdmergd: idle merged=4 unchanged=197 skipped=0 failed=0 waiting=0 backup_needed=yes$' 60
+want_log '^rrdmergd: idle merged=6 unchanged=195 skipped=0 failed=0 waiting=0 backup_needed=no$' 60
 traced_end
-for file in later 1 2; do
+for file in later 1 2 6 7; do
 	want_log "^rrdmergd: merged .* file=h[0-9]/$file\\.rrd\$"
 done
 want_same "those that are done are not merged" \
-	"$(grep -aE '^rrdmergd: merged ' log | grep -vcE 'file=h[0-4]/([1234]|later)\.rrd$')" 0
+	"$(grep -aE '^rrdmergd: merged ' log | grep -vcE 'file=h[0-7]/([123467]|later)\.rrd$')" 0
 if [ ${#traced[@]} != 0 ]; then
-	want_same "opened of those that changed" "$(opened)" "1.rrd 2.rrd 3.rrd 4.rrd later.rrd "
+	want_same "opened of those that changed" "$(opened)" \
+		"1.rrd 2.rrd 3.rrd 4.rrd 5.rrd 6.rrd 7.rrd 8.rrd 9.rrd later.rrd "
+	want_same "opened before it was idle" \
+		"$(sed '/"rrdmergd: idle /,$d' trace | grep -oE '/?[5-9]\.rrd"' | sort -u)" ""
+	# Only that which is not as it was has its backup read.
+	want_same "backups read of files that hold what was merged" \
+		"$(grep -E '/[59]\.rrd"' trace | grep -vc O_PATH)" 2
 fi
 same_file "appeared" live/h0/later.rrd want.rrd
 same_file "begun anew" live/h1/1.rrd want.rrd
 same_file "rewritten" live/h2/2.rrd wide.want
 same_file "its backup has another time" live/h3/3.rrd want.rrd
 same_file "updated" live/h5/5.rrd updated.rrd
+same_file "restored over it" live/h6/6.rrd restored.want
+same_file "copied over it" live/h7/7.rrd newer.want
+same_file "another that knows all" live/h8/8.rrd strange.rrd
+
+# Those that were, are done; what was never updated since is not opened again.
+traced_start
+want_log '^rrdmergd: idle merged=0 unchanged=201 skipped=0 failed=0 waiting=0 backup_needed=no$' 60
+traced_end
+if [ ${#traced[@]} != 0 ]; then
+	want_same "opened once more" "$(opened)" "5.rrd 9.rrd "
+fi
 
 # ---- one daemon for one state_dir, one for one socket ----
 

@@ -995,6 +995,58 @@ static void test_groups(void **state)
 	assert_true(group[0].files > 700);
 }
 
+static void assert_next_recalled(struct tally *tally, const char *rel)
+{
+	char next[16] = "";
+
+	assert_int_equal(tally_next_recalled(tally, next, sizeof(next)), rel != NULL);
+	assert_string_equal(next, rel ? rel : "");
+}
+
+/* Done by the record, and changed since: its backup is needed until it is proved. */
+static void test_recalled(void **state)
+{
+	struct tally *tally = *state;
+
+	tally_recalled(tally, "a");             /* it is not known */
+	assert_next_recalled(tally, NULL);
+	finish(tally, "a", &first);
+	finish(tally, "b", &first);
+	finish(tally, "c", &first);
+	finish(tally, "d", &first);
+	tally_recalled(tally, "b");
+	tally_recalled(tally, "a");
+	tally_recalled(tally, "b");
+	assert_int_equal(tally_sums(tally).unsettled, 2);
+	assert_sums(tally, 4, 0, 4, 0, 0, 0);   /* and that is all that it is */
+	assert_true(live(tally, "b"));
+	assert_next_recalled(tally, "b");
+	assert_next_recalled(tally, "a");
+	assert_next_recalled(tally, NULL);
+	assert_int_equal(tally_sums(tally).unsettled, 2);
+	/* A stat proves nothing. */
+	assert_true(tally_same(tally, "b", &first, false));
+	assert_int_equal(tally_sums(tally).unsettled, 2);
+	tally_proved(tally, "b", true);
+	assert_int_equal(tally_sums(tally).unsettled, 1);
+	assert_true(live(tally, "b"));
+	tally_proved(tally, "a", false);
+	assert_sums(tally, 4, 0, 4, 0, 0, 1);
+	assert_false(live(tally, "a"));
+	/* What comes of a try is as good, and what is gone is not handed out. */
+	tally_recalled(tally, "b");
+	tally_recalled(tally, "c");
+	tally_recalled(tally, "d");
+	finish(tally, "b", &first);
+	tally_gone(tally, "c");
+	assert_next_recalled(tally, "d");
+	assert_next_recalled(tally, NULL);
+	tally_gone(tally, "d");
+	tally_proved(tally, "d", false);
+	assert_sums(tally, 2, 0, 2, 0, 0, 1);
+	assert_int_equal(tally_sums(tally).unsettled, 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -1025,6 +1077,7 @@ int main(void)
 		TEST(test_pages),
 		TEST(test_forgotten),
 		TEST(test_groups),
+		TEST(test_recalled),
 	};
 
 	alarm(120);                     /* a lock held twice would hang */
