@@ -31,13 +31,25 @@ const char *commands_rel(const struct commands *c, const char *path)
 {
 	size_t len = strlen(c->site->live);
 
-	if (!strncmp(path, c->site->live, len) && path[len] == '/')
-		path += len + 1;
-	return path;
+	if (strncmp(path, c->site->live, len) || (path[len] && path[len] != '/'))
+		return path;
+	return path[len] ? path + len + 1 : path + len;
+}
+
+/* The same as strings of their own, for whom a disk may keep waiting.  0 or -ENOMEM. */
+static int copy_path(struct commands *c, const char *path, char **ret_live, char **ret_rel)
+{
+	pthread_rwlock_rdlock(&c->lock);
+	*ret_live = strdup(c->site->live);
+	*ret_rel = strdup(commands_rel(c, path));
+	pthread_rwlock_unlock(&c->lock);
+	return *ret_live && *ret_rel ? 0 : -ENOMEM;
 }
 
 bool commands_is_plain(const char *rel)
 {
+	if (!*rel)
+		return false;
 	while (*rel) {
 		size_t len = strcspn(rel, "/");
 
@@ -50,9 +62,28 @@ bool commands_is_plain(const char *rel)
 	return true;
 }
 
-int commands_not_plain(struct control_call *call, const char *path)
+int commands_not_beneath(struct control_call *call, struct commands *c, const char *path)
 {
-	return control_fail(call, "%s: write the path without . and .. and double slashes", path);
+	pthread_rwlock_rdlock(&c->lock);
+	int r = control_fail(call, "%s is not beneath the live tree, %s", path, c->site->live);
+	pthread_rwlock_unlock(&c->lock);
+	return r;
+}
+
+int commands_not_plain(struct control_call *call, struct commands *c, const char *path)
+{
+	pthread_rwlock_rdlock(&c->lock);
+	const char *rel = commands_rel(c, path);
+	bool whole = rel != path, empty = !*rel, beneath = *rel != '/' || whole;
+	pthread_rwlock_unlock(&c->lock);
+
+	if (!beneath)
+		return commands_not_beneath(call, c, path);
+	if (empty)
+		return control_fail(call, whole ? "%s is the live tree: name a file in it"
+				    : "an empty path%s: name a file", path);
+	return control_fail(call, "%s: write the path without . and .. and double slashes, and none "
+			    "at its end", path);
 }
 
 void commands_time(int64_t ms, char *buffer, size_t size)
@@ -124,9 +155,16 @@ int commands_history(struct control_call *call, int argc, char **argv, void *arg
 	if (!c->books)
 		return no_ledger(call);
 	pthread_rwlock_rdlock(&c->lock);
-	if (argc > 1)
-		merge_key(c->site, commands_rel(c, argv[1]), key);
+	/* What another live tree had, which was served before this one, stays on record. */
+	const char *rel = argc > 1 ? commands_rel(c, argv[1]) : "";
+	bool elsewhere = argc > 1 && rel == argv[1] && *rel == '/';
+	if (elsewhere)
+		snprintf(key, sizeof(key), "%s", rel);
+	else if (argc > 1)
+		merge_key(c->site, rel, key);
 	pthread_rwlock_unlock(&c->lock);
+	if (argc > 1 && !elsewhere && !commands_is_plain(rel))
+		return commands_not_plain(call, c, argv[1]);
 	do {
 		r = ledger_history(books_ledger(c->books), argc > 1 ? key : NULL, before,
 				   HISTORY_LIMIT, &entry, &count);
@@ -228,7 +266,7 @@ static int tell_undone(struct control_call *call, struct commands *c, const stru
 		reason_set(why, "%s: %s; try again later", file->rel, result->why.text[0]
 			   ? result->why.text : "it is being merged all the time");
 	else if (result->outcome == MERGE_GONE)
-		reason_set(why, "%s: is not there any more", file->rel);
+		reason_set(why, "%s: is not in the live tree", file->rel);
 	else if (result->outcome != MERGE_MERGED)
 		reason_set(why, "%s: %s", file->rel, result->why.text);
 	if (!file->ended || result->outcome != MERGE_MERGED)
@@ -326,21 +364,23 @@ static int undo_entry(struct control_call *call, struct commands *c,
 	return REFUSED;
 }
 
-static bool is_directory(const struct commands *c, const char *rel)
+static bool is_directory(struct commands *c, const char *given)
 {
-	char *path = strdup(rel);
-	int root = io_open_root(c->site->live);
+	char *live = NULL, *rel = NULL;
+	int root = copy_path(c, given, &live, &rel) ? -ENOMEM : io_open_root(live);
 	bool is = false;
 	struct stat st;
 
-	for (size_t len = path ? strlen(path) : 0; len && path[len - 1] == '/'; len--)
-		path[len - 1] = '\0';
-	if (path && root >= 0 && commands_is_plain(path))
-		is = !*path || (!fstatat(root, path, &st, AT_SYMLINK_NOFOLLOW) &&
-				S_ISDIR(st.st_mode));
+	for (size_t len = root >= 0 ? strlen(rel) : 0; len && rel[len - 1] == '/'; len--)
+		rel[len - 1] = '\0';
+	if (root >= 0 && !*rel)
+		is = *given;
+	else if (root >= 0 && commands_is_plain(rel))
+		is = !fstatat(root, rel, &st, AT_SYMLINK_NOFOLLOW) && S_ISDIR(st.st_mode);
 	if (root >= 0)
 		close(root);
-	free(path);
+	free(live);
+	free(rel);
 	return is;
 }
 
@@ -354,14 +394,14 @@ static int undo_one(struct control_call *call, struct commands *c, const char *w
 
 	pthread_rwlock_rdlock(&c->lock);
 	const char *rel = commands_rel(c, what);
-	bool directory = (*end || id <= 0) && is_directory(c, rel);
 	pthread_rwlock_unlock(&c->lock);
-	if (directory)
+	bool path = *end || id <= 0;
+	if (path && is_directory(c, what))
 		return control_fail(call, "%s is a directory: name a file, a merge by its id, or all "
 				    "of them by --all", what);
-	if ((*end || id <= 0) && !commands_is_plain(rel))
-		return commands_not_plain(call, what);
-	if (*end || id <= 0) {
+	if (path && !commands_is_plain(rel))
+		return commands_not_plain(call, c, what);
+	if (path) {
 		r = undo_file(call, c, rel, 0, &why);
 	} else {
 		r = id < LLONG_MAX ? ledger_get(books_ledger(c->books), id, &entry) : -ENOENT;
@@ -395,34 +435,54 @@ int commands_undo(struct control_call *call, int argc, char **argv, void *arg)
 
 /* ---- merge ---- */
 
-int commands_merge(struct control_call *call, int argc, char **argv, void *arg)
+/* Is it a file that could be merged?  Asks the disk, which may hang. */
+static int check_file(struct control_call *call, const char *live, const char *rel)
 {
-	struct commands *c = arg;
-	char key[MERGE_KEY_SIZE];
-	int r;
-
-	(void)argc;
-	pthread_rwlock_rdlock(&c->lock);
-	const char *rel = commands_rel(c, argv[1]);
-	if (!commands_is_plain(rel)) {
-		pthread_rwlock_unlock(&c->lock);
-		return commands_not_plain(call, argv[1]);
-	}
-	int root = io_open_root(c->site->live), fd = -1;
 	struct reason why = { "" };
-	r = root < 0 ? root : io_open_file(root, rel, O_RDONLY, &fd, NULL, &why);
+	int root = io_open_root(live), fd = -1;
+	int r = root < 0 ? root : io_open_file(root, rel, O_RDONLY, &fd, NULL, &why);
+
 	if (root >= 0)
 		close(root);
 	if (fd >= 0)
 		close(fd);
-	if (!r && c->books)
+	return r && why.text[0] ? control_fail(call, "%s: %s", rel, why.text) : r;
+}
+
+static int merge_one(struct control_call *call, struct commands *c, const char *live,
+		     const char *rel)
+{
+	char key[MERGE_KEY_SIZE];
+	int r = check_file(call, live, rel);
+
+	if (r)
+		return r;
+	pthread_rwlock_rdlock(&c->lock);
+	if (c->books)
 		ledger_release(books_ledger(c->books), merge_key(c->site, rel, key));
-	if (!r)
-		r = queue_put(c->queue, QUEUE_FILE, rel, QUEUE_NOW, QUEUE_LOOK);
+	r = queue_put(c->queue, QUEUE_FILE, rel, QUEUE_NOW, QUEUE_LOOK);
 	pthread_rwlock_unlock(&c->lock);
-	if (r == REFUSED || (r && why.text[0]))
-		return control_fail(call, "%s: %s", rel, why.text);
-	return r ? r : control_put(call, "queued", rel);
+	if (r)
+		return r;
+	control_put(call, "queued", rel);
+	if (atomic_load(&c->paused))
+		control_put(call, "note", "the daemon is paused: the file is merged after \"rrdmergctl resume\"");
+	return 0;
+}
+
+int commands_merge(struct control_call *call, int argc, char **argv, void *arg)
+{
+	struct commands *c = arg;
+	char *live = NULL, *rel = NULL;
+	int r = copy_path(c, argv[1], &live, &rel);
+
+	(void)argc;
+	if (!r)
+		r = commands_is_plain(rel) ? merge_one(call, c, live, rel)
+			: commands_not_plain(call, c, argv[1]);
+	free(live);
+	free(rel);
+	return r;
 }
 
 #define ROW(word, access, min, max, options, arguments, help) \

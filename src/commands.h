@@ -30,6 +30,7 @@ struct commands {
 	/* As the daemon saw them last: */
 	atomic_bool busy;               /* something is due or in hand, or not known yet */
 	atomic_llong left_s;            /* as bulletin_left_s() has it */
+	atomic_ullong rescan_ns;        /* when a rescan was asked for last; 0: never */
 	/* How often a reload was done, and how often the configuration was not taken over. */
 	atomic_uint reloaded, stayed;
 };

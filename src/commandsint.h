@@ -11,13 +11,16 @@
 COMMAND_LIST(HANDLER)
 #undef HANDLER
 
-/* The path beneath the live tree, whole or relative as it was given.  Caller holds the lock, or knows
- * that site->live stays. */
+/* The path beneath the live tree, whole or relative as it was given; "" is the tree itself.  One that
+ * begins with a slash is not beneath it.  Caller holds the lock, or knows that site->live stays. */
 const char *commands_rel(const struct commands *c, const char *path);
 /* Has it one spelling only?  Two of them would be two files to the queue and the ledger. */
 bool commands_is_plain(const char *rel);
-int commands_not_plain(struct control_call *call, const char *path);
-/* A pattern as it was given, which may begin with the live tree's path or end with a slash; to free. */
+/* Why not, of a path as it was given.  Returns REFUSED. */
+int commands_not_plain(struct control_call *call, struct commands *c, const char *path);
+int commands_not_beneath(struct control_call *call, struct commands *c, const char *path);
+/* A pattern as it was given, which may begin with the live tree's path or end with a slash, beneath
+ * that tree: "" where it is the tree itself.  To free. */
 char *commands_pattern(struct commands *c, const char *given);
 /* As list calls it. */
 const char *commands_state(enum tally_state state);

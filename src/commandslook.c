@@ -9,6 +9,7 @@
 #include "bulletin.h"
 
 #define GROUPS 10               /* kinds of refusals that status tells of */
+#define STALLED_NS UINT64_C(10000000000)        /* a backup that hangs is waited for no longer */
 #define PAGE 1024               /* files that list has in memory */
 
 /* ---- status ---- */
@@ -19,6 +20,7 @@ struct standing {
 	struct queue_count queued;
 	struct reason ledger;           /* why it does not work */
 	bool works, needed, lost;
+	bool walking;                   /* over the backups, for a rescan */
 	const char *seen;               /* the backups */
 	char *path;                     /* of the live tree */
 	struct tally_group *group;
@@ -36,6 +38,8 @@ static void take_standing(struct commands *c, struct standing *ret)
 	ret->needed = c->backup_needed(c->arg);
 	struct backups_state backups = backups_state(c->backups);
 	ret->seen = backups.whole ? "yes" : backups.walked_ns ? "no" : "not yet";
+	ret->walking = atomic_load(&c->rescan_ns) > backups.walked_ns &&
+		       backups.stalled_ns < STALLED_NS;
 	ret->lost = bulletin_is_lost(&ret->sums);
 	ret->path = strdup(c->site->live);
 	if (ret->group && ret->sums.refused)
@@ -45,7 +49,7 @@ static void take_standing(struct commands *c, struct standing *ret)
 
 static bool is_busy(const struct commands *c, const struct standing *now)
 {
-	return atomic_load(&c->busy) || now->sums.pending || now->queued.due ||
+	return atomic_load(&c->busy) || now->walking || now->sums.pending || now->queued.due ||
 	       now->queued.in_flight || now->live.scanning || !now->live.scanned;
 }
 
@@ -205,7 +209,8 @@ static int list_all(struct control_call *call, struct commands *c, enum tally_st
 char *commands_pattern(struct commands *c, const char *given)
 {
 	pthread_rwlock_rdlock(&c->lock);
-	char *pattern = strdup(commands_rel(c, given));
+	const char *rel = commands_rel(c, given);
+	char *pattern = strdup(rel != given ? rel + strspn(rel, "/") : rel);
 	pthread_rwlock_unlock(&c->lock);
 
 	/* "web07/" is what a shell completes. */
@@ -230,6 +235,15 @@ int commands_list(struct control_call *call, int argc, char **argv, void *arg)
 		pattern = commands_pattern(c, given);
 		if (!pattern)
 			return -ENOMEM;
+		if (*pattern == '/') {
+			free(pattern);
+			return commands_not_beneath(call, c, given);
+		}
+		/* The tree itself: all of it. */
+		if (*given && !*pattern) {
+			free(pattern);
+			pattern = NULL;
+		}
 	}
 	int r = list_all(call, c, state, pattern, &listed);
 	/* Most likely it was meant for a state. */

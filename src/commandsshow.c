@@ -318,7 +318,7 @@ int commands_show(struct control_call *call, int argc, char **argv, void *arg)
 	}
 	r = take(&show, argv[1]);
 	if (!r && !commands_is_plain(show.rel))
-		r = commands_not_plain(call, argv[1]);
+		r = commands_not_plain(call, show.c, argv[1]);
 	else if (!r && !show.known)
 		r = control_fail(call, "%s: no such file is known, neither in the live tree nor in a "
 				 "backup; \"rrdmergctl list '*%s*'\" looks for others", show.rel,

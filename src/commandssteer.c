@@ -54,6 +54,7 @@ int commands_rescan(struct control_call *call, int argc, char **argv, void *arg)
 	pthread_rwlock_rdlock(&c->lock);
 	bool missing = live_state(c->live).missing;
 	live_rescan(c->live);
+	atomic_store(&c->rescan_ns, io_now_ns());
 	backups_walk(c->backups);
 	pthread_rwlock_unlock(&c->lock);
 	int r = look_at_refused(c);
@@ -142,8 +143,14 @@ int commands_forget(struct control_call *call, int argc, char **argv, void *arg)
 	char *pattern = commands_pattern(c, argv[1]);
 	if (!pattern)
 		return -ENOMEM;
-	int r = *pattern ? change_pattern(call, c, pattern, undo)
-		: control_fail(call, WIRE_USAGE "an empty pattern matches nothing");
+	int r;
+	if (!*pattern)
+		r = control_fail(call, WIRE_USAGE "%s; \"forget '*'\" gives up all that wait",
+				 *argv[1] ? "that is the whole tree" : "an empty pattern matches nothing");
+	else if (*pattern == '/' && !undo)
+		r = commands_not_beneath(call, c, argv[1]);
+	else
+		r = change_pattern(call, c, pattern, undo);
 	free(pattern);
 	return r;
 }

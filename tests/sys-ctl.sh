@@ -144,6 +144,41 @@ ctl list refused --json
 want_json 'join ",", map { $_->{file} } @{$a->{records}}' 'web01/no1.rrd,web01/no2.rrd,web02/torn.rrd'
 want_json '$a->{records}[0]{refused}' wholly
 
+# ---- paths: one spelling, beneath the live tree ----
+
+ctl list
+cp out all
+ctl list "$work/live/"
+same_file "the tree itself is all of it" all out
+ctl list merged "$work/live//web02"
+want_same "slashes" "$(cat out)" "merged    web02/c.rrd"
+for command in show merge undo 'list merged' forget; do
+	for path in /etc/passwd "$work/live2/web01/a.rrd" "$work/liv"; do
+		# shellcheck disable=SC2086
+		ctl $command "$path"
+		want_rc 1
+		want_err "^rrdmergctl: $path is not beneath the live tree, $work/live\$"
+	done
+done
+for command in show merge undo history; do
+	for path in ../x ./web01/a.rrd web01//a.rrd web01/a.rrd/ "$work/live//web01/a.rrd"; do
+		ctl $command "$path"
+		want_rc 1
+		want_err "^rrdmergctl: $path: write the path without"
+	done
+	ctl $command "$work/live/"
+	want_rc 1
+	want_err 'is the live tree: name a file in it|live/ is a directory: name a file'
+	ctl $command ''
+	want_rc 1
+	want_err 'an empty path: name a file'
+done
+ctl forget "$work/live"
+want_rc 2
+want_err 'that is the whole tree'
+ctl forget
+want_same "nothing was forgotten by that" "$(cat out)" ''
+
 # ---- show ----
 
 COLUMNS=60 ctl show web01/a.rrd
@@ -274,6 +309,25 @@ wait_for '"$rrdmergctl" -s sock list merged web02/alone.rrd | grep -q merged' 20
 	pass "a rescan finds what the backup has now" || fail "a rescan does not find it"
 wait_for '[ -z "$("$rrdmergctl" -s sock list failed web01/no1.rrd)" ]' 20 &&
 	pass "and looks again at what was refused" || fail "what was refused is not looked at again"
+# What no event tells of: it is written by another name of the file, outside the tree.
+make_rrd longer.rrd 190 250 DS:1:GAUGE:8640:U:U DS:2:GAUGE:8640:U:U RRA:AVERAGE:0.5:1:400
+ln live/web02/c.rrd beside.rrd
+ctl status --wait
+cat longer.rrd >beside.rrd
+ctl status --wait
+same_file "nobody has noticed" longer.rrd live/web02/c.rrd
+ctl rescan
+ctl status --wait
+want_differ "a rescan looks through the live tree" "$(known live/web02/c.rrd)" "$(known longer.rrd)"
+rm beside.rrd
+# Whoever waits then waits for the walk over the backups as well, however lately there was one.
+for n in 1 2 3 4; do
+	cp -p one.rrd old/web01/new$n.rrd
+	ctl rescan
+	ctl status --wait
+	ctl list waiting web01/new$n.rrd
+	want_same "waited for, try $n" "$(cat out)" "waiting   web01/new$n.rrd"
+done
 echo 'nonsense = 1;' >>conf
 ctl reload
 want_rc 1
