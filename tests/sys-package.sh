@@ -93,7 +93,7 @@ run env -i -C "$work/release/rrdmergd" PATH="$PATH" HOME="$work" LC_ALL=C \
 	dpkg-buildpackage -us -uc -b -d -Pnocheck
 want_rc 0
 deb=$(find release -name 'rrdmergd_*.deb')
-[ "$failures" = 0 ] && [ -f "$deb" ] || { tail -n 30 out err; finish; }
+[ "$rc" = 0 ] && [ -f "$deb" ] || { tail -n 30 out err; finish; }
 if command -v lintian >/dev/null; then
 	run lintian --allow-root --display-info --fail-on error,warning release/*.changes
 	want_rc 0
