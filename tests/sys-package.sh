@@ -21,22 +21,6 @@ state=/var/lib/rrdmergd
 conf=/etc/rrdmergd.conf
 plugin=/usr/lib/nagios/plugins/check_rrdmergd
 
-# ---- a system without the package ----
-
-# Whatever this machine's dpkg leaves out, and whatever it may not start, is as in a plain Debian.
-mkdir -p "$layer/etc/dpkg/dpkg.cfg.d" "$layer/usr/sbin"
-echo 'path-include=/usr/share/*' >"$layer/etc/dpkg/dpkg.cfg.d/zz-test"
-printf '%s\n' '#!/bin/sh' 'exit 0' >"$layer/usr/sbin/policy-rc.d"
-chmod 755 "$layer/usr/sbin/policy-rc.d"
-for file in passwd group; do
-	cp "/etc/$file" "$layer/etc/$file"
-done
-echo "$owner:x:$owner_id:$owner_id::/nonexistent:/usr/sbin/nologin" >>"$layer/etc/passwd"
-echo "$owner:x:$owner_id:" >>"$layer/etc/group"
-boot_or_skip
-inside rm -f "$conf"
-cp -a /var/lib/dpkg "$(boot_path /var/lib)/"
-
 # ---- a release, built beside its sources, installed and uninstalled ----
 
 cd "$work" || exit 99
@@ -86,8 +70,10 @@ run make -s -C plain uninstall DESTDIR="$work/dest"
 want_rc 0
 want_same "what was edited stays" "$(installed -not -type d)" /usr/local/etc/rrdmergd.conf
 
-# ---- built ----
+# ---- the Debian package is built, where something else was before ----
 
+run env -C release/rrdmergd ./configure -q --cache-file="$work/plain/config.cache" CFLAGS=-O0
+want_rc 0
 run env -i -C "$work/release/rrdmergd" PATH="$PATH" HOME="$work" LC_ALL=C \
 	DEB_BUILD_OPTIONS="nocheck noautodbgsym parallel=$(nproc)" \
 	dpkg-buildpackage -us -uc -b -d -Pnocheck
@@ -127,6 +113,24 @@ done <pages
 [ -s pages ] || fail "no page names a file beside it"
 want_same "one version" "$(dpkg-deb --field "$deb" Version)" \
 	"$("$rrdmergd" --version | sed -n '1s/.* //p')"
+
+[ "$failures" = 0 ] || finish
+
+# ---- a system without the package ----
+
+# Whatever this machine's dpkg leaves out, and whatever it may not start, is as in a plain Debian.
+mkdir -p "$layer/etc/dpkg/dpkg.cfg.d" "$layer/usr/sbin"
+echo 'path-include=/usr/share/*' >"$layer/etc/dpkg/dpkg.cfg.d/zz-test"
+printf '%s\n' '#!/bin/sh' 'exit 0' >"$layer/usr/sbin/policy-rc.d"
+chmod 755 "$layer/usr/sbin/policy-rc.d"
+for file in passwd group; do
+	cp "/etc/$file" "$layer/etc/$file"
+done
+echo "$owner:x:$owner_id:$owner_id::/nonexistent:/usr/sbin/nologin" >>"$layer/etc/passwd"
+echo "$owner:x:$owner_id:" >>"$layer/etc/group"
+boot_or_skip
+inside rm -f "$conf"
+cp -a /var/lib/dpkg "$(boot_path /var/lib)/"
 
 # The next version, with another configuration.
 cp "$deb" "$(boot_path /srv/this.deb)"
