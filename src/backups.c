@@ -102,7 +102,8 @@ static void note_misled(struct backups *backups, const char *rel, const struct r
 struct met {
 	struct backups *backups;
 	const char *rel;        /* of the backup's file */
-	bool dump;
+	const char *rrd;        /* the same, or the RRD that it is a dump of */
+	bool fresh;             /* see count_in() */
 	size_t served;          /* its values that live files of the other storage type have */
 };
 
@@ -113,8 +114,10 @@ static int count_in(struct backups *backups, const char *live, bool fresh)
 	bool look = false;
 	int r = tally_backup(backups->tally, live, &look);
 
-	if (!r && (look || fresh))
-		r = queue_put(backups->queue, QUEUE_FILE, live, QUEUE_NOW, QUEUE_LOOK);
+	/* A live file that is not known yet is still to be looked at, and then this is found. */
+	if (!r && (look || (fresh && tally_has_live(backups->tally, live))))
+		r = queue_put(backups->queue, QUEUE_FILE, live, QUEUE_NOW,
+			      look ? QUEUE_LOOK : QUEUE_RECALL);
 	return r;
 }
 
@@ -140,30 +143,29 @@ static int on_sibling(const char *live, void *arg)
 	if (!enter(met->backups))
 		return 1;
 	met->served++;
-	r = count_in(met->backups, live, false);
+	r = count_in(met->backups, live, met->fresh);
 	leave(met->backups);
 	return r;
 }
 
 /* Where live has no such file, it may have those of pnp4nagios' other storage type.  *ret_all: one for
- * each value.  (Where a rule leads elsewhere, they are not found when they are merged either.) */
+ * each value. */
 static int find_siblings(struct met *met, const char *live, bool *ret_all)
 {
 	struct backups *backups = met->backups;
-	const char *slash = strrchr(met->rel, '/');
+	const char *slash = strrchr(met->rrd, '/');
 	struct sidecar sidecar;
 	size_t values = 0;
 	int r = 0;
 
 	*ret_all = false;
 	met->served = 0;
-	if (backups->live_root >= 0 && !met->dump && !strcmp(live, met->rel) &&
-	    !is_live(backups, live) &&
-	    !sidecar_find(backups->root, met->rel, &sidecar, NULL)) {
+	if (backups->live_root >= 0 && !is_live(backups, live) &&
+	    !sidecar_find(backups->root, met->rrd, &sidecar, NULL)) {
 		for (size_t i = 0; i < sidecar.count; i++)
 			values += sidecar_tells_of(&sidecar, &sidecar.ds[i],
-						   slash ? slash + 1 : met->rel);
-		r = sidecar_siblings(&sidecar, met->rel, backups->live_root, live, on_sibling, met);
+						   slash ? slash + 1 : met->rrd);
+		r = sidecar_siblings(&sidecar, met->rrd, backups->live_root, live, on_sibling, met);
 		*ret_all = values && met->served >= values;
 		sidecar_free(&sidecar);
 	}
@@ -176,6 +178,8 @@ static int on_lead(const struct index_lead *lead, void *arg)
 	struct met *met = arg;
 	struct backups *backups = met->backups;
 	bool served = false;
+
+	met->fresh = lead->fresh;
 	int r = lead->live ? find_siblings(met, lead->live, &served) : 0;
 
 	if (r || served)
@@ -204,7 +208,7 @@ static int on_entry(const char *rel, enum io_kind kind, void *arg)
 	leave(backups);
 	if (!rrd)
 		return 0;
-	met.dump = strcmp(rel, rrd);
+	met.rrd = rrd;
 	backups->now->files++;
 	return index_add(backups->set.index, rel, rrd, on_lead, &met);
 }

@@ -15,6 +15,7 @@
 #include "record.h"
 
 #define SECOND UINT64_C(1000000000)
+#define EARLY_NS (SECOND / 2)
 #define REST_NS (3 * SECOND)         /* longer than what was written waits for its sync */
 #define PROOFS 3                /* times that a file is read to prove it */
 
@@ -147,8 +148,7 @@ struct ledger *books_ledger(struct books *books)
 
 /* ---- what is done is not done again ---- */
 
-/* Those of pnp4nagios' other storage type, for a file that has no other.  Where it has both, it is
- * looked at again, for to ask two sidecars for each file would take too long. */
+/* Those of pnp4nagios' other storage type. */
 static int find_siblings(const struct books *books, const struct source_set *sources,
 			 const char *rel, struct source_found *found)
 {
@@ -167,12 +167,13 @@ static int find_siblings(const struct books *books, const struct source_set *sou
 
 /* What source n has for the file now.  0 or -errno. */
 static int record_now(const struct books *books, const struct source_set *sources, unsigned n,
-		      const char *rel, struct source_found *found, struct record *record)
+		      const char *rel, bool siblings, struct source_found *found,
+		      struct record *record)
 {
 	struct stat st;
 	int r = source_find(sources, n, rel, found);
 
-	if (!r && !found->count)
+	if (!r && siblings)
 		r = find_siblings(books, sources, rel, found);
 	for (unsigned i = 0; i < found->count && !r; i++) {
 		struct io_stamp stamp;
@@ -188,7 +189,8 @@ static int record_now(const struct books *books, const struct source_set *source
 }
 
 /* What the sources have for the file now, as record_digest() has it; 0: one cannot be looked at. */
-static uint64_t digest_now(struct books *books, const char *rel, unsigned *ret_sources)
+static uint64_t digest_now(struct books *books, const char *rel, bool siblings,
+			   unsigned *ret_sources)
 {
 	struct source_set sources = { 0 };
 	struct record record = { 0 };
@@ -204,7 +206,7 @@ static uint64_t digest_now(struct books *books, const char *rel, unsigned *ret_s
 	for (unsigned n = 0; found && n < sources.count; n++)
 		found[n] = SOURCE_FOUND_NONE;
 	for (unsigned n = 0; n < sources.count && !r; n++)
-		r = record_now(books, &sources, n, rel, &found[n], &record);
+		r = record_now(books, &sources, n, rel, siblings, &found[n], &record);
 	if (!r) {
 		*ret_sources = record.sources;
 		digest = record_digest(&record, rel);
@@ -259,6 +261,25 @@ bool books_prove(struct books *books, const char *rel)
 	return word == RECORD_AGREES;
 }
 
+/* Are they those that were recorded?  To ask the sidecars for each file would take too long: it is done
+ * where the file's own sources are not all. */
+static bool are_same(struct books *books, const char *rel, uint64_t recorded, unsigned *ret_sources)
+{
+	return digest_now(books, rel, false, ret_sources) == recorded ||
+	       digest_now(books, rel, true, ret_sources) == recorded;
+}
+
+/* Where rename rules lead is known when the backups were walked. */
+static bool is_early(struct books *books, const char *rel)
+{
+	pthread_mutex_lock(&books->mutex);
+	bool early = books->options.queue && !index_is_walked(books->sources.index) &&
+		     !queue_put(books->options.queue, QUEUE_FILE, rel, io_now_ns() + EARLY_NS,
+				QUEUE_GLANCE);
+	pthread_mutex_unlock(&books->mutex);
+	return early;
+}
+
 bool books_recall(struct books *books, const char *rel)
 {
 	struct merge_result result = { .settled = true };
@@ -277,9 +298,10 @@ bool books_recall(struct books *books, const char *rel)
 	uint64_t file_id = io_file_id(root, rel);
 	close(root);
 	if (r || !S_ISREG(st.st_mode) || file_id != state.ino || (uint64_t)st.st_size != state.size ||
-	    io_stamp_of(&st).mtime_ns < state.mtime_ns ||
-	    digest_now(books, rel, &result.sources) != state.sources)
+	    io_stamp_of(&st).mtime_ns < state.mtime_ns)
 		return false;
+	if (!are_same(books, rel, state.sources, &result.sources))
+		return is_early(books, rel);
 	result.outcome = MERGE_UNCHANGED;       /* since the start */
 	result.stamp = io_stamp_of(&st);
 	tally_result(books->options.tally, rel, &result, false);

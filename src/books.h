@@ -34,7 +34,8 @@ struct ledger *books_ledger(struct books *books);
 
 /* For workers: is the file, never looked at since the start, done by the record?  It is the database
  * that was merged, and its sources are as they were then.  Opens no RRD; the tally is told, also
- * where the file was changed since, so that books_prove() is due. */
+ * where the file was changed since, so that books_prove() is due.  True too where it cannot be known
+ * before the first walk over the backups has ended: then the file is put into the queue again. */
 bool books_recall(struct books *books, const char *rel);
 /* For workers: does the file still hold what was merged into it?  Reads it; the tally is told.  False
  * where it does not, or where nothing can tell: it is to be looked at. */

@@ -133,7 +133,7 @@ static void put_source(struct showing *show, unsigned n, const struct source_fil
 	control_record(call);
 	control_number(call, "source", (long long)n + 1);
 	control_put(call, "kind", file->dump ? "dump" : "rrd");
-	if (file->way == SOURCE_RENAMED)
+	if (file->rule)
 		control_number(call, "rule", (long long)file->rule);
 	control_putf(call, "path", "%s/%s", show->sources.source[n].path, file->rel);
 }

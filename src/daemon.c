@@ -136,8 +136,8 @@ static bool on_glance(const char *rel, unsigned flags, void *arg)
 {
 	struct daemon *d = arg;
 
-	bool done = live_glance(d->live, rel, flags) ||
-		    (flags & QUEUE_GLANCE && !(flags & QUEUE_REWRITTEN) &&
+	bool done = (!(flags & QUEUE_RECALL) && live_glance(d->live, rel, flags)) ||
+		    (flags & (QUEUE_GLANCE | QUEUE_RECALL) && !(flags & QUEUE_REWRITTEN) &&
 		     books_recall(d->books, rel));
 	return done && (!(flags & QUEUE_PROVE) || books_prove(d->books, rel));
 }

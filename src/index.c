@@ -35,6 +35,7 @@ struct index {
 	struct entry **bucket;
 	size_t buckets, count;  /* buckets: a power of two */
 	unsigned walk;
+	bool walked;            /* one has ended */
 };
 
 static uint64_t hash_of(const char *text)       /* FNV-1a */
@@ -218,10 +219,11 @@ int index_add(struct index *index, const char *path, const char *rrd, index_lead
 
 void index_end(struct index *index, bool whole)
 {
-	if (!index || !whole)
+	if (!index)
 		return;
 	pthread_mutex_lock(&index->mutex);
-	for (size_t i = 0; i < index->buckets; i++)
+	index->walked = true;
+	for (size_t i = 0; whole && i < index->buckets; i++)
 		for (struct entry **at = &index->bucket[i]; *at; ) {
 			struct entry *entry = *at;
 
@@ -234,6 +236,16 @@ void index_end(struct index *index, bool whole)
 			index->count--;
 		}
 	pthread_mutex_unlock(&index->mutex);
+}
+
+bool index_is_walked(struct index *index)
+{
+	if (!index)
+		return true;
+	pthread_mutex_lock(&index->mutex);
+	bool walked = index->walked;
+	pthread_mutex_unlock(&index->mutex);
+	return walked;
 }
 
 /* ---- a look-up ---- */

@@ -43,6 +43,8 @@ void index_begin(struct index *index);
 int index_add(struct index *index, const char *path, const char *rrd, index_lead_fn *hear,
 	      void *arg);
 void index_end(struct index *index, bool whole);
+/* Has a walk ended, so that what there is can be found?  True without rules. */
+bool index_is_walked(struct index *index);
 
 /* Does a backup file of this path serve the live file of this path?  Not where a rule leads it
  * elsewhere. */

@@ -28,6 +28,7 @@ enum queue_kind { QUEUE_FILE, QUEUE_DIR, QUEUE_ROOT };
 #define QUEUE_GLANCE 8u         /* a stat is enough where it shows the file that we know */
 #define QUEUE_REWRITTEN 16u     /* it was written to; a stat tells whether by others than us */
 #define QUEUE_PROVE 32u         /* is it what the record says?  A look at live alone may tell */
+#define QUEUE_RECALL 64u        /* to be read, unless the record knows it with its sources as they are */
 
 struct queue_job {
 	enum queue_kind kind;

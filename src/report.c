@@ -52,7 +52,7 @@ static void describe_source(char *buffer, size_t size, const struct merge_result
 	buffer[0] = '\0';
 	if (!file)
 		return;
-	if (file->way == SOURCE_RENAMED)
+	if (file->rule)
 		snprintf(rule, sizeof(rule), " rule=%u", file->rule);
 	if (file->way != SOURCE_SAME)
 		snprintf(buffer, size, "%s%s backup_file=\"%s\"", kind, rule,

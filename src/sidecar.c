@@ -463,3 +463,49 @@ int sidecar_siblings(const struct sidecar *live, const char *rel, int root, cons
 	sidecar_free(&backup);
 	return r;
 }
+
+static bool is_repeated(const struct sidecar *sidecar, size_t i)
+{
+	for (size_t k = 0; k < i; k++)
+		if (sidecar->ds[k].multiple == sidecar->ds[i].multiple &&
+		    !strcmp(sidecar->ds[k].name, sidecar->ds[i].name))
+			return true;
+	return false;
+}
+
+int sidecar_others(const struct sidecar *sidecar, const char *rel, sidecar_sibling_fn *other,
+		   void *arg)
+{
+	const char *file = last_part(rel);
+	int r = 0;
+
+	for (size_t i = 0; i < sidecar->count && !r; i++) {
+		const struct sidecar_ds *ds = &sidecar->ds[i];
+		char path[PATH_MAX];
+
+		if (!sidecar_tells_of(sidecar, ds, file) || strchr(ds->name, '/') ||
+		    is_repeated(sidecar, i))
+			continue;
+		int n = snprintf(path, sizeof(path), "%.*s%s%s%s" RRD, (int)(file - rel), rel,
+				 sidecar->service, ds->multiple ? "" : "_",
+				 ds->multiple ? "" : ds->name);
+		if (n < (int)sizeof(path))
+			r = other(path, arg);
+	}
+	return r;
+}
+
+bool sidecar_shares(const struct sidecar *sidecar, const char *rel, int root, const char *other)
+{
+	struct sidecar theirs;
+	bool shares = false;
+	int r = sidecar_find(root, other, &theirs, NULL);
+
+	if (r)
+		return r == -ENOTUNIQ;
+	for (size_t i = 0; i < theirs.count && !shares; i++)
+		shares = sidecar_tells_of(&theirs, &theirs.ds[i], last_part(other)) &&
+			 has_name(sidecar, last_part(rel), theirs.ds[i].name);
+	sidecar_free(&theirs);
+	return shares;
+}

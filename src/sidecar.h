@@ -90,4 +90,12 @@ typedef int sidecar_sibling_fn(const char *rel, void *arg);
 int sidecar_siblings(const struct sidecar *live, const char *rel, int root, const char *backup_rel,
 		     sidecar_sibling_fn *sibling, void *arg);
 
+/* The names that files with values of `rel` would have beside it as the other storage type has them,
+ * be they there or not; `sidecar` tells of `rel`.  0, or what `other` returned. */
+int sidecar_others(const struct sidecar *sidecar, const char *rel, sidecar_sibling_fn *other,
+		   void *arg);
+/* Does the sidecar of `other` beneath root say that it holds a value that `rel` has too?  Also where it
+ * has two of them, of which each may be wrong: that is told to who reads them. */
+bool sidecar_shares(const struct sidecar *sidecar, const char *rel, int root, const char *other);
+
 #endif

@@ -113,10 +113,10 @@ static int add_named(struct source_found *found, char *name)
 	return add_file(found, &file);
 }
 
-static int add_renamed(const char *path, unsigned rule, void *arg)
+/* What a rule led to. */
+static int add_led(struct source_found *found, const char *path, unsigned rule, enum source_way way)
 {
-	struct source_found *found = arg;
-	struct source_file file = { .rel = (char *)(uintptr_t)path, .way = SOURCE_RENAMED, .rule = rule };
+	struct source_file file = { .rel = (char *)(uintptr_t)path, .way = way, .rule = rule };
 	char rrd[PATH_MAX];
 
 	if (!is_there(found->root, path))       /* another source has it */
@@ -128,6 +128,11 @@ static int add_renamed(const char *path, unsigned rule, void *arg)
 			return 0;
 	}
 	return add_file(found, &file);
+}
+
+static int add_renamed(const char *path, unsigned rule, void *arg)
+{
+	return add_led(arg, path, rule, SOURCE_RENAMED);
 }
 
 int source_find(const struct source_set *set, unsigned n, const char *rel,
@@ -163,38 +168,57 @@ int source_find_dumps(struct source_found *found, unsigned at)
 	return add_dumps(found, &file);
 }
 
-static int add_sibling(const char *rel, void *arg)
-{
-	const struct source_file file = { .rel = (char *)(uintptr_t)rel, .way = SOURCE_SIBLING };
-
-	return add_either(arg, &file);
-}
+/* ---- pnp4nagios' other storage type ---- */
 
 struct sibling_search {
+	const struct source_set *set;
 	const struct sidecar *live;
 	const char *rel;
 	struct source_found *found;
 };
 
-static int add_renamed_siblings(const char *path, unsigned rule, void *arg)
+static int add_own_sibling(const char *path, void *arg)
+{
+	const struct sibling_search *search = arg;
+	const struct source_file file = { .rel = (char *)(uintptr_t)path, .way = SOURCE_SIBLING };
+
+	return index_serves_own(search->set->index, path) ? add_either(search->found, &file) : 0;
+}
+
+static int add_renamed_sibling(const char *path, unsigned rule, void *arg)
+{
+	const struct sibling_search *search = arg;
+	struct source_found *found = search->found;
+	char rrd[PATH_MAX];
+	const char *of = dump_stands_for(path, rrd, sizeof(rrd)) ? rrd : path;
+
+	if (!is_seen(found->root, path) ||
+	    !sidecar_shares(search->live, search->rel, found->root, of))
+		return 0;
+	return add_led(found, path, rule, SOURCE_SIBLING);
+}
+
+/* The index leads from the paths that live would have to files that there are: what the other storage
+ * type would be called in live is asked for, and the backup's own sidecar says whether it is that. */
+static int add_renamed_siblings(const char *other, void *arg)
 {
 	const struct sibling_search *search = arg;
 
-	(void)rule;
-	return sidecar_siblings(search->live, search->rel, search->found->root, path, add_sibling,
-				search->found);
+	return index_find(search->set->index, other, add_renamed_sibling, arg);
 }
 
 int source_find_siblings(const struct source_set *set, const struct sidecar *live, const char *rel,
 			 struct source_found *found)
 {
-	struct sibling_search search = { live, rel, found };
-	int r = 0;
+	struct sibling_search search = { set, live, rel, found };
+	int r = sidecar_siblings(live, rel, found->root, rel, add_own_sibling, &search);
 
-	if (index_serves_own(set->index, rel))
-		r = sidecar_siblings(live, rel, found->root, rel, add_sibling, found);
-	return r ? r : index_find(set->index, rel, add_renamed_siblings, &search);
+	if (!r && set->index)
+		r = sidecar_others(live, rel, add_renamed_siblings, &search);
+	return r;
 }
+
+/* ---- is there a sidecar ---- */
 
 struct sidecar_search {
 	int root;

@@ -35,7 +35,7 @@ enum source_way {
 struct source_file {
 	char *rel;              /* beneath the source's root; owned by whoever has the list */
 	enum source_way way;
-	unsigned rule;          /* SOURCE_RENAMED: which, from 1 */
+	unsigned rule;          /* which led to it, from 1, of a sibling too; 0: none */
 	bool dump;              /* rrdtool's XML, and no RRD */
 };
 
@@ -57,7 +57,8 @@ int source_find(const struct source_set *set, unsigned n, const char *rel,
 bool source_is_dump(int fd, const char *name);
 /* Appends the dumps of the RRD that is found->file[at]: it cannot be used.  As source_find(). */
 int source_find_dumps(struct source_found *found, unsigned at);
-/* Appends what a sidecar says that belongs to `rel`, of which `live` is the sidecar. */
+/* Appends those of pnp4nagios' other storage type that hold values of `rel`, of which `live` is the
+ * sidecar: beside where `rel` itself would be, and where rename rules lead from there. */
 int source_find_siblings(const struct source_set *set, const struct sidecar *live, const char *rel,
 			 struct source_found *found);
 /* Has any source a sidecar of pnp4nagios where one of `rel` would be? */

@@ -66,14 +66,16 @@ rows() {
 			/^[0-9]+:/ && $c !~ /nan/ && $1 + 0 <= last { print $1, $c }'
 }
 
-# is_from LIVE COLUMN BACKUP COLUMN: all that the backup knows of one is now in the other.
+# is_from LIVE COLUMN BACKUP COLUMN: all that the backup knows of one is now in the other.  There it is
+# of host $was.
+was=h
 is_from() {
 	local cf resolution ours theirs
 
 	for resolution in 60 300; do
 		for cf in AVERAGE MAX; do
 			ours=$(rows "live/h/$1" $cf $resolution "$2")
-			theirs=$(rows "backup/h/$3" $cf $resolution "$4")
+			theirs=$(rows "backup/$was/$3" $cf $resolution "$4")
 			[ -n "$theirs" ] || fail "the backup has nothing to compare with"
 			want_same "$1 $2 is $3 $4, $cf of $resolution s" "$ours" "$theirs"
 		done
@@ -119,6 +121,49 @@ backup anew 'a=@1@ b=@2@'
 live anew 'a=@1@ b=@2@' && rm live/h/anew.rrd   # the sidecar of a file before it
 mkdir young
 mv backup live young/
+
+# ---- another name and the other storage type ----
+
+# These too.
+renamed_site() {
+	again
+	backup disk '/=@1@MB /home=@2@MB C:\ x=@3@MB'
+	live disk '/home=@2@MB C:\ x=@3@MB /=@1@MB' -m
+	backup rueck '/=@1@MB /home=@2@MB C:\ x=@3@MB' -m
+	live back 'C:\ x=@3@MB /=@1@MB'
+	backup other 'a=@8@'            # led away, and so it is nobody's
+	live other 'a=@1@' -m
+	backup both 'a=@1@ b=@2@'
+	mv backup/h backup/old
+	backup both 'a=@1@ b=@2@' -m    # newer, and of the same name
+	live both 'b=@2@ a=@1@' -m
+}
+
+# dump_all: each RRD of the backup becomes a dump; its own values are kept in `kept`.
+dump_all() {
+	local rrd n=0
+
+	cp -a backup kept
+	for rrd in backup/*/*.rrd; do
+		rrdtool dump "$rrd" >"$rrd.xml"
+		[ $((n++ % 2)) = 0 ] || gzip "$rrd.xml"
+		rm "$rrd"
+	done
+}
+
+# joined_site: as a daemon is to have it: nothing is left over.
+joined_site() {
+	renamed_site
+	rm -f live/h/back.* backup/old/rueck__home.*
+	live back 'C:\ x=@3@MB /=@1@MB'
+}
+
+joined_site
+mkdir joined joined-dumps
+mv backup live joined/
+joined_site
+dump_all
+mv backup kept live joined-dumps/
 
 # ---- the same labels ----
 
@@ -224,6 +269,78 @@ is_from back.rrd 2 back__.rrd 1
 is_empty back.rrd 3
 run "$rrdmerge" backup live
 want_summary 0 4 0 0 0
+
+# So too of a host or a service that has another name now, and where the backup has dumps.
+want_joined() {
+	is_from disk__.rrd 1 disk.rrd 1
+	is_from disk__home.rrd 1 disk.rrd 2
+	is_from disk_C___x.rrd 1 disk.rrd 3
+	is_from back.rrd 1 rueck_C___x.rrd 1
+	is_from back.rrd 2 rueck__.rrd 1
+	is_untouched other_a.rrd
+}
+
+# kept: is_from goes by the RRDs that there were before.
+kept() {
+	mv backup dumps && mv kept backup
+	"$@"
+	mv backup kept && mv dumps backup
+}
+
+was=old
+rules=(--rename '^old/rueck(_.*)?\.rrd' 'h/back$1.rrd' --rename '^old/other' 'x/other'
+	--rename '^old/' 'h/')
+renamed_site
+merge -v "${rules[@]}"
+want_rc 0
+want_silent_err
+want_joined
+want_summary 6 0 1 0
+want_out 'merged .* rule=3 backup_file="old/disk\.rrd" .*file=h/disk__\.rrd$'
+want_out 'merged .* rule=1 backup_file="old/rueck_.*\.rrd" .*file=h/back\.rrd$'
+run "$rrdmerge" "${rules[@]}" backup live
+want_summary 0 6 1 0
+# Without the rules they are strangers; without a sidecar on one side, nothing is proved.
+renamed_site
+merge
+want_summary 2 0 5 0
+rm backup/old/disk.xml live/h/back.xml
+merge "${rules[@]}"
+want_summary 0 2 5 0
+
+renamed_site
+dump_all
+merge "${rules[@]}"
+want_rc 0
+kept want_joined
+want_summary 6 0 1 0
+rm -rf kept
+
+# What serves them waits for nobody: no dump either, nor what a rule leads there.
+rename='rename = ( { from = "^old/rueck(_.*)?\\.rrd"; to = "h/back$1.rrd"; },
+	{ from = "^old/other"; to = "x/other"; }, { from = "^old/"; to = "h/"; } );'
+for site in joined joined-dumps; do
+	again
+	mv $site/* .
+	cp -a live before
+	configure live backup "$rename"
+	rm -rf state
+	start_daemon
+	want_idle 'merged=6 unchanged=0 skipped=1 failed=0 waiting=1 backup_needed=yes'
+	want_log '^rrdmergd: waiting files=1 dir=x$'
+	if [ $site = joined ]; then want_joined; else kept want_joined; fi
+	want_log 'merged .* rule=3 backup_file="old/disk\.rrd.*file=h/disk__\.rrd$'
+	end_daemon
+	# Nor is anything read again after a restart, also what has a counterpart of each kind.
+	can_trace || continue
+	start_traced -e trace=open,openat,openat2
+	want_idle 'merged=0 unchanged=6 skipped=1 failed=0 waiting=1 backup_needed=yes'
+	pid=$daemon
+	daemon=$tracer
+	end_daemon 10 "$pid"
+	want_same "no RRD is opened" "$(grep -c '\.rrd"' trace)" 0
+done
+was=h
 
 # Both in one directory, and services whose names look like files of others.
 again
