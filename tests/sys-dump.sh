@@ -78,6 +78,21 @@ for fixture in rrdtool1.xml rrdtool3.xml; do
 	want_differ "$fixture: known cells" "$(known live.rrd)" 0
 done
 
+# By others between, of all that they keep; values and all as rrdtool restores them.
+ages=0
+for fixture in "$testdata"/dumps/*.xml.gz "$testdata"/foreign/*.xml.gz; do
+	rm -f made.rrd restored.rrd
+	gunzip -c "$fixture" >age.xml
+	rrdtool restore age.xml restored.rrd && rrdtool dump restored.rrd >wanted.xml || exit 99
+	run "$rrdmerge" -v --convert "$fixture" made.rrd
+	want_rc 0
+	want_out '^converted from="dump" '
+	rrdtool dump made.rrd >made.xml
+	same_file "$fixture: as restored" made.xml wanted.xml
+	ages=$((ages + 1))
+done
+want_same "dumps of other ages and machines" "$ages" 20
+
 # ---- names in a tree ----
 
 mkdir live back
