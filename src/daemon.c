@@ -103,7 +103,7 @@ static void on_file(const char *rel, const struct merge_result *result, unsigned
 	char line[REPORT_SIZE];
 
 	say_once_for_all(d, rel, result);
-	live_await(d->live, rel, result->outcome == MERGE_UNLABELLED);
+	live_await(d->live, rel, result->outcome == MERGE_UNLABELLED || result->unlabelled);
 	/* One that somebody keeps open for long is not waited for before the rest is said. */
 	tally_result(d->tally, rel, result,
 		     will_retry && (result->outcome != MERGE_BUSY || tries < BUSY_SAID));

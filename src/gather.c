@@ -14,6 +14,7 @@
 
 #define RETRY_MS 250            /* a source that was changing */
 #define TORN_S 60               /* a torn source that changed since may be mended in a moment */
+#define ABSENCE_RESTS 5         /* so often it has rested when no sidecar is expected any more */
 #define REFUSED_RETRY_MS 60000  /* a source that was refused may be mended */
 
 /* The next input, not counted yet: its buffers are those of a file before.  NULL: no memory. */
@@ -91,6 +92,29 @@ static unsigned rest_left_ms(struct gather *gather, const struct gather_request 
 	return gather->memo == request->memo ? 0 : (unsigned)rest;
 }
 
+/* The same where live has a sidecar and the source has none: a restore may have brought the RRD and
+ * have the sidecar still to come.  Then others come into the directory meanwhile; but for a server that
+ * is still running, whose sidecars never stop coming. */
+static unsigned absence_left_ms(struct gather *gather, const struct gather_request *request,
+				const struct gather_input *input, const struct source_file *file)
+{
+	int64_t rest = (int64_t)request->rest_s * 1000, age = age_ms(&input->db.stamp);
+	const char *slash = strrchr(file->rel, '/');
+	char dir[PATH_MAX];
+	struct stat st;
+
+	if (!rest || !request->sidecar || !request->sidecar->count || input->sidecar.bytes ||
+	    input->useless.text[0] || age < 0 || age >= ABSENCE_RESTS * rest)
+		return 0;
+	snprintf(dir, sizeof(dir), "%.*s", slash ? (int)(slash - file->rel) : 1,
+		 slash ? file->rel : ".");
+	if (fstatat(gather->files.root, dir, &st, 0))
+		return 0;
+	const struct io_stamp stamp = io_stamp_of(&st);
+	age = age_ms(&stamp);
+	return age < 0 || age >= rest ? 0 : (unsigned)(rest - age);
+}
+
 /* Ends the try, for the reason that `why` gives. */
 static enum gather_outcome later(struct gather *gather, enum gather_outcome outcome,
 				 unsigned in_ms, const char *side, const struct reason *why)
@@ -128,8 +152,8 @@ static int read_file(const struct gather_request *request, int root,
 	return r;
 }
 
-/* The sidecar counts as a part of the file: one that cannot be read now may contradict what the names
- * of the data sources say.  One that is damaged says nothing. */
+/* The sidecar counts as a part of the file: one that is of no use may contradict what the names of the
+ * data sources say. */
 static int read_sidecar(const struct gather *gather, const struct gather_request *request,
 			struct gather_input *input, const struct source_file *file,
 			struct reason *why)
@@ -138,11 +162,18 @@ static int read_sidecar(const struct gather *gather, const struct gather_request
 
 	sidecar_free(&input->sidecar);
 	input->sidecar = (struct sidecar){ 0 };
+	input->useless = (struct reason){ "" };
 	if (!request->sidecar)
 		return 0;
 	if (file->dump && !dump_stands_for(file->rel, name, sizeof(name)))
 		return 0;
-	int r = sidecar_find(gather->files.root, file->dump ? name : file->rel, &input->sidecar, why);
+	const char *rrd = file->dump ? name : file->rel;
+	int r = sidecar_find(gather->files.root, rrd, &input->sidecar, why);
+	if (r == REFUSED)
+		input->useless = *why;
+	else if (r == -ENOENT && request->sidecar->count)
+		sidecar_disowns(request->sidecar, request->rel, gather->files.root, rrd,
+				&input->useless);
 	return r == -ENOENT || r == REFUSED ? 0 : r;
 }
 
@@ -198,6 +229,8 @@ static enum gather_outcome take(struct gather *gather, const struct gather_reque
 		return GATHER_READY;
 	}
 	unsigned left = rest_left_ms(gather, request, &input->db.stamp);
+	if (!left)
+		left = absence_left_ms(gather, request, input, file);
 	if (left) {
 		reason_set(&why, "changed a moment ago: left to rest");
 		return later(gather, GATHER_RESTING, left, side, &why);

@@ -23,6 +23,7 @@ struct gather_input {
 	unsigned source;        /* which, in the order of trust */
 	struct source_file file;
 	struct sidecar sidecar; /* its own; all zero: none */
+	struct reason useless;  /* one stands there and is of no use; "": none does */
 };
 
 struct gather_request {

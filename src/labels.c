@@ -52,6 +52,27 @@ static bool same_rpn(const struct layout_ds *x, const struct layout_ds *y, uint6
 	return true;
 }
 
+/* pnp4nagios' names: all that they say is where a data source stands. */
+static bool is_number(const char *name)
+{
+	return strspn(name, "0123456789") == strlen(name);
+}
+
+/* The first number that stands twice among the names; NULL: none.  As rrd_modify.pl leaves them, 1, 1, 2,
+ * the others are not what they were either. */
+static const char *number_twice(const struct layout_header *head)
+{
+	for (uint64_t i = 0; i < head->ds_cnt; i++) {
+		bool twice = false;
+
+		if (is_number(head->ds[i].name))
+			find_ds(head, head->ds[i].name, &twice);
+		if (twice)
+			return head->ds[i].name;
+	}
+	return NULL;
+}
+
 /* Finds the backup's for live's i-th (or LAYOUT_NO_DS), those before it being known: map[i].
  * REFUSED: a contradiction, named. */
 static int match_ds(const struct layout_header *live, uint64_t i,
@@ -100,40 +121,45 @@ static void list_names(const struct layout_header *head, char *buffer, size_t si
 int labels_by_name(const struct layout_header *live, const struct layout_header *backup,
 		   uint64_t *map, uint64_t *ret_refused, struct reason *why)
 {
-	uint64_t matched = 0, refused = 0;
+	const char *ours = number_twice(live), *twice = ours ? ours : number_twice(backup);
+	uint64_t matched = 0, refused = 0, numbers = 0;
 
 	reason_set(why, "%s", "");
 	for (uint64_t i = 0; i < live->ds_cnt; i++) {
-		if (match_ds(live, i, backup, map, why))
+		map[i] = LAYOUT_NO_DS;
+		if (twice && is_number(live->ds[i].name)) {
+			if (!numbers++)
+				reason_add(why, "data source %s: the name stands twice in %s, where no "
+					   "number tells which is which then", twice,
+					   ours ? "live" : "backup");
 			refused++;
-		else if (map[i] != LAYOUT_NO_DS)
+		} else if (match_ds(live, i, backup, map, why)) {
+			refused++;
+		} else if (map[i] != LAYOUT_NO_DS) {
 			matched++;
+		}
 	}
 	*ret_refused = refused;
 	if (matched)
 		return 0;
 	if (!refused) {
-		char ours[100], theirs[100];
+		char a[100], b[100];
 
-		list_names(live, ours, sizeof(ours));
-		list_names(backup, theirs, sizeof(theirs));
-		reason_set(why, "no data source in common: live has %s and backup has %s",
-			   ours, theirs);
+		list_names(live, a, sizeof(a));
+		list_names(backup, b, sizeof(b));
+		reason_set(why, "no data source in common: live has %s and backup has %s", a, b);
 	}
 	return REFUSED;
 }
 
 /* ---- what a sidecar says of its file ---- */
 
-/* Called 1, 2, …: all that pnp4nagios' names say is where they stand. */
+/* Called 1, 2, …  (One that is computed keeps nothing of the plugin's.) */
 static bool has_numbers_only(const struct layout_header *head)
 {
-	for (uint64_t i = 0; i < head->ds_cnt; i++) {
-		const char *name = head->ds[i].name;
-
-		if (head->ds[i].type != DST_COMPUTE && strspn(name, "0123456789") != strlen(name))
+	for (uint64_t i = 0; i < head->ds_cnt; i++)
+		if (head->ds[i].type != DST_COMPUTE && !is_number(head->ds[i].name))
 			return false;
-	}
 	return true;
 }
 
@@ -343,18 +369,41 @@ static int map_numbers(const struct labels_side *live, const struct labels_side 
 	return r;
 }
 
+/* A sidecar stands there and is of no use. */
+static int map_useless(struct by_label *by, enum labels_match match, struct labels_verdict *verdict)
+{
+	const struct layout_header *live = by->live->head, *backup = by->backup->head;
+	const struct labels_side *side[] = { by->live, by->backup };
+	bool by_name = match == LABELS_AUTO && !has_numbers_only(live);
+	int r = by_name ? labels_by_name(live, backup, by->map, &verdict->refused, by->why)
+			: refuse_all(live, by->map, &verdict->refused);
+
+	verdict->told = verdict->useless = true;
+	for (int i = 0; i < 2; i++)
+		if (side[i]->useless)
+			reason_add(by->why, "%s sidecar is of no use, %s: %s", i ? "backup" : "live",
+				   by_name ? "data sources went by their names"
+				   : match == LABELS_LABEL ? "and match is \"label\""
+				   : "and numbers alone prove nothing", side[i]->useless);
+	return r;
+}
+
 static int map_told(struct by_label *by, enum labels_match match, struct labels_verdict *verdict)
 {
 	const struct layout_header *live = by->live->head;
 	enum told ours = ask_sidecar(by->live, "live", by->ours, by->why);
 	enum told theirs = ask_sidecar(by->backup, "backup", by->theirs, by->why);
 
+	verdict->told = ours != TOLD_NOTHING || theirs != TOLD_NOTHING;
 	if (ours == TOLD && theirs == TOLD)
 		return map_by_label(by, &verdict->refused);
 	if (ours == TOLD_OTHERWISE || theirs == TOLD_OTHERWISE)
 		return refuse_all(live, by->map, &verdict->refused);
+	if (by->live->useless || by->backup->useless)
+		return map_useless(by, match, verdict);
 	if (match == LABELS_AUTO)
 		return map_numbers(by->live, by->backup, by->map, verdict, by->why);
+	verdict->told = true;
 	reason_add(by->why, "no sidecar of %s tells which data source is which, and match is "
 		   "\"label\"", ours == TOLD ? "backup" : "live");
 	return refuse_all(live, by->map, &verdict->refused);

@@ -15,6 +15,7 @@
 
 #define ROOT_RETRY_MS 500       /* another live root: until it was found good, or gone */
 #define DENIED_RETRY_MS 2000    /* and longer each time */
+#define SIDECAR_RETRY_MS 10000  /* the same */
 #define FUTURE_S 60             /* a clock may be off by so much without a word */
 
 struct merge_scratch *merge_scratch_new(void)
@@ -254,11 +255,13 @@ static int match(const struct merge_job *job, const struct gather_input *input, 
 	const struct labels_side live = {
 		.head = &scratch->live.head,
 		.sidecar = scratch->sidecar.bytes ? &scratch->sidecar : NULL,
+		.useless = scratch->useless.text[0] ? scratch->useless.text : NULL,
 		.file = file_name(job->request->rel),
 	};
 	const struct labels_side backup = {
 		.head = &input->db.head,
 		.sidecar = input->sidecar.bytes ? &input->sidecar : NULL,
+		.useless = input->useless.text[0] ? input->useless.text : NULL,
 		.file = file_name(named ? rrd : input->file.rel),
 	};
 
@@ -271,6 +274,15 @@ static void add_once(struct reason *all, const struct reason *why)
 {
 	if (!strstr(all->text, why->text))
 		reason_add(all, "%s", why->text);
+}
+
+/* Others may come that prove what these do not.  Of a backup's no event tells, and its RRD is the same
+ * as before: it is looked for now and then. */
+static void wait_for_sidecars(struct merge_job *job)
+{
+	if (!job->result->retry_ms)
+		job->result->retry_ms = SIDECAR_RETRY_MS;
+	job->result->unlabelled = job->scratch->useless.text[0];
 }
 
 /* Fills live's image from all sources.  0, or REFUSED where nothing can be taken from any. */
@@ -297,13 +309,13 @@ static int plan_sources(struct merge_job *job, struct reason *refusals)
 		r = match(job, input, map, &verdict, &why);
 		if (r == -ENOMEM)
 			return reason_errno(refusals, ENOMEM, "cannot plan");
-		if (r || verdict.refused)
-			add_once(verdict.refused ? refusals : &apart, &why);
+		if (r || verdict.refused || verdict.useless)
+			add_once(verdict.refused || verdict.useless ? refusals : &apart, &why);
+		if (verdict.refused && verdict.told)
+			wait_for_sidecars(job);
 		if (r == REFUSED)
 			continue;
 		job->result->unproven = job->result->unproven || verdict.unproven;
-		job->result->sidecar = scratch->sidecar.bytes || input->sidecar.bytes ||
-				       job->result->sidecar;
 		*source = (struct plan_source){ &input->db, map, n };
 		r = plan_fill(&scratch->plan, live, source, options, &why);
 		if (r == REFUSED)

@@ -75,7 +75,7 @@ struct merge_result {
 	enum merge_outcome outcome;
 	bool partial;           /* something was refused although the rest was taken: why */
 	bool unproven;          /* data sources called by numbers alone were matched by these */
-	bool sidecar;           /* pnp4nagios' is there, on one side at least */
+	bool unlabelled;        /* live's sidecar is of no use; it is written anew sooner or later */
 	bool settled;           /* live's last_update has passed every source's */
 	bool no_lease;          /* leases are refused here; a lock alone was used */
 	struct reason lease_why;        /* … and why they are */

@@ -14,6 +14,7 @@ struct merge_scratch {
 	struct rrd live;
 	uint64_t file_id;       /* of live, io_file_id() */
 	struct sidecar sidecar; /* live's; all zero: none */
+	struct reason useless;  /* one stands there and is of no use; "": none does */
 	struct gather gather;
 	uint64_t *map;          /* of all sources, one after the other */
 	size_t map_capacity;

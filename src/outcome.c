@@ -95,7 +95,6 @@ static void count_final(struct outcome *o, const char *rel, const struct merge_r
 	struct report_sums *sums = &o->sums;
 
 	o->done++;
-	o->sidecars = o->sidecars || result->sidecar;
 	if (result->unproven && !o->unproven++)
 		o->unproven_first = strdup(rel);
 	switch (result->outcome) {
@@ -265,7 +264,7 @@ int outcome_conclude(struct outcome *o, const struct merge_site *site, bool inte
 		log_message(LOG_WARNING, "%zu files with a last_update in the future: is a clock "
 			    "wrong?  The first: %s", o->future,
 			    log_escape(path, sizeof(path), o->future_first ? o->future_first : "?"));
-	if (o->unproven && o->sidecars && o->arguments->verbose)
+	if (o->unproven)
 		log_message(LOG_NOTICE, "unproven count=%zu reason=\"" REPORT_UNPROVEN "\" file=%s",
 			    o->unproven, log_escape(path, sizeof(path), o->unproven_first
 						    ? o->unproven_first : "?"));

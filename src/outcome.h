@@ -22,7 +22,6 @@ struct outcome {
 	size_t newer;                   /* OLD was updated later than NEW */
 	size_t unproven;                /* data sources were matched by their numbers alone */
 	char *unproven_first;
-	bool sidecars;                  /* there are some: this is pnp4nagios' tree */
 	bool lease_said;
 	size_t future;
 	char *future_first;

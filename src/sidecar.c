@@ -17,6 +17,9 @@
  * which there is a file, so many are read. */
 #define READ_MAX 32
 
+/* What is left of the other storage type, which the service had once. */
+#define ELSEWHERE "tells of other files: its values are not kept in this one now"
+
 /* ---- reading ---- */
 
 /* Reads all of it: a sidecar that is being restored may grow while we do. */
@@ -60,14 +63,37 @@ static int slurp(int fd, char **ret_bytes, size_t *ret_size, struct reason *why)
 	return reason_errno(why, ENOMEM, "cannot be read");
 }
 
+enum root { ROOT_OURS, ROOT_OTHER, ROOT_CUT };
+
+/* Does all of a file end before its first element is whole? */
+static bool is_cut(const char *at, const char *end)
+{
+	for (;;) {
+		while (at < end && strchr(" \t\r\n\xef\xbb\xbf", *at))
+			at++;
+		if (end - at < 2 || memcmp(at, "<?", 2))
+			break;
+		const char *close = memmem(at, (size_t)(end - at), "?>", 2);
+		if (!close)
+			return true;
+		at = close + 2;
+	}
+	return (size_t)(end - at) < strlen("<NAGIOS>") && !memcmp(at, "<NAGIOS>", (size_t)(end - at));
+}
+
 /* A dump has the same ending, and may be large. */
-static bool has_root(int fd)
+static enum root root_of(int fd)
 {
 	char head[512];
 	ssize_t n = pread(fd, head, sizeof(head), 0);
 
 	/* What cannot be read is told by who reads all. */
-	return n < 0 || memmem(head, (size_t)n, "<NAGIOS>", strlen("<NAGIOS>"));
+	if (n < 0 || memmem(head, (size_t)n, "<NAGIOS>", strlen("<NAGIOS>")))
+		return ROOT_OURS;
+	/* Nobody's XML; after a crash, or a restore to a full disk, ours may look like that. */
+	if (memchr(head, '\0', (size_t)n) || (n < (ssize_t)sizeof(head) && is_cut(head, head + n)))
+		return ROOT_CUT;
+	return ROOT_OTHER;
 }
 
 enum part { PART_PROLOG, PART_BODY, PART_DS, PART_RRD, PART_END };
@@ -241,8 +267,11 @@ int sidecar_read(int fd, struct sidecar *ret, struct reason *why)
 	if (fstat(fd, &st))
 		return reason_errno(why, errno, "cannot be looked at");
 	sidecar.stamp = io_stamp_of(&st);
-	if (!has_root(fd))
+	enum root is = root_of(fd);
+	if (is == ROOT_OTHER)
 		return -ENOENT;
+	if (is == ROOT_CUT)
+		return damaged(&parse, st.st_size ? "it holds no whole element" : "it is empty");
 	int r = slurp(fd, &sidecar.bytes, &size, why);
 	if (!r)
 		r = parse_lines(&parse, sidecar.bytes, size);
@@ -280,6 +309,15 @@ bool sidecar_tells_of(const struct sidecar *sidecar, const struct sidecar_ds *ds
 		return !strcmp(at, RRD);
 	return ds->file && *at == '_' && name && !strncmp(at + 1, ds->name, name) &&
 	       !strcmp(at + 1 + name, RRD);
+}
+
+/* Is all that it tells of kept in files of that storage type? */
+static bool tells_only_of(const struct sidecar *sidecar, bool multiple)
+{
+	for (size_t i = 0; i < sidecar->count; i++)
+		if (sidecar->ds[i].multiple != multiple)
+			return false;
+	return sidecar->count;
 }
 
 static bool tells(const struct sidecar *sidecar, const char *file)
@@ -329,14 +367,27 @@ static size_t stem_length(const char *rel)
 	return len > ENDING && !strcmp(last_part(rel) + len - ENDING, RRD) ? len - ENDING : 0;
 }
 
+/* "dir/service.xml", what is of no use of it after that. */
+static void name_it(struct reason *why, const char *rel, size_t len, const char *what)
+{
+	int dir_len = (int)(last_part(rel) - rel);
+
+	reason_set(why, "%.*s" XML " %s", dir_len + (int)len, rel, what);
+}
+
+void sidecar_name(const char *rel, const struct sidecar *sidecar, const char *what,
+		  struct reason *why)
+{
+	name_it(why, rel, strlen(sidecar->service), what);
+}
+
 int sidecar_find(int root, const char *rel, struct sidecar *ret, struct reason *why)
 {
 	const char *file = last_part(rel);
 	struct sidecar found = { 0 };
-	struct reason first = { "" };
-	size_t stem = stem_length(rel);
+	struct reason useless = { "" };         /* the first that is, its name being the longest */
+	size_t stem = stem_length(rel), found_len = 0;
 	unsigned reads = 0;
-	int result = -ENOENT;
 
 	for (size_t len = stem; len; len--) {
 		struct sidecar one = { 0 };
@@ -354,27 +405,29 @@ int sidecar_find(int root, const char *rel, struct sidecar *ret, struct reason *
 		if (!r && tells(&one, file)) {
 			if (!found.bytes) {
 				found = one;
+				found_len = len;
 				continue;
 			}
 			sidecar_free(&one);
 			sidecar_free(&found);
-			reason_set(why, "file has two sidecars that tell of it");
+			reason_set(why, "file has two sidecars that tell of it: %.*s" XML " and %.*s" XML,
+				   (int)found_len, file, (int)len, file);
 			return -ENOTUNIQ;
 		}
+		/* Which of the beginnings is the service's, only a sidecar can tell: but for one. */
+		if (!r && len == stem && tells_only_of(&one, true))
+			name_it(&useless, rel, len, ELSEWHERE);
+		else if (r && r != -ENOENT && !useless.text[0])
+			name_it(&useless, rel, len, one_why.text);
 		sidecar_free(&one);
-		/* Which of the beginnings is the service's, only a sidecar can tell. */
-		if (r && r != -ENOENT && len == stem) {
-			reason_set(&first, "sidecar %.*s" XML " %s", (int)len, file, one_why.text);
-			result = REFUSED;
-		}
 	}
 	if (found.bytes) {
 		*ret = found;
 		return 0;
 	}
-	if (result == REFUSED && why)
-		*why = first;
-	return result;
+	if (useless.text[0] && why)
+		*why = useless;
+	return useless.text[0] ? REFUSED : -ENOENT;
 }
 
 bool sidecar_is_name(const char *name)
@@ -405,7 +458,7 @@ bool sidecar_is_near(int root, const char *rel)
 		if ((len != stem && file[len] != '_') ||
 		    open_of_service(root, rel, len, &fd, NULL))
 			continue;
-		near = has_root(fd);
+		near = root_of(fd) == ROOT_OURS;
 		close(fd);
 	}
 	return near;
@@ -430,6 +483,22 @@ static size_t service_length(const struct sidecar *live, const char *rel, const 
 	size_t len = strlen(file), tail_len = strlen(tail);
 
 	return len > tail_len && !strcmp(file + len - tail_len, tail) ? len - tail_len : 0;
+}
+
+bool sidecar_disowns(const struct sidecar *live, const char *rel, int root, const char *backup_rel,
+		     struct reason *why)
+{
+	size_t len = service_length(live, rel, backup_rel);
+	struct sidecar backup = { 0 };
+
+	if (!len || len == stem_length(backup_rel) ||
+	    read_of_service(root, backup_rel, len, &backup, NULL))
+		return false;
+	bool disowns = tells_only_of(&backup, false);
+	if (disowns)
+		name_it(why, backup_rel, len, ELSEWHERE);
+	sidecar_free(&backup);
+	return disowns;
 }
 
 int sidecar_siblings(const struct sidecar *live, const char *rel, int root, const char *backup_rel,

@@ -221,7 +221,7 @@ make_rrd() {
 	shift 3
 
 	create=("$@")
-	[[ " $* " == *" DS:"* ]] || create+=(DS:1:GAUGE:8640:U:U DS:2:GAUGE:8640:U:U)
+	[[ " $* " == *" DS:"* ]] || create+=(DS:in:GAUGE:8640:U:U DS:out:GAUGE:8640:U:U)
 	[[ " $* " == *" RRA:"* ]] || create+=($(default_rras 300))
 	for arg in "${create[@]}"; do
 		[[ $arg != DS:* || $arg == *:COMPUTE:* ]] || ds=$((ds + 1))
@@ -237,10 +237,10 @@ make_rrd() {
 	[ ${#updates[@]} = 0 ] || rrdtool update "$file" "${updates[@]}"
 }
 
-# make_pair DIR/OLD DIR/NEW: a backup of three hours, and the live file that began ten minutes
-# after its end and has run for an hour.
+# make_pair DIR/OLD DIR/NEW [DS… RRA…]: a backup of three hours, and the live file that began ten
+# minutes after its end and has run for an hour.
 make_pair() {
-	make_rrd "$1" 0 180 && make_rrd "$2" 190 250
+	make_rrd "$1" 0 180 "${@:3}" && make_rrd "$2" 190 250 "${@:3}"
 }
 
 # How many known cells a file holds, over all RRAs.

@@ -10,9 +10,9 @@ cd "$work" || exit 99
 
 # Three hours of history, the same with other values, and the live file of after.
 make_pair one.rrd now.rrd
-make_rrd two.rrd 0 180 DS:1:GAUGE:8640:U:U DS:2:GAUGE:8640:U:U $(default_rras 300)
+make_rrd two.rrd 0 180 DS:in:GAUGE:8640:U:U DS:out:GAUGE:8640:U:U $(default_rras 300)
 for ((m = 1; m <= 180; m++)); do echo $((T0 + 60 * m)):$((5000 + m)):$((6000 + m)); done >updates
-rrdtool create other.rrd --start $T0 --step 60 DS:1:GAUGE:8640:U:U DS:2:GAUGE:8640:U:U \
+rrdtool create other.rrd --start $T0 --step 60 DS:in:GAUGE:8640:U:U DS:out:GAUGE:8640:U:U \
 	$(default_rras 300)
 xargs rrdtool update other.rrd <updates
 

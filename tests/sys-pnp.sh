@@ -98,7 +98,7 @@ is_untouched() {
 backup PING 'rta=@1@ pl=@2@'
 checks 60 150 h PING 'pl=@2@ rta=@1@' | "$pnptree" second
 live PING 'pl=@2@ rta=@1@'
-# What no sidecar proves: on one side there is none, or on none, or none that can be read.
+# What no sidecar proves: on one side there is none, or none that can be read.
 backup one 'a=@1@'
 live one 'b=@2@' -n
 backup ours 'a=@1@ b=@2@'
@@ -113,6 +113,16 @@ cp -a live by-name
 cp -a live by-hand
 mkdir several
 mv backup second live by-label by-name by-hand several/
+
+# What comes later than it should: a sidecar into the backup, or one of live's.
+backup mended 'a=@1@ b=@2@'
+head -c 700 backup/h/mended.xml >mended.cut
+mv backup/h/mended.xml mended.whole && mv mended.cut backup/h/mended.xml
+live mended 'b=@2@ a=@1@'
+backup anew 'a=@1@ b=@2@'
+live anew 'a=@1@ b=@2@' && rm live/h/anew.rrd   # the sidecar of a file before it
+mkdir belated
+mv backup live belated/
 
 backup PING 'rta=@1@ pl=@2@'
 backup disk 'a=@1@ b=@2@'
@@ -401,6 +411,24 @@ is_from sum.rrd 3 sum.rrd 2
 is_from label.rrd 1 label.rrd 3
 is_empty label.rrd 2
 
+# Without sidecars, no number of such a file tells anything.
+again
+backup sum 'a=@1@ b=@2@ c=@3@' -n
+live sum 'a=@1@ b=@2@ c=@3@' -n
+backup ours 'a=@1@ b=@2@ c=@3@' -n
+live ours 'a=@1@ b=@2@ c=@3@' -n
+twice backup/h/sum.rrd
+twice live/h/ours.rrd
+merge
+want_rc 1
+why='refused reason="data source 1: the name stands twice in SIDE, where no number tells which is '
+why+='which then" file=h/'
+want_err "${why/SIDE/backup}sum.rrd\$"
+want_err "${why/SIDE/live}ours.rrd\$"
+want_summary 0 0 0 2
+is_untouched sum.rrd
+is_untouched ours.rrd
+
 # ---- several backups, each with an order of its own ----
 
 # is_of LIVE COLUMN N: all that is known before its own time is of the series N, two hours at least.
@@ -418,35 +446,48 @@ again
 mv several/* .
 
 by_number() {
-	for file in one ours theirs torn; do
+	for file in one ours theirs; do
 		is_from $file.rrd 1 $file.rrd 1
 		[ $file = one ] || is_from $file.rrd 2 $file.rrd 2
 	done
 }
 
+# One that cannot be read is no missing one.
+no_use='refused reason="live sidecar is of no use, and numbers alone prove nothing: '
+no_use+='h/torn.xml is damaged: it ends in the middle" file=h/torn.rrd$'
 once second,backup
-want_rc 0
-want_err '^rrdmergd: unproven count=3 reason="no pnp4nagios sidecars .* file=h/(ours|theirs|torn).rrd$'
+want_rc 1
+want_err '^rrdmergd: unproven count=2 reason="no pnp4nagios sidecars .* file=h/(ours|theirs).rrd$'
+want_err "^rrdmergd: $no_use"
 is_of PING.rrd 1 2
 is_of PING.rrd 2 1
 by_number
+is_untouched torn.rrd
 
 rm -rf live && mv by-hand live
-merge -v
-want_rc 0
-want_err '^rrdmerge: unproven count=3 reason="no pnp4nagios sidecars .* file=h/(ours|theirs|torn).rrd$'
-by_number
 merge
-want_silent_err
+want_rc 1
+unproven='^rrdmerge: unproven count=2 reason="no pnp4nagios sidecars .* file=h/(ours|theirs).rrd$'
+want_same "said once" "$(grep -c unproven err)" 1
+want_err "$unproven"
+want_err "^rrdmerge: $no_use"
+by_number
+is_untouched torn.rrd
+run "$rrdmerge" --json backup/h/ours.rrd live/h/ours.rrd
+want_rc 0
+want_err '^rrdmerge: unproven count=1 .* file=live/h/ours.rrd$'
+want_out '^\{"merged":0,"unchanged":1,"skipped":0,"failed":0,"cells":0,"seconds":[0-9.]+\}$'
 
 # match = "label" refuses it; match = "name" asks no sidecar.
 rm -rf live && mv by-label live
 once backup 'match = "label";'
 want_rc 1
-for file in one ours torn; do
+for file in one ours; do
 	want_err "refused reason=\"no sidecar of live tells .* match is 'label'\" file=h/$file.rrd"
 	is_untouched $file.rrd
 done
+want_err "refused reason=\"live sidecar is of no use, and match is 'label': h/torn.xml is damaged: "
+is_untouched torn.rrd
 want_err "refused reason=\"no sidecar of backup tells .* match is 'label'\" file=h/theirs.rrd"
 want_no_err unproven
 is_untouched theirs.rrd
@@ -459,6 +500,147 @@ want_no_err unproven
 is_from PING.rrd 1 PING.rrd 1
 is_from PING.rrd 2 PING.rrd 2
 by_number
+is_from torn.rrd 1 torn.rrd 1
+is_from torn.rrd 2 torn.rrd 2
+
+# ---- sidecars that stand there and are of no use ----
+
+# spoil FILE HOW
+spoil() {
+	case $2 in
+	cut)    head -c 700 "$1" >spoilt ;;
+	begun)  head -c 30 "$1" >spoilt ;;
+	empty)  : >spoilt ;;
+	zeros)  head -c 2000 /dev/zero >spoilt ;;
+	huge)   { cat "$1"; head -c 5000000 /dev/zero; } >spoilt ;;
+	link)   ln -s ours.xml spoilt ;;
+	fifo)   mkfifo spoilt ;;
+	dir)    mkdir spoilt ;;
+	esac
+	rm "$1"
+	mv -T spoilt "$1"
+}
+
+declare -A says=([cut]='is damaged: it ends in the middle' [empty]='is damaged: it is empty'
+	[begun]='is damaged: it holds no whole element' [zeros]='is damaged: it holds no whole element'
+	[huge]='is larger than 4194304 bytes' [link]='is a symbolic link' [fifo]='is a FIFO'
+	[dir]='is a directory')
+
+# Which of the two it is does not matter, nor how many values there are; where the names of the data
+# sources mean something, none is needed.
+again
+backup two 'a=@1@ b=@2@'
+live two 'b=@2@ a=@1@'
+backup one 'a=@1@'
+live one 'b=@2@'
+backup named 'a=@1@ b=@2@'
+live named 'a=@1@ b=@2@'
+for side in backup live; do
+	rrdtool tune $side/h/named.rrd -r 1:in -r 2:out
+done
+rm -rf clean
+mkdir clean
+mv backup live clean/
+for how in "${!says[@]}"; do
+	for side in backup live; do
+		again
+		cp -a clean/backup clean/live .
+		for file in two one named; do spoil $side/h/$file.xml $how; done
+		merge
+		want_rc 1
+		want_summary 1 0 0 2
+		why="$side sidecar is of no use, and numbers alone prove nothing"
+		want_err "refused reason=\"$why: h/two.xml ${says[$how]}.*\" file=h/two.rrd"
+		want_err "refused reason=\"$why: h/one.xml ${says[$how]}.*\" file=h/one.rrd"
+		why="$side sidecar is of no use, data sources went by their names"
+		want_err "partial reason=\"$why: h/named.xml ${says[$how]}.*\" file=h/named.rrd"
+		is_untouched two.rrd
+		is_untouched one.rrd
+		is_from named.rrd 1 named.rrd 1
+	done
+done
+
+# ---- what is left of the other storage type ----
+
+# The backup changed over to MULTIPLE: its svc.rrd is of before, in an order that nobody knows.
+again
+backup svc 'a=@1@ b=@2@' -m
+checks 60 120 h old 'b=@8@ a=@9@' | "$pnptree" backup
+mv backup/h/old.rrd backup/h/svc.rrd && rm backup/h/old.xml
+live svc 'b=@2@ a=@1@'
+# And back again: its bak_a.rrd is of before, and may be another's.
+backup bak 'a=@1@ b=@2@'
+checks 60 120 h old 'x=@9@' | "$pnptree" backup
+mv backup/h/old.rrd backup/h/bak_a.rrd && rm backup/h/old.xml
+live bak 'b=@2@ a=@1@' -m
+merge
+want_rc 1
+why='partial reason="backup sidecar is of no use, and numbers alone prove nothing: '
+left=' tells of other files: its values are not kept in this one now"'
+want_err "${why}h/svc.xml$left file=h/svc.rrd"
+want_err "${why}h/bak.xml$left file=h/bak_a.rrd"
+want_summary 3 0 0 0
+want_no_err unproven
+is_from svc.rrd 1 svc_b.rrd 1
+is_from svc.rrd 2 svc_a.rrd 1
+is_from bak_a.rrd 1 bak.rrd 1
+is_from bak_b.rrd 1 bak.rrd 2
+is_of svc.rrd 1 2
+is_of svc.rrd 2 1
+is_of bak_a.rrd 1 1
+
+# ---- two services that write one file ----
+
+# The values of a.xml, MULTIPLE, and of a_b.xml are in the same a_b.rrd.
+again
+backup a 'b=@1@ c=@3@' -m
+backup a_b 'b=@2@'
+live a 'b=@1@ c=@3@' -m
+merge
+want_rc 1
+want_err 'refused reason="backup file has two sidecars that tell of it: a_b.xml and a.xml" file=h/a_b.rrd$'
+want_summary 1 0 0 1
+is_untouched a_b.rrd
+is_from a_c.rrd 1 a_c.rrd 1
+again
+backup a 'b=@1@ c=@3@' -m
+live a 'b=@1@ c=@3@' -m
+live a_b 'b=@2@'
+merge
+want_rc 1
+want_err 'refused reason="live file has two sidecars that tell of it: a_b.xml and a.xml" file=h/a_b.rrd$'
+want_summary 1 0 0 1
+is_untouched a_b.rrd
+is_from a_c.rrd 1 a_c.rrd 1
+
+# ---- a database that was made anew, beside the sidecar of the one before ----
+
+# XML_UPDATE_DELAY: the order is another now, which the sidecar does not know.
+again
+backup svc 'a=@1@ b=@2@'
+live svc 'a=@1@ b=@2@' && rm live/h/svc.rrd
+checks 260 290 h svc 'b=@2@ a=@1@' | "$pnptree" -d 86400 live
+merge
+want_rc 1
+why='refused reason="live sidecar is of no use, and numbers alone prove nothing: h/svc.xml is older '
+why+='than the RRD, and tells of one that was there before it" file=h/svc.rrd$'
+want_err "$why"
+is_untouched svc.rrd
+checks 291 292 h svc 'b=@2@ a=@1@' | "$pnptree" live
+merge
+want_rc 0
+is_from svc.rrd 1 svc.rrd 2
+is_from svc.rrd 2 svc.rrd 1
+# Copied, a file knows its past, whatever was copied first.
+again
+backup svc 'a=@1@ b=@2@'
+live svc 'b=@2@ a=@1@'
+checks 251 260 h svc 'b=@2@ a=@1@' | "$pnptree" -d 86400 live
+cp live/h/svc.rrd copy && sleep 0.1 && mv -f copy live/h/svc.rrd
+merge
+want_rc 0
+want_silent_err
+is_from svc.rrd 1 svc.rrd 2
 
 # ---- a file that has just appeared: its sidecar comes after it ----
 
@@ -505,6 +687,35 @@ if can_trace; then
 	end_daemon 10 "$pid"
 	want_same "no RRD is opened" "$(grep -c '\.rrd"' trace)" 0
 fi
+
+# ---- a sidecar that comes late ----
+
+# One is restored whole at last; another comes after its RRD, while other files come beside it; live's
+# own is written only when it is old.
+again
+mv belated/* .
+mv mended.whole mended.xml
+checks 260 261 h anew 'b=@2@ a=@1@' | "$pnptree" -n live
+backup slow 'a=@1@ b=@2@' && mv backup/h/slow.xml .
+live slow 'b=@2@ a=@1@'
+configure live backup 'ledger = false;'
+start_daemon
+sleep 8
+: >backup/h/slow.next
+no_use='refused reason="SIDE sidecar is of no use, and numbers alone prove nothing: h/'
+want_log "${no_use/SIDE/backup}mended.xml is damaged: it ends in the middle\" file=h/mended.rrd\$"
+want_log "${no_use/SIDE/live}anew.xml is older than the RRD, .*\" file=h/anew.rrd\$"
+mv mended.xml backup/h/
+sleep 3                                 # the RRD has rested, and its directory has not
+mv slow.xml backup/h/
+checks 262 263 h anew 'b=@2@ a=@1@' | "$pnptree" live
+for file in mended anew slow; do
+	want_log "${merged}$file.rrd" 40
+	is_from $file.rrd 1 $file.rrd 2
+	is_from $file.rrd 2 $file.rrd 1
+done
+want_no_log unproven
+end_daemon
 
 # ---- sidecars that nobody should believe ----
 

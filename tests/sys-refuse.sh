@@ -329,7 +329,7 @@ if [ "$(perl -e 'print length pack "L!", 0')" = 8 ] &&
 	patched "an unknown CF" $rra "'MEDIAN' . \"\\0\" x 14"
 	patched "a CF without its end" $rra "'A' x 20"
 	# Two data sources of one name: which is which cannot be told.
-	patched "two data sources of one name" $((ds + 120)) '"1\0"'
+	patched "two data sources of one name" $((ds + 120)) '"in\0"'
 
 	# Control characters in a name do not get to the terminal.
 	site

@@ -60,9 +60,10 @@ want_message() {
 }
 
 mkdir -p live/web01 backup/web01
-make_pair backup/web01/PING.rrd live/web01/PING.rrd
+numbers=(DS:1:GAUGE:8640:U:U DS:2:GAUGE:8640:U:U)
+make_pair backup/web01/PING.rrd live/web01/PING.rrd "${numbers[@]}"
 name=$'evil\n<0>fake[1]: merged\e[31m\xff.rrd'
-make_pair "backup/$name" "live/$name"
+make_pair "backup/$name" "live/$name" "${numbers[@]}"
 make_rrd backup/TYPE.rrd 0 20 DS:1:COUNTER:8640:U:U RRA:AVERAGE:0.5:1:50
 make_rrd live/TYPE.rrd 30 31 DS:1:GAUGE:8640:U:U RRA:AVERAGE:0.5:1:50
 conf

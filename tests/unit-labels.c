@@ -25,6 +25,7 @@ struct side {
 	struct sidecar_ds ds[MAX];
 	char text[MAX][3][64];
 	bool has;
+	const char *useless;
 	const char *file;
 };
 
@@ -107,10 +108,11 @@ static void assert_map(struct side *live, struct side *backup, struct expected e
 		       const uint64_t *map)
 {
 	const struct labels_side ours = { &live->head, live->has ? &live->sidecar : NULL,
-					  live->file };
+					  live->useless, live->file };
 	const struct labels_side theirs = { &backup->head, backup->has ? &backup->sidecar : NULL,
-					    backup->file };
-	struct labels_verdict verdict = { 99, true };
+					    backup->useless, backup->file };
+	struct labels_verdict verdict = { .refused = 99, .unproven = true, .useless = true };
+	bool damaged = live->useless || backup->useless;
 	struct reason why = { "of old" };
 	uint64_t got[MAX];
 	int r = labels_map(&ours, &theirs, expected.match, got, &verdict, &why);
@@ -121,6 +123,12 @@ static void assert_map(struct side *live, struct side *backup, struct expected e
 	assert_int_equal(r, expected.result);
 	assert_int_equal(verdict.refused, expected.refused);
 	assert_int_equal(verdict.unproven, expected.unproven);
+	assert_int_equal(verdict.useless, damaged && expected.match != LABELS_NAME);
+	if (expected.match == LABELS_NAME || (!live->has && !backup->has && !damaged &&
+					      expected.match != LABELS_LABEL))
+		assert_false(verdict.told);
+	else if (expected.refused && live->has && backup->has)
+		assert_true(verdict.told);
 	for (uint64_t i = 0; i < live->head.ds_cnt; i++)
 		if (got[i] != map[i])
 			fail_msg("data source %d: %d and not %d", (int)i + 1, (int)got[i] + 1,
@@ -303,27 +311,61 @@ static void test_twice(void **state)
 		   MAP(NONE, 0));
 }
 
+static struct side named(const char *const *ds, const char *file, const char *a, const char *b,
+			 const char *c)
+{
+	struct side side = { .head = header(ds), .file = file };
+
+	strcpy(side.head.ds[0].name, a);
+	strcpy(side.head.ds[1].name, b);
+	strcpy(side.head.ds[2].name, c);
+	return side;
+}
+
 /* rrd_modify.pl leaves 1,1,2: what stands where is known all the same. */
 static void test_duplicate_names(void **state)
 {
 	const char *const ds[] = { "1:GAUGE", "2:GAUGE", "3:GAUGE", NULL };
 	struct side live = gauges(3, "svc.rrd");
-	struct side backup = { .head = header(ds), .file = "svc.rrd" };
+	struct side backup = named(ds, "svc.rrd", "1", "1", "2");
 
 	(void)state;
-	strcpy(backup.head.ds[1].name, "1");
-	strcpy(backup.head.ds[2].name, "2");
 	SAY(&live, "a", "b", "c");
 	SAY(&backup, "a", "c", "b");
 	assert_map(&live, &backup, EXPECT(.words = ""), MAP(0, 2, 1));
 
-	live = gauges(2, "svc.rrd");
-	backup = (struct side){ .head = header(ds), .file = "svc.rrd" };
-	strcpy(backup.head.ds[1].name, "1");
-	strcpy(backup.head.ds[2].name, "2");
+	/* Without sidecars no number of that file tells anything, whichever stands twice. */
+	for (int match = LABELS_AUTO; match <= LABELS_NAME; match++) {
+		if (match == LABELS_LABEL)
+			continue;
+		live = gauges(3, "svc.rrd");
+		backup = named(ds, "svc.rrd", "1", "1", "2");
+		assert_map(&live, &backup,
+			   EXPECT((enum labels_match)match, REFUSED, 3,
+				  .words = "data source 1: the name stands twice in backup, where no "
+					   "number tells which is which then"),
+			   MAP(NONE, NONE, NONE));
+		live = named(ds, "svc.rrd", "3", "2", "2");
+		backup = gauges(3, "svc.rrd");
+		assert_map(&live, &backup,
+			   EXPECT((enum labels_match)match, REFUSED, 3,
+				  .words = "data source 2: the name stands twice in live"),
+			   MAP(NONE, NONE, NONE));
+	}
+	/* Names that mean something do so beside one that stands twice; so do they beside numbers. */
+	live = named(ds, "svc.rrd", "in", "out", "err");
+	backup = named(ds, "svc.rrd", "in", "in", "out");
 	assert_map(&live, &backup,
-		   EXPECT(.refused = 1, .unproven = true,
-			  .words = "data source 1: the name stands twice in backup"), MAP(NONE, 2));
+		   EXPECT(.refused = 1, .words = "data source in: the name stands twice in backup"),
+		   MAP(NONE, 2, NONE));
+	live = named(ds, "svc.rrd", "1", "out", "2");
+	backup = named(ds, "svc.rrd", "2", "2", "out");
+	assert_map(&live, &backup,
+		   EXPECT(.refused = 2, .words = "data source 2: the name stands twice in backup"),
+		   MAP(NONE, 2, NONE));
+	live = named(ds, "svc.rrd", "in", "out", "err");
+	backup = named(ds, "svc.rrd", "1", "1", "out");
+	assert_map(&live, &backup, EXPECT(.words = ""), MAP(NONE, 2, NONE));
 }
 
 /* More or fewer values than data sources: the plugin changed, and the RRD did not. */
@@ -393,6 +435,49 @@ static void test_without(void **state)
 	SAY(&live, "a", "b");
 	SAY(&backup, "*b", "*a");
 	assert_map(&live, &backup, EXPECT(.unproven = true, .words = ""), MAP(0, 1));
+}
+
+/* One that stands there and is of no use is no missing one. */
+static void test_useless(void **state)
+{
+	const char *const ds[] = { "1:GAUGE", "2:GAUGE", "3:GAUGE", NULL };
+	struct side live = gauges(2, "svc.rrd"), backup = gauges(2, "svc.rrd");
+
+	(void)state;
+	SAY(&live, "a", "b");
+	backup.useless = "h/svc.xml is damaged: so";
+	assert_map(&live, &backup,
+		   EXPECT(.result = REFUSED, .refused = 2,
+			  .words = "backup sidecar is of no use, and numbers alone prove nothing: "
+				   "h/svc.xml is damaged: so"), MAP(NONE, NONE));
+	live = gauges(2, "svc.rrd");
+	backup = gauges(2, "svc.rrd");
+	live.useless = "svc.xml is a FIFO";
+	assert_map(&live, &backup,
+		   EXPECT(LABELS_LABEL, REFUSED, 2,
+			  .words = "live sidecar is of no use, and match is \"label\": svc.xml is a FIFO"),
+		   MAP(NONE, NONE));
+	live = gauges(2, "svc.rrd");
+	backup = gauges(2, "svc.rrd");
+	live.useless = "x";
+	SAY(&backup, "a", "b");
+	assert_map(&live, &backup, EXPECT(LABELS_NAME, .words = ""), MAP(0, 1));
+	/* One value, too: who knows what it was called. */
+	live = gauges(1, "svc.rrd");
+	backup = gauges(1, "svc.rrd");
+	live.useless = backup.useless = "x";
+	assert_map(&live, &backup,
+		   EXPECT(.result = REFUSED, .refused = 1,
+			  .words = "live sidecar is of no use, and numbers alone prove nothing: x; "
+				   "backup sidecar is of no use, and numbers alone prove nothing: x"),
+		   MAP(NONE));
+	/* Names that mean something need none. */
+	live = named(ds, "svc.rrd", "in", "out", "3");
+	backup = named(ds, "svc.rrd", "out", "in", "x");
+	backup.useless = "svc.xml is a directory";
+	assert_map(&live, &backup,
+		   EXPECT(.words = "backup sidecar is of no use, data sources went by their names: "
+				   "svc.xml is a directory"), MAP(1, 0, NONE));
 }
 
 static void test_match(void **state)
@@ -514,6 +599,7 @@ int main(void)
 		cmocka_unit_test(test_duplicate_names),
 		cmocka_unit_test(test_counts),
 		cmocka_unit_test(test_without),
+		cmocka_unit_test(test_useless),
 		cmocka_unit_test(test_match),
 		cmocka_unit_test(test_storage),
 		cmocka_unit_test(test_compute),

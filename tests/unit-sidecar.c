@@ -160,7 +160,7 @@ static void test_tolerant(void **state)
 static void test_something_else(void **state)
 {
 	static const char *const other[] = {
-		"", "\n", "<", "<rrd>\n<NAGIOS>\n</NAGIOS>\n", "<?xml?>\n", "SQLite format 3",
+		"<rrd>\n<NAGIOS>\n</NAGIOS>\n", "SQLite format 3", "<r", "<?xml?>\n<!DOCTYPE r", "x",
 		"<?xml version=\"1.0\" encoding=\"utf-8\"?>\n<!DOCTYPE rrd SYSTEM "
 			"\"http://oss.oetiker.ch/rrdtool/rrdtool.dtd\">\n"
 			"<!-- Round Robin Database Dump -->\n<rrd>\n</rrd>\n",
@@ -174,10 +174,17 @@ static void test_something_else(void **state)
 
 static void test_damaged(void **state)
 {
-	static const char nul[] = HEAD "\0" TAIL;
+	static const char nul[] = HEAD "\0" TAIL, zeros[4096];
 	static const char whole[] = HEAD SINGLE("svc", "a") STATE("0") TAIL;
 
 	(void)state;
+	/* Not even so far that it can be told whose it is. */
+	READ("", REFUSED, "is damaged: it is empty");
+	for (size_t len = 1; len < strlen(HEAD) - 1; len++)
+		assert_read(HEAD, len, REFUSED, "is damaged: it ");
+	READ("\n", REFUSED, "is damaged: it holds no whole element");
+	READ("\xef\xbb\xbf<?xml?>\n <NAG", REFUSED, "is damaged: it holds no whole element");
+	assert_read(zeros, sizeof(zeros), REFUSED, "is damaged: it holds no whole element");
 	READ(HEAD, REFUSED, "is damaged: it ends in the middle");
 	READ(HEAD "  <DATASOURCE>\n" TAIL, REFUSED, "it ends in the middle");
 	assert_read(nul, sizeof(nul) - 1, REFUSED, "is damaged: it holds a NUL byte");
@@ -274,7 +281,8 @@ static void test_find(void **state)
 	assert_found("host/old.rrd", "old");    /* RRDFILE came with pnp4nagios 0.6 */
 	assert_found("host/host_svc.rrd", "host_svc");
 	assert_not_found("host/svc_a.rrd", -ENOENT, "");        /* SINGLE: not its file */
-	assert_not_found("host/many.rrd", -ENOENT, "");         /* MULTIPLE: nor this */
+	assert_not_found("host/many.rrd", REFUSED,              /* MULTIPLE: nor this */
+			 "host/many.xml tells of other files: its values are not kept in this one");
 	assert_not_found("host/many_c.rrd", -ENOENT, "");
 	assert_not_found("host/none.rrd", -ENOENT, "");
 	assert_not_found("nowhere/svc.rrd", -ENOENT, "");
@@ -306,20 +314,26 @@ static void test_find_bad(void **state)
 {
 	(void)state;
 	put("host/torn.xml", HEAD SINGLE("torn", "a"));
-	assert_not_found("host/torn.rrd", REFUSED, "sidecar torn.xml is damaged");
-	assert_not_found("host/torn_a.rrd", -ENOENT, "");
+	assert_not_found("host/torn.rrd", REFUSED, "host/torn.xml is damaged");
+	/* It might tell of this one. */
+	assert_not_found("host/torn_a.rrd", REFUSED, "host/torn.xml is damaged");
+	assert_not_found("host/torn_.rrd", REFUSED, "host/torn.xml is damaged");
+	assert_not_found("host/torna.rrd", -ENOENT, "");
+	put("torn.xml", "");
+	assert_not_found("torn.rrd", REFUSED, "torn.xml is damaged: it is empty");
 	put("host/dump.xml", "<?xml version=\"1.0\"?>\n<rrd>\n</rrd>\n");
 	assert_not_found("host/dump.rrd", -ENOENT, "");
 	assert_int_equal(symlink("svc.xml", scratch("host/link.xml")), 0);
-	assert_not_found("host/link.rrd", REFUSED, "sidecar link.xml is a symbolic link");
+	assert_not_found("host/link.rrd", REFUSED, "host/link.xml is a symbolic link");
 	assert_int_equal(mkfifo(scratch("host/fifo.xml"), 0600), 0);
-	assert_not_found("host/fifo.rrd", REFUSED, "sidecar fifo.xml is a FIFO");
+	assert_not_found("host/fifo.rrd", REFUSED, "host/fifo.xml is a FIFO");
 	assert_int_equal(mkdir(scratch("host/dir.xml"), 0700), 0);
-	assert_not_found("host/dir.rrd", REFUSED, "sidecar dir.xml is a directory");
+	assert_not_found("host/dir.rrd", REFUSED, "host/dir.xml is a directory");
 	/* Two services write the same file. */
 	put("host/two.xml", HEAD MULTIPLE("two", "a") TAIL);
 	put("host/two_a.xml", HEAD SINGLE("two_a", "x") TAIL);
-	assert_not_found("host/two_a.rrd", -ENOTUNIQ, "two sidecars");
+	assert_not_found("host/two_a.rrd", -ENOTUNIQ,
+			 "two sidecars that tell of it: two_a.xml and two.xml");
 	/* The longer name is damaged, but the shorter one's values are whole. */
 	put("host/two_a.xml", HEAD);
 	assert_found("host/two_a.rrd", "two");
@@ -382,6 +396,39 @@ static void test_siblings(void **state)
 	assert_siblings(multiple, "host/svc_a.rrd", "was/before_a.rrd", "was/before.rrd ");
 	assert_siblings(multiple, "host/svc_a.rrd", "was/before_x.rrd", "");
 	assert_siblings(multiple, "host/svc_a.rrd", "was/_a.rrd", "");
+}
+
+/* What is left of MULTIPLE, now that the service keeps all in one file. */
+static void test_disowned(void **state)
+{
+	static const char live_text[] = HEAD MULTIPLE("kept", "a") TAIL;
+	struct sidecar live;
+	struct reason why = { "" };
+
+	(void)state;
+	assert_int_equal(read_bytes(live_text, strlen(live_text), &live, &why), 0);
+	strcpy(live.service, "kept");
+	put("host/kept.xml", HEAD SINGLE("kept", "b") TAIL);
+	assert_true(sidecar_disowns(&live, "host/kept_a.rrd", root, "host/kept_a.rrd", &why));
+	assert_string_equal(why.text, "host/kept.xml tells of other files: its values are not kept "
+				      "in this one now");
+	assert_false(sidecar_disowns(&live, "host/kept_a.rrd", root, "nowhere/kept_a.rrd", &why));
+	/* Another host and another service there. */
+	put("was/held.xml", HEAD SINGLE("held", "a") TAIL);
+	assert_true(sidecar_disowns(&live, "host/kept_a.rrd", root, "was/held_a.rrd", &why));
+	assert_false(sidecar_disowns(&live, "host/kept_a.rrd", root, "was/held_x.rrd", &why));
+	/* Renamed, but of the same kind; or of both; or of none. */
+	put("host/kept.xml", HEAD MULTIPLE("before", "a") TAIL);
+	assert_false(sidecar_disowns(&live, "host/kept_a.rrd", root, "host/kept_a.rrd", &why));
+	put("host/kept.xml", HEAD SINGLE("kept", "a") MULTIPLE("kept", "b") TAIL);
+	assert_false(sidecar_disowns(&live, "host/kept_a.rrd", root, "host/kept_a.rrd", &why));
+	put("host/kept.xml", HEAD TAIL);
+	assert_false(sidecar_disowns(&live, "host/kept_a.rrd", root, "host/kept_a.rrd", &why));
+	/* Live's own service may well be called so. */
+	strcpy(live.service, "kept_a");
+	put("host/kept.xml", HEAD SINGLE("kept", "b") TAIL);
+	assert_false(sidecar_disowns(&live, "host/kept_a.rrd", root, "host/kept_a.rrd", &why));
+	sidecar_free(&live);
 }
 
 /* ---- who waits for one ---- */
@@ -536,6 +583,7 @@ int main(void)
 		cmocka_unit_test(test_find_moved),
 		cmocka_unit_test(test_find_bad),
 		cmocka_unit_test(test_siblings),
+		cmocka_unit_test(test_disowned),
 		cmocka_unit_test(test_awaited),
 		cmocka_unit_test(test_near),
 		cmocka_unit_test(test_fuzz),

@@ -144,7 +144,7 @@ static void test_map_formulas(void **state)
 		   0, 1, MAP(1, 0, NONE), "data source c: live computes it otherwise");
 }
 
-/* PNP's rrd_modify.pl makes such files; rrdtool does not. */
+/* PNP's rrd_modify.pl makes such files, in which no number is what it was; rrdtool does not. */
 static void test_map_twice(void **state)
 {
 	struct layout_header live = HEADER("DS:1:GAUGE:120:U:U", "DS:2:GAUGE:120:U:U",
@@ -154,17 +154,22 @@ static void test_map_twice(void **state)
 
 	(void)state;
 	strcpy(backup.ds[2].name, "1");
-	assert_map(live, backup, 0, 1, MAP(NONE, 1, NONE),
+	assert_map(live, backup, REFUSED, 3, MAP(NONE, NONE, NONE),
 		   "data source 1: the name stands twice in backup");
 	live = HEADER("DS:1:GAUGE:120:U:U", "DS:2:GAUGE:120:U:U", "DS:3:GAUGE:120:U:U");
 	backup = HEADER("DS:1:GAUGE:120:U:U", "DS:2:GAUGE:120:U:U");
 	strcpy(live.ds[2].name, "1");
-	assert_map(live, backup, 0, 2, MAP(NONE, 1, NONE),
+	assert_map(live, backup, REFUSED, 3, MAP(NONE, NONE, NONE),
 		   "data source 1: the name stands twice in live");
-	/* Twice, but what of it: it is in no backup. */
 	live = HEADER("DS:1:GAUGE:120:U:U", "DS:2:GAUGE:120:U:U", "DS:3:GAUGE:120:U:U");
 	backup = HEADER("DS:2:GAUGE:120:U:U");
 	strcpy(live.ds[2].name, "1");
+	assert_map(live, backup, REFUSED, 3, MAP(NONE, NONE, NONE),
+		   "data source 1: the name stands twice in live");
+	/* Twice, but what of it: it means something, and is in no backup. */
+	live = HEADER("DS:a:GAUGE:120:U:U", "DS:b:GAUGE:120:U:U", "DS:c:GAUGE:120:U:U");
+	backup = HEADER("DS:b:GAUGE:120:U:U");
+	strcpy(live.ds[2].name, "a");
 	assert_map(live, backup, 0, 0, MAP(NONE, 0, NONE), "");
 }
 
