@@ -155,10 +155,33 @@ if [ "$(id -u)" = 0 ] && unshare --mount mount -t tmpfs -o size=4k tmpfs full 2>
 else
 	echo "note: no tmpfs can be mounted here; a full disk is not tried"
 fi
-if [ "$(id -u)" != 0 ]; then
-	chmod 500 to
-	refused "a directory that may not be written" 'Permission denied.* file=to/x\.rrd' "$i386" to/x.rrd
-	chmod 700 to
+# What may not be written, or read; root may do both, and so becomes nobody where it can.
+plain=
+program=$rrdmerge
+if [ "$(id -u)" = 0 ]; then
+	plain=as_nobody program=./theirs
+	cp "$rrdmerge" theirs && chmod 755 theirs "$work"
+fi
+if [ -n "$plain" ] && { [ -z "$(other_user)" ] || ! $plain $program --version >out 2>&1; }; then
+	echo "note: nobody else can run the program here; permissions are not tried"
+else
+	cp "$i386" secret.rrd
+	cp "$i386" given.rrd
+	chmod 000 secret.rrd
+	chmod 644 given.rrd
+	mkdir shut
+	chmod 555 shut
+	run $plain "$program" --convert given.rrd shut/x.rrd
+	want_rc 1
+	want_err 'refused reason="cannot be made: Permission denied" file=shut/x\.rrd'
+	chmod 777 to
+	run $plain "$program" --convert secret.rrd to/x.rrd
+	want_rc 1
+	want_err 'refused reason="cannot be opened: Permission denied" file=secret\.rrd'
+	want_same "nothing is left" "$(names to)$(names shut)" ""
+	run $plain "$program" --convert given.rrd to/x.rrd
+	want_rc 0
+	rm -f to/x.rrd
 fi
 
 # ---- usage ----
