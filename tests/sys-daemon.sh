@@ -18,9 +18,9 @@ appears() {
 
 mkdir -p live backup/web01 backup/web02/deep
 make_rrd backup/web01/PING.rrd 0 180
-make_rrd backup/web01/LOAD.rrd 0 180 DS:1:GAUGE:8640:U:U $(default_rras 300)
+make_rrd backup/web01/LOAD.rrd 0 180 DS:in:GAUGE:8640:U:U $(default_rras 300)
 make_rrd backup/web02/deep/DISK.rrd 0 180
-make_rrd backup/web02/TYPE.rrd 0 180 DS:1:COUNTER:8640:U:U $(default_rras 300)
+make_rrd backup/web02/TYPE.rrd 0 180 DS:in:COUNTER:8640:U:U $(default_rras 300)
 make_rrd backup/gone.rrd 0 180
 backup_before=$(tree_sum backup)
 sleep 10.2                              # a backup is left alone until it has rested
@@ -76,7 +76,7 @@ want_log 'merged .* file=web01/LOAD\.rrd$'
 
 # Live's own file is replaced: it is another database, and is filled again.
 lines=$(grep -c 'merged .* file=web01/LOAD\.rrd$' log)
-rrdtool create live/web01/LOAD.rrd --start $((T0 + 60 * 190)) --step 60 DS:1:GAUGE:8640:U:U \
+rrdtool create live/web01/LOAD.rrd --start $((T0 + 60 * 190)) --step 60 DS:in:GAUGE:8640:U:U \
 	$(default_rras 300)
 wait_for "[ \$(grep -c 'merged .* file=web01/LOAD.rrd\$' log) -gt $lines ]" 10 &&
 	pass "recreated" || fail "a file created anew is not filled"
