@@ -129,7 +129,8 @@ static void put_summary(const struct ctlstatus *status)
 		printf(", not one live file has a counterpart");
 	if (is(status, "backups_seen", "no"))
 		printf(", a backup is not there or cannot be read");
-	printf("; the backup is %s needed", is(status, "backup_needed", "yes") ? "still" : "no longer");
+	printf("; the backup is %s needed", is(status, "backup_needed", "yes") ? "still"
+	       : "no longer");
 }
 
 /* 'label'=value;warn;crit;min;max: the thresholds stand with what they are for. */

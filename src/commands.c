@@ -466,7 +466,8 @@ static int merge_one(struct control_call *call, struct commands *c, const char *
 		return r;
 	control_put(call, "queued", rel);
 	if (atomic_load(&c->paused))
-		control_put(call, "note", "the daemon is paused: the file is merged after \"rrdmergctl resume\"");
+		control_put(call, "note", "the daemon is paused: the file is merged after "
+			    "\"rrdmergctl resume\"");
 	return 0;
 }
 

@@ -9,12 +9,17 @@
 #include <unistd.h>
 
 #include "chart.h"
+#include "patience.h"
 #include "record.h"
 
 #define COLUMNS_DEFAULT 100
 #define MERGES 20               /* of the history, that are told */
 #define MERGES_MAX 1000         /* whose runs are looked at */
 #define TRIES 5                 /* for a file that is updated while it is read */
+#define DISK_NS UINT64_C(3000000000)    /* for all disks that are asked, together */
+#define LEAST_NS UINT64_C(200000000)    /* … but for each at least */
+#define LOOK_MS 50
+#define NO_ANSWER "does not answer: its disk hangs"
 #define LIVE_MAX (64 << 20)     /* bytes; what is larger is not drawn */
 
 /* One file that is to be shown, and what is known of it: all of it our own, so that no lock is held
@@ -29,6 +34,7 @@ struct showing {
 	struct ledger_state state;
 	bool held;
 	size_t columns;
+	uint64_t until_ns;              /* for the disks; 0: none was asked yet */
 	struct ledger_entry *entry;     /* the latest first */
 	size_t entries;
 };
@@ -124,7 +130,82 @@ static int take_history(struct showing *show)
 	return r;
 }
 
+/* ---- what disks are asked ---- */
+
+/* Waits for an answer until `until_ns`, as long as somebody wants to know.  -ETIMEDOUT, or what
+ * control_wait() says. */
+static int await(struct control_call *call, struct patience *patience, uint64_t until_ns)
+{
+	while (!patience_wait(patience, LOOK_MS)) {
+		int r = control_wait(call, 0);
+
+		if (r)
+			return r;
+		if (io_now_ns() >= until_ns)
+			return -ETIMEDOUT;
+	}
+	return 0;
+}
+
+/* Until when the next disk is waited for: all of them together have DISK_NS. */
+static uint64_t until(struct showing *show)
+{
+	uint64_t now = io_now_ns();
+
+	if (!show->until_ns)
+		show->until_ns = now + DISK_NS;
+	return show->until_ns > now + LEAST_NS ? show->until_ns : now + LEAST_NS;
+}
+
+static bool is_silent(int r)
+{
+	return r == -ETIMEDOUT || r == -EAGAIN;
+}
+
 /* ---- its sources ---- */
+
+/* Which files one of them has. */
+struct search {
+	struct source_set sources;
+	unsigned n;
+	char *rel;
+	struct source_found found;
+	int r;
+};
+
+static void search(void *arg)
+{
+	struct search *s = arg;
+
+	s->r = source_find(&s->sources, s->n, s->rel, &s->found);
+}
+
+static void search_drop(void *arg)
+{
+	struct search *s = arg;
+
+	source_found_end(&s->found);
+	source_found_free(&s->found);
+	source_set_free(&s->sources);
+	free(s->rel);
+	free(s);
+}
+
+static struct search *search_new(const struct showing *show, unsigned n)
+{
+	struct search *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		return NULL;
+	s->found = SOURCE_FOUND_NONE;
+	s->n = n;
+	s->rel = strdup(show->rel);
+	if (s->rel && !source_set_copy(&show->sources, &s->sources))
+		return s;
+	free(s->rel);
+	free(s);
+	return NULL;
+}
 
 static void put_source(struct showing *show, unsigned n, const struct source_file *file)
 {
@@ -138,53 +219,113 @@ static void put_source(struct showing *show, unsigned n, const struct source_fil
 	control_putf(call, "path", "%s/%s", show->sources.source[n].path, file->rel);
 }
 
+static void put_away(struct showing *show, unsigned n, const char *why)
+{
+	control_record(show->call);
+	control_number(show->call, "source", (long long)n + 1);
+	control_put(show->call, "path", show->sources.source[n].path);
+	control_put(show->call, "away", why);
+}
+
+/* 0 also where it cannot be asked, of which no more is told. */
+static int ask_source(struct showing *show, unsigned n)
+{
+	struct search *s = search_new(show, n);
+	struct patience *patience = NULL;
+	int r = s ? patience_begin(search, search_drop, s, &patience) : -ENOMEM;
+
+	if (!r)
+		r = await(show->call, patience, until(show));
+	if (is_silent(r)) {
+		put_away(show, n, NO_ANSWER);
+		r = 0;
+	} else if (!r) {
+		for (unsigned i = 0; i < s->found.count && !s->r; i++)
+			put_source(show, n, &s->found.file[i]);
+		if (s->r == -ENXIO)
+			put_away(show, n, strerror(s->found.error));
+		r = s->r == -ENOMEM ? s->r : 0;
+	}
+	patience_end(patience);
+	return r;
+}
+
 /* Which backups have it now. */
 static int put_sources(struct showing *show)
 {
-	struct source_found found = SOURCE_FOUND_NONE;
 	int r = 0;
 
-	for (unsigned n = 0; n < show->sources.count && !r; n++) {
-		r = source_find(&show->sources, n, show->rel, &found);
-		for (unsigned i = 0; i < found.count && !r; i++)
-			put_source(show, n, &found.file[i]);
-		if (r == -ENXIO) {
-			control_record(show->call);
-			control_number(show->call, "source", (long long)n + 1);
-			control_put(show->call, "path", show->sources.source[n].path);
-			control_put(show->call, "away", strerror(found.error));
-		}
-		r = r == -ENOMEM ? r : 0;       /* of what cannot be asked, no more is told */
-		source_found_end(&found);
-	}
-	source_found_free(&found);
+	for (unsigned n = 0; n < show->sources.count && !r; n++)
+		r = ask_source(show, n);
 	return r ? r : control_flush(show->call);
 }
 
 /* ---- its time line ---- */
 
-static int read_live(struct showing *show, struct rrd *db, uint64_t *ret_id, struct reason *why)
-{
-	int root = io_open_root(show->live), r = -ESTALE, fd;
-	struct stat st;
+/* The live file, read. */
+struct reading {
+	char *live, *rel;
+	struct rrd db;
+	uint64_t id;
+	struct reason why;
+	int r;
+};
 
-	if (root < 0)
-		return reason_errno(why, -root, "tree cannot be opened");
-	for (int i = 0; i < TRIES && r == -ESTALE; i++) {
-		r = io_open_file(root, show->rel, O_RDONLY, &fd, &st, why);
-		if (r)
-			break;
-		*ret_id = io_file_id(fd, "");
-		if (st.st_size > LIVE_MAX) {
-			reason_set(why, "is too large to be drawn");
-			r = REFUSED;
-		} else {
-			r = rrd_read(db, fd, why);
-		}
-		close(fd);
+static int read_file(struct reading *reading, int root)
+{
+	struct stat st;
+	int fd, r = io_open_file(root, reading->rel, O_RDONLY, &fd, &st, &reading->why);
+
+	if (r)
+		return r;
+	reading->id = io_file_id(fd, "");
+	if (st.st_size > LIVE_MAX) {
+		reason_set(&reading->why, "is too large to be drawn");
+		r = REFUSED;
+	} else {
+		r = rrd_read(&reading->db, fd, &reading->why);
 	}
-	close(root);
+	close(fd);
 	return r;
+}
+
+static void read_live(void *arg)
+{
+	struct reading *reading = arg;
+	int root = io_open_root(reading->live);
+
+	if (root < 0) {
+		reading->r = reason_errno(&reading->why, -root, "tree cannot be opened");
+		return;
+	}
+	reading->r = -ESTALE;
+	for (int i = 0; i < TRIES && reading->r == -ESTALE; i++)
+		reading->r = read_file(reading, root);
+	close(root);
+}
+
+static void reading_drop(void *arg)
+{
+	struct reading *reading = arg;
+
+	rrd_free(&reading->db);
+	free(reading->live);
+	free(reading->rel);
+	free(reading);
+}
+
+static struct reading *reading_new(const struct showing *show)
+{
+	struct reading *reading = calloc(1, sizeof(*reading));
+
+	if (!reading)
+		return NULL;
+	reading->live = strdup(show->live);
+	reading->rel = strdup(show->rel);
+	if (reading->live && reading->rel)
+		return reading;
+	reading_drop(reading);
+	return NULL;
 }
 
 struct runs {
@@ -262,30 +403,43 @@ static int put_line(struct control_call *call, const struct chart_line *line)
 	return control_put(call, "line", line->letters);
 }
 
-static int put_chart(struct showing *show)
+static int put_lines(struct showing *show, const struct rrd *db, uint64_t id)
 {
-	struct reason why = { "" };
-	struct rrd db = { 0 };
 	struct runs runs = { 0 };
 	struct chart chart = { 0 };
-	uint64_t id = 0;
-	int r = read_live(show, &db, &id, &why);
+	int r = take_runs(show, db, id, &runs);
 
-	if (r) {
-		control_record(show->call);
-		r = control_putf(show->call, "no_line", "live %s", why.text[0] ? why.text
-				 : strerror(r < 0 ? -r : EINVAL));
-		rrd_free(&db);
-		return r;
-	}
-	r = take_runs(show, &db, id, &runs);
 	if (!r)
-		r = chart_make(&db, runs.run, runs.count, show->columns, &chart);
+		r = chart_make(db, runs.run, runs.count, show->columns, &chart);
 	for (size_t i = 0; i < chart.lines && !r; i++)
 		r = put_line(show->call, &chart.line[i]);
 	chart_free(&chart);
 	free(runs.run);
-	rrd_free(&db);
+	return r;
+}
+
+static int put_no_line(struct showing *show, const char *why)
+{
+	control_record(show->call);
+	return control_putf(show->call, "no_line", "live %s", why);
+}
+
+static int put_chart(struct showing *show)
+{
+	struct reading *reading = reading_new(show);
+	struct patience *patience = NULL;
+	int r = reading ? patience_begin(read_live, reading_drop, reading, &patience) : -ENOMEM;
+
+	if (!r)
+		r = await(show->call, patience, until(show));
+	if (is_silent(r))
+		r = put_no_line(show, NO_ANSWER);
+	else if (!r && reading->r)
+		r = put_no_line(show, reading->why.text[0] ? reading->why.text
+				: strerror(reading->r < 0 ? -reading->r : EINVAL));
+	else if (!r)
+		r = put_lines(show, &reading->db, reading->id);
+	patience_end(patience);
 	return r;
 }
 

@@ -145,8 +145,8 @@ int commands_forget(struct control_call *call, int argc, char **argv, void *arg)
 		return -ENOMEM;
 	int r;
 	if (!*pattern)
-		r = control_fail(call, WIRE_USAGE "%s; \"forget '*'\" gives up all that wait",
-				 *argv[1] ? "that is the whole tree" : "an empty pattern matches nothing");
+		r = control_fail(call, WIRE_USAGE "%s; \"forget '*'\" gives up all that wait", *argv[1]
+				 ? "that is the whole tree" : "an empty pattern matches nothing");
 	else if (*pattern == '/' && !undo)
 		r = commands_not_beneath(call, c, argv[1]);
 	else

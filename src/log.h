@@ -35,7 +35,7 @@ void log_flush(void);
 #define LOG_PATH_SIZE 4200
 char *log_escape(char *buffer, size_t size, const char *text);
 
-/* Would this character end a line, move the cursor, or show the text in another order than it has? */
+/* Would this character end a line, move the cursor, or show the text in another order? */
 bool log_is_unsafe(uint32_t code);
 
 /* LOG_DAEMON for "daemon", LOG_LOCAL0 for "local0" …; -1 for what is none. */

@@ -54,5 +54,12 @@ for key in $(sed -nE 's/^\.It Ic ([a-z_]+)$/\1/p' "$man/rrdmergd.conf.5"); do
 	grep -qxF "$key" <<< "$keys" || fail "setting $key: described, but src/confkeys.c has none"
 done
 
+# Each file of src/ has its place in the house.
+rooms=$(sed -n '/^## Rooms/,/^## /p' "$man/architecture.md")
+for file in "$top_srcdir"/src/*.c; do
+	name=$(basename "$file" .c)
+	grep -qE "\`$name(\.c)?\`" <<< "$rooms" || fail "src/$name.c: no room in architecture.md"
+done
+
 [ "$failed" = 0 ] && echo "ok: man pages describe what is there"
 exit "$failed"

@@ -338,6 +338,13 @@ scene_fuse() {
 	cp -p new.rrd x && mv x live/h2/b.rrd
 	sleep 1.5
 	want_answer
+	# What the ledger has, and live, is shown all the same.
+	run timeout 20 "$rrdmergctl" -s "$work/sock" show h1/a.rrd
+	want_rc 0
+	want_out '^h1/a\.rrd: merged$'
+	want_out ' merge(d| under way) \(id [0-9]+\), [0-9]+ cells'
+	want_out 'filled as the backup has it: [0-9]'
+	want_out "^  1: $work/fuse is away: does not answer: its disk hangs\$"
 	configure live fuse 'rescan_interval = 3;'
 	kill -HUP "$daemon"
 	sleep 0.5
