@@ -310,7 +310,7 @@ wait_for '"$rrdmergctl" -s sock list merged web02/alone.rrd | grep -q merged' 20
 wait_for '[ -z "$("$rrdmergctl" -s sock list failed web01/no1.rrd)" ]' 20 &&
 	pass "and looks again at what was refused" || fail "what was refused is not looked at again"
 # What no event tells of: it is written by another name of the file, outside the tree.
-make_rrd longer.rrd 190 250 DS:1:GAUGE:8640:U:U DS:2:GAUGE:8640:U:U RRA:AVERAGE:0.5:1:400
+make_rrd longer.rrd 190 250 RRA:AVERAGE:0.5:1:400
 ln live/web02/c.rrd beside.rrd
 ctl status --wait
 cat longer.rrd >beside.rrd
