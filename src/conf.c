@@ -57,6 +57,7 @@ int conf_read(const char *path, struct conf *ret, conf_report_fn *report_fn, voi
 	r.conf.facility = LOG_DAEMON;
 	r.conf.rescan_s = RESCAN_DEFAULT_S;
 	r.conf.ledger = true;
+	r.conf.log_files = true;
 	config_init(&parsed);
 	rc = conf_parse(&r, &parsed);
 	if (rc)

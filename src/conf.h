@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "names.h"
 
@@ -25,6 +26,7 @@ struct conf {
 	size_t renames;
 	enum conf_match match;
 	unsigned workers;
+	uint64_t rate;          /* bytes a second that may be read and written; 0: no limit */
 	char *state_dir;
 	char *socket;
 	char *rrdcached;        /* the path of its socket; NULL: none */
@@ -32,6 +34,7 @@ struct conf {
 	char *user;             /* as whom to run when started as root; NULL: live's owner */
 	unsigned rescan_s;      /* how often everything is looked at by stat alone; 0: never */
 	bool no_spread;         /* rows without a counterpart are not made from coarser ones */
+	bool log_files;         /* a message for each file that was merged */
 	bool ledger;            /* a record is kept of every merge */
 	bool rebuild;           /* known coarse rows are made again from the merged finer ones */
 };

@@ -15,6 +15,8 @@
 #include "wire.h"
 
 #define WORKERS_MAX 64
+#define RATE_MIN_MB 0.1
+#define RATE_MAX_MB 1e5
 #define RESCAN_MIN_S 1
 #define RESCAN_MAX_S (7 * 86400)
 
@@ -150,6 +152,23 @@ static void take_workers(struct reading *r, const config_setting_t *s, const str
 		r->conf.workers = (unsigned)n;
 }
 
+static void take_rate(struct reading *r, const config_setting_t *s, const struct key *key)
+{
+	double mb;
+
+	if (config_setting_type(s) == CONFIG_TYPE_FLOAT)
+		mb = config_setting_get_float(s);
+	else if (is_type(r, s, key, CONFIG_TYPE_INT))
+		mb = (double)config_setting_get_int64(s);
+	else
+		return;
+	if (mb == 0.0 || (mb >= RATE_MIN_MB && mb <= RATE_MAX_MB))
+		r->conf.rate = (uint64_t)(mb * 1e6);
+	else
+		conf_report(r, LOG_ERR, origin_of(s), "\"rate\" is %g and out of range; use %g to "
+		       "%g megabytes a second, or 0 for no limit", mb, RATE_MIN_MB, RATE_MAX_MB);
+}
+
 static void take_state_dir(struct reading *r, const config_setting_t *s, const struct key *key)
 {
 	r->conf.state_dir = take_path(r, s, key);
@@ -262,6 +281,12 @@ static void take_ledger(struct reading *r, const config_setting_t *s, const stru
 {
 	if (is_type(r, s, key, CONFIG_TYPE_BOOL))
 		r->conf.ledger = config_setting_get_bool(s);
+}
+
+static void take_log_files(struct reading *r, const config_setting_t *s, const struct key *key)
+{
+	if (is_type(r, s, key, CONFIG_TYPE_BOOL))
+		r->conf.log_files = config_setting_get_bool(s);
 }
 
 static void take_seam(struct reading *r, const config_setting_t *s, const struct key *key)
@@ -474,10 +499,12 @@ static const struct key keys[] = {
 	{ "live", take_live, PATH, "\"/var/lib/pnp4nagios/perfdata\"", "" },
 	{ "backup", take_backup, PATH, "\"/srv/restore/perfdata\"", " of the restored RRD files" },
 	{ "workers", take_workers, "a whole number", "2", "" },
+	{ "rate", take_rate, "a number of megabytes a second", "10", "" },
 	{ "state_dir", take_state_dir, PATH, "\"" CONF_STATE_DIR "\"", "" },
 	{ "socket", take_socket, PATH, "\"" WIRE_SOCKET "\"", "" },
 	{ "rrdcached", take_rrdcached, PATH, "\"unix:/run/rrdcached.sock\"", " of its socket" },
 	{ "facility", take_facility, "a name in quotes", "\"daemon\"", "" },
+	{ "log_files", take_log_files, "true or false", "true", "" },
 	{ "user", take_user, "a name in quotes", "\"nagios\"", "" },
 	{ "rescan_interval", take_rescan, "a whole number of seconds", "900", "" },
 	{ "spread", take_spread, "true or false", "true", "" },

@@ -63,6 +63,8 @@ struct daemon {
 	struct control *control;
 	struct commands commands;
 
+	atomic_bool log_files;  /* conf's, for workers: they may outlast a reload */
+
 	/* Said once, by workers. */
 	atomic_bool lease_said, future_said;
 	atomic_uint_fast64_t rest_ns;   /* when it was said last that the backup rests */
@@ -107,15 +109,17 @@ static void on_file(const char *rel, const struct merge_result *result, unsigned
 	/* One that somebody keeps open for long is not waited for before the rest is said. */
 	tally_result(d->tally, rel, result,
 		     will_retry && (result->outcome != MERGE_BUSY || tries < BUSY_SAID));
-	if (result->outcome == MERGE_MERGED && merge_wrote(result))
-		log_file(LOG_INFO, "%s", report_merged(line, sizeof(line), rel, result, false,
-						       false));
-	else if (result->outcome == MERGE_TORN && tries == 0)
+	if (result->outcome == MERGE_MERGED && merge_wrote(result)) {
+		if (atomic_load(&d->log_files))
+			log_file(LOG_INFO, "%s", report_merged(line, sizeof(line), rel, result,
+							       false, false));
+	} else if (result->outcome == MERGE_TORN && tries == 0) {
 		log_file(LOG_NOTICE, "%s", report_refused(line, sizeof(line), "later", rel,
 							  result->why.text));
-	else if (result->outcome == MERGE_BUSY && tries == BUSY_SAID)
+	} else if (result->outcome == MERGE_BUSY && tries == BUSY_SAID) {
 		log_file(LOG_NOTICE, "%s", report_refused(line, sizeof(line), "busy", rel,
 							  result->why.text));
+	}
 }
 
 static uint64_t on_other(const struct queue_job *job, void *arg)
@@ -319,6 +323,7 @@ static int start_workers(struct daemon *d)
 	};
 	const struct worker_options options = {
 		.threads = d->conf->workers,
+		.rate = d->conf->rate,
 		.torn_tries = d->options->once ? ONCE_TORN_TRIES : 0,
 		.retry_refused = !d->options->once,
 	};
@@ -482,6 +487,7 @@ static int start(struct daemon *d)
 		.opening = on_opening,
 		.opening_arg = d,
 	};
+	atomic_store(&d->log_files, d->conf->log_files);
 	d->queue = queue_new();
 	d->tally = tally_new();
 	if (!d->queue || !d->tally)
@@ -687,6 +693,7 @@ static int finish_reload(struct daemon *d)
 	d->reloading = false;
 	if (d->conf->facility != old.facility)
 		reopen_log(d);
+	atomic_store(&d->log_files, d->conf->log_files);
 	log_message(LOG_NOTICE, "reloaded file=%s", d->options->file);
 	if (!same_live || !same_sources)
 		d->bulletin = (struct bulletin){ 0 };

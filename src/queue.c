@@ -43,6 +43,7 @@ struct queue {
 	pthread_cond_t timer;   /* the one taker that waits for the first due time */
 	bool timed;             /* somebody waits on `timer` */
 	bool ended, stopped, paused;
+	uint64_t held_until_ns; /* no file is handed out before */
 	void *index;            /* tsearch(3): struct item by key */
 	size_t items;           /* in the index */
 	size_t scans_in_flight; /* of them, not QUEUE_FILE */
@@ -148,14 +149,25 @@ static struct heap *heap_of(struct queue *queue, const struct item *item)
 	return item->key.kind == QUEUE_FILE ? &queue->files : &queue->scans;
 }
 
-/* Of those that may be handed out, the one due first; NULL: there is none. */
+/* When it may be handed out. */
+static uint64_t turn_of(const struct queue *queue, const struct item *item)
+{
+	bool held = item->key.kind == QUEUE_FILE && item->due_ns < queue->held_until_ns;
+
+	return held ? queue->held_until_ns : item->due_ns;
+}
+
+/* Of those that are not paused, the one whose turn is first; NULL: there is none. */
 static struct item *first(const struct queue *queue)
 {
 	const struct heap *files = &queue->files, *scans = &queue->scans;
 	struct item *file = files->queued && !queue->paused ? files->item[0] : NULL;
 	struct item *scan = scans->queued ? scans->item[0] : NULL;
 
-	return !file || (scan && before(scan, file)) ? scan : file;
+	if (!file || !scan)
+		return file ? file : scan;
+	/* What holds up the files alone lets scans pass. */
+	return scan->due_ns < turn_of(queue, file) || before(scan, file) ? scan : file;
 }
 
 /* Who is to wake.  Callers hold the mutex. */
@@ -291,7 +303,7 @@ static void wait_for_work(struct queue *queue)
 		pthread_cond_wait(&queue->idle, &queue->mutex);
 		return;
 	}
-	due_ns = next->due_ns;
+	due_ns = turn_of(queue, next);
 	until.tv_sec = (time_t)(due_ns / NS_PER_S);
 	until.tv_nsec = (long)(due_ns % NS_PER_S);
 	queue->timed = true;
@@ -307,7 +319,8 @@ bool queue_take(struct queue *queue, struct queue_job *ret)
 	while (!is_over(queue)) {
 		struct item *next = first(queue);
 
-		if (next && (next->due_ns == QUEUE_NOW || next->due_ns <= now_ns())) {
+		if (next && (turn_of(queue, next) == QUEUE_NOW ||
+			     turn_of(queue, next) <= now_ns())) {
 			item = next;
 			remove_item(heap_of(queue, item), item);
 			break;
@@ -422,6 +435,14 @@ void queue_pause(struct queue *queue, bool paused)
 {
 	pthread_mutex_lock(&queue->mutex);
 	queue->paused = paused;
+	wake_all(queue);
+	pthread_mutex_unlock(&queue->mutex);
+}
+
+void queue_hold(struct queue *queue, uint64_t until_ns)
+{
+	pthread_mutex_lock(&queue->mutex);
+	queue->held_until_ns = until_ns;
 	wake_all(queue);
 	pthread_mutex_unlock(&queue->mutex);
 }

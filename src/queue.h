@@ -74,6 +74,10 @@ void queue_resume(struct queue *queue);
  * put as ever. */
 void queue_pause(struct queue *queue, bool paused);
 
+/* No file is handed out before `until_ns` of the monotonic clock, but by queue_claim(); all else is. 0
+ * takes it back. */
+void queue_hold(struct queue *queue, uint64_t until_ns);
+
 struct queue_count {
 	size_t due;             /* waiting for a taker */
 	size_t later;           /* due in the future */

@@ -14,6 +14,8 @@
 #define TORN_MAX_MS 60000
 #define REFUSED_MAX_MS 900000
 
+#define RATE_CREDIT_MS 100
+
 #define STALLED_PATH 4096
 
 /* One thread, and what it has in hand. */
@@ -34,6 +36,8 @@ struct worker_pool {
 	void *arg;
 	unsigned started;
 	atomic_bool leaving;    /* nothing more is taken from the queue */
+	pthread_mutex_t spending;       /* for spent_ns */
+	uint64_t spent_ns;      /* until when the rate has been used up, of the monotonic clock */
 	struct worker worker[];
 };
 
@@ -76,6 +80,24 @@ static uint64_t retry_in_ms(const struct worker_pool *pool, const struct merge_r
 	return 0;
 }
 
+/* Holds up the files that follow for as long as the rate gives for what this one took. */
+static void spend(struct worker_pool *pool, const struct merge_result *result)
+{
+	double bytes = (double)result->bytes + (double)result->counts.cells * sizeof(double);
+	uint64_t now = io_now_ns();
+
+	if (!pool->options.rate)
+		return;
+	pthread_mutex_lock(&pool->spending);
+	/* A short rest is made up for, so that many small files get the whole rate. */
+	if (pool->spent_ns + RATE_CREDIT_MS * MS < now)
+		pool->spent_ns = now - RATE_CREDIT_MS * MS;
+	pool->spent_ns += (uint64_t)(bytes * 1000 * MS / (double)pool->options.rate);
+	if (pool->spent_ns > now)
+		queue_hold(pool->queue, pool->spent_ns);
+	pthread_mutex_unlock(&pool->spending);
+}
+
 static void do_file(struct worker_pool *pool, struct merge_scratch *scratch,
 		    struct queue_job *job)
 {
@@ -97,6 +119,7 @@ static void do_file(struct worker_pool *pool, struct merge_scratch *scratch,
 	}
 	job->flags |= QUEUE_LOOK;               /* what is begun is brought to its end */
 	merge_file(scratch, pool->site, &request, &result);
+	spend(pool, &result);
 	if (result.outcome == MERGE_UNCHANGED && job->flags & QUEUE_WROTE)
 		result.outcome = MERGE_MERGED;  /* an earlier try had begun */
 	if (merge_wrote(&result))
@@ -180,11 +203,13 @@ int worker_start(const struct worker_options *options, const struct merge_site *
 
 	if (!pool)
 		return -ENOMEM;
+	pthread_mutex_init(&pool->spending, NULL);
 	pool->options = *options;
 	pool->site = site;
 	pool->queue = queue;
 	pool->calls = calls;
 	pool->arg = arg;
+	queue_hold(queue, 0);                   /* by a pool before, with another rate */
 	while (!r && pool->started < options->threads) {
 		struct worker *worker = &pool->worker[pool->started];
 
@@ -226,6 +251,7 @@ static void free_pool(struct worker_pool *pool)
 {
 	for (unsigned i = 0; i < pool->started; i++)
 		pthread_mutex_destroy(&pool->worker[i].mutex);
+	pthread_mutex_destroy(&pool->spending);
 	free(pool);
 }
 

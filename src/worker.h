@@ -26,6 +26,7 @@ struct worker_calls {
 struct worker_options {
 	unsigned threads;
 	unsigned torn_tries;    /* a source that keeps changing is given up then; 0: never */
+	uint64_t rate;          /* bytes a second that are read and written at most; 0: no limit */
 	bool retry_refused;     /* look again, now and then, at what a bad source made fail */
 };
 

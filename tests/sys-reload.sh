@@ -22,12 +22,13 @@ watches() {
 	grep -h '^inotify' /proc/"$daemon"/fdinfo/* | sort
 }
 
-mkdir -p live/a live/b A/a B/b other/a
+mkdir -p live/a live/b A/a B/b other/a slow R
 make_rrd A/a/one.rrd 0 100
 make_rrd B/b/two.rrd 0 100
 make_rrd now.rrd 190 250
 cp now.rrd live/a/one.rrd
 cp now.rrd live/b/two.rrd
+for i in $(seq 200); do cp A/a/one.rrd R/$i.rrd; cp now.rrd slow/$i.rrd; done
 sleep 10.2
 
 # ---- another backup: the watches stay ----
@@ -88,6 +89,28 @@ cp now.rrd live/a/four.rrd
 sleep 1
 want_same "a file in the tree that is not served any more" "$(file_sum live/a/four.rrd)" \
 	"$(file_sum now.rrd)"
+
+# ---- a rate that takes minutes for it all, and no words on each file; then none ----
+
+before=$(lines '^rrdmergd: merged ')
+configure slow R 'rate = 0.1; log_files = false;'
+reload
+want_log "^rrdmergd: watching live=$work/slow dirs=1 backup=$work/R\$"
+filled() {      # how many are not as they were
+	local n=0 i
+
+	for i in $(seq 200); do cmp -s now.rrd slow/$i.rrd || n=$((n + 1)); done
+	echo $n
+}
+wait_for '[ "$(filled)" -gt 0 ]' 20 || fail "nothing is merged within a rate"
+[ "$(filled)" -lt 200 ] && pass "the rate holds up the others" || fail "the rate is not kept"
+configure slow R 'rate = 0; log_files = false;'
+reload
+want_log '^rrdmergd: idle merged=200 unchanged=0 skipped=0 failed=0 waiting=0 '
+want_merged R/200.rrd now.rrd slow/200.rrd
+want_same "messages on single files" "$(lines '^rrdmergd: merged ')" "$before"
+configure other A
+reload
 
 # ---- many at once, while there is work ----
 

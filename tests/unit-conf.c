@@ -340,7 +340,8 @@ static void as_installed(void **state)
 
 	/* Its comments are the defaults, and can be taken for settings. */
 	while ((hash = strstr(text, "\n#workers")) || (hash = strstr(text, "\n#state_dir"))
-	       || (hash = strstr(text, "\n#rescan_interval"))
+	       || (hash = strstr(text, "\n#rescan_interval")) || (hash = strstr(text, "\n#rate"))
+	       || (hash = strstr(text, "\n#log_files"))
 	       || (hash = strstr(text, "\n#socket")) || (hash = strstr(text, "\n#facility"))
 	       || (hash = strstr(text, "\n#rrdcached")) || (hash = strstr(text, "\n#match"))
 	       || (hash = strstr(text, "\n#rename")))
@@ -598,6 +599,34 @@ static void users(void **state)
 }
 
 #define RESCAN_RANGE " and out of range; use 1 to 604800 seconds, or 0 for never\n"
+#define RATE_RANGE " and out of range; use 0.1 to 100000 megabytes a second, or 0 for no limit\n"
+
+static void rates(void **state)
+{
+	static const struct { const char *text; uint64_t rate; } fine[] = {
+		{ "0", 0 }, { "0.0", 0 }, { "0.1", 100000 }, { "2.5", 2500000 },
+		{ "10", 10000000 }, { "100000", UINT64_C(100000000000) }, { "40L", 40000000 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(fine) / sizeof(fine[0]); i++) {
+		struct conf conf;
+		char text[200];
+
+		snprintf(text, sizeof(text), BOTH "rate = %s;", fine[i].text);
+		assert_int_equal(read_text(&conf, text), 0);
+		assert_int_equal(conf.rate, fine[i].rate);
+		conf_free(&conf);
+	}
+	expect_error(BOTH "rate = -1;", "E :3: \"rate\" is -1" RATE_RANGE);
+	expect_error(BOTH "rate = 0.01;", "E :3: \"rate\" is 0.01" RATE_RANGE);
+	expect_error(BOTH "rate = 1e300;", "E :3: \"rate\" is 1e+300" RATE_RANGE);
+	expect_error(BOTH "rate = \"10\";", "E :3: \"rate\" is a string and must be a number of "
+		     "megabytes a second; write it like rate = 10;\n");
+	expect_error(BOTH "log_files = 1;", "E :3: \"log_files\" is a number and must be "
+		     "true or false; write it like log_files = true;\n");
+}
+
 #define RESCAN_LIKE " and must be a whole number of seconds; write it like rescan_interval = 900;\n"
 
 static void rescan_intervals(void **state)
@@ -1073,6 +1102,7 @@ int main(void)
 		TEST(users),
 		TEST(rrdcached_addresses),
 		TEST(rescan_intervals),
+		TEST(rates),
 		TEST(places_that_are_odd),
 		TEST(all_is_told),
 		TEST(files_that_cannot_be_read),

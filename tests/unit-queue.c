@@ -477,6 +477,41 @@ static void test_pause(void **state)
 	assert_int_equal(taker.taken, 4);
 }
 
+/* Held up, files wait, and all else goes on. */
+static void test_hold(void **state)
+{
+	struct queue *queue = *state;
+	struct taker taker;
+	struct queue_job job;
+
+	put(queue, "a", QUEUE_NOW, 0);
+	queue_hold(queue, now() + 60000 * MS);
+	assert_int_equal(queue_put(queue, QUEUE_DIR, "d", now(), 0), 0);
+	take_and_let_go(queue, "d");
+	assert_int_equal(queue_claim(queue, QUEUE_FILE, "a", &job), 0);
+	queue_done(queue, &job, true, QUEUE_NOW);
+	start(&taker, queue, 0);
+	pause_ms(20);
+	assert_int_equal(taker.taken, 0);
+	assert_int_equal(queue_put(queue, QUEUE_ROOT, "", now() + 5 * MS, 0), 0);
+	while (taker.taken < 1)
+		pause_ms(1);
+	queue_hold(queue, now() + 20 * MS);     /* it ends by itself */
+	while (taker.taken < 2)
+		pause_ms(1);
+	queue_hold(queue, now() + 60000 * MS);
+	put(queue, "b", QUEUE_NOW, 0);
+	pause_ms(10);
+	assert_int_equal(taker.taken, 2);
+	queue_hold(queue, 0);                   /* or is taken back */
+	while (taker.taken < 3)
+		pause_ms(1);
+	put(queue, "c", QUEUE_NOW, 0);
+	queue_hold(queue, now() + 60000 * MS);
+	queue_stop(queue);                      /* and keeps nobody from his end */
+	join(&taker);
+}
+
 struct pair {
 	struct queue *queue;
 	pthread_barrier_t both;
@@ -790,6 +825,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_earlier_wakes, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_both_wake, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_pause, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_hold, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_resume, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_flags, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_count_scans, setup, teardown),
