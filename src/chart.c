@@ -5,6 +5,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 /* What the cells of one archive are. */
 struct cells {
@@ -12,6 +13,7 @@ struct cells {
 	uint32_t rra;
 	uint64_t rows, ds_cnt;
 	uint8_t *kind;          /* [rows * ds_cnt], the oldest row first */
+	uint16_t *source;       /* likewise, of those that were filled */
 };
 
 static int64_t resolution_of(const struct cells *cells)
@@ -45,10 +47,34 @@ static void take_run(struct cells *cells, const struct chart_run *run)
 	uint64_t row = run->first < oldest ? 0 : (uint64_t)((run->first - oldest) / every);
 
 	for (uint64_t i = gone; i < run->count && row < cells->rows; i++, row++) {
-		uint8_t *kind = &cells->kind[row * cells->ds_cnt + run->ds];
+		uint64_t cell = row * cells->ds_cnt + run->ds;
 
-		if (*kind != TIMELINE_UNKNOWN)
-			*kind = (uint8_t)run->kind;
+		if (cells->kind[cell] == TIMELINE_UNKNOWN)
+			continue;
+		cells->kind[cell] = (uint8_t)run->kind;
+		cells->source[cell] = run->source < CHART_SOURCES_MAX ? (uint16_t)run->source
+								      : CHART_SOURCES_MAX;
+	}
+}
+
+static void count_shares(const struct cells *cells, struct chart *chart)
+{
+	int64_t every = resolution_of(cells), oldest = rrd_oldest(cells->db, cells->rra);
+
+	for (uint64_t i = 0; i < cells->rows * cells->ds_cnt; i++) {
+		uint8_t kind = cells->kind[i];
+		int64_t end = oldest + (int64_t)(i / cells->ds_cnt) * every;
+
+		if (kind == TIMELINE_UNKNOWN || kind == TIMELINE_LIVE ||
+		    cells->source[i] >= chart->shares)
+			continue;
+		struct chart_share *share = &chart->share[cells->source[i]];
+		if (!share->all || end - every < share->from)
+			share->from = end - every;
+		if (!share->all || end > share->to)
+			share->to = end;
+		share->all++;
+		share->cells[kind]++;
 	}
 }
 
@@ -118,10 +144,12 @@ static int chart_rra(const struct rrd *db, uint32_t rra, const struct chart_run 
 	int r = -ENOMEM;
 
 	cells.kind = malloc(cells.rows * cells.ds_cnt);
-	if (cells.kind && line.functions) {
+	cells.source = reallocarray(NULL, cells.rows * cells.ds_cnt, sizeof(*cells.source));
+	if (cells.kind && cells.source && line.functions) {
 		take_known(&cells);
 		for (size_t i = first; i; i = next[i - 1])
 			take_run(&cells, &run[i - 1]);
+		count_shares(&cells, chart);
 		r = fill_line(&cells, columns, &line);
 	}
 	for (int kind = 0; kind < TIMELINE_KINDS && !r; kind++)
@@ -131,6 +159,7 @@ static int chart_rra(const struct rrd *db, uint32_t rra, const struct chart_run 
 	free(line.functions);
 	free(line.letters);
 	free(cells.kind);
+	free(cells.source);
 	return r;
 }
 
@@ -142,6 +171,11 @@ int chart_make(const struct rrd *db, const struct chart_run *run, size_t runs, s
 	struct chart chart = { 0 };
 	int r = next && first ? 0 : -ENOMEM;
 
+	for (size_t i = 0; i < runs; i++)
+		if (run[i].source < CHART_SOURCES_MAX && run[i].source >= chart.shares)
+			chart.shares = run[i].source + 1;
+	chart.share = calloc(chart.shares + 1, sizeof(*chart.share));
+	r = chart.share ? r : -ENOMEM;
 	/* From the last to the first, so that each chain is in the order of the array. */
 	for (size_t i = runs; i && !r; i--) {
 		if (run[i - 1].rra >= db->head.rra_cnt)
@@ -171,7 +205,38 @@ void chart_free(struct chart *chart)
 		free(chart->line[i].letters);
 	}
 	free(chart->line);
+	free(chart->share);
 	*chart = (struct chart){ 0 };
+}
+
+char *chart_share_text(char *buffer, const struct chart_share *share)
+{
+	const char *separator = " (";
+	int64_t edge[2] = { share->from, share->to };
+	size_t used;
+
+	if (!share->all)
+		return strcpy(buffer, "nothing");
+	used = (size_t)sprintf(buffer, "%llu cells", (unsigned long long)share->all);
+	for (int kind = TIMELINE_LIVE + 1; kind < TIMELINE_UNKNOWN; kind++) {
+		if (!share->cells[kind])
+			continue;
+		used += (size_t)sprintf(buffer + used, "%s%llu %s", separator,
+					(unsigned long long)share->cells[kind],
+					timeline_name((enum timeline_kind)kind));
+		separator = ", ";
+	}
+	for (int i = 0; i < 2; i++) {
+		time_t seconds = (time_t)edge[i];
+		struct tm tm;
+
+		used += (size_t)sprintf(buffer + used, i ? " to " : "), ");
+		if (!gmtime_r(&seconds, &tm) ||
+		    !strftime(buffer + used, 32, "%Y-%m-%dT%H:%M:%SZ", &tm))
+			sprintf(buffer + used, "%lld", (long long)edge[i]);
+		used += strlen(buffer + used);
+	}
+	return buffer;
 }
 
 void chart_draw_line(FILE *to, const struct chart_line *line, size_t columns, bool utf8)

@@ -9,8 +9,10 @@
 #include "timeline.h"
 
 /* Cells of one DS in consecutive rows of one RRA that were filled. */
+#define CHART_SOURCES_MAX 60000
 struct chart_run {
 	uint32_t rra, ds;
+	uint32_t source;        /* who gave them: any numbers; beyond the maximum, nobody is told of */
 	int64_t first;          /* end time of the oldest row */
 	uint64_t count;
 	enum timeline_kind kind;
@@ -25,7 +27,15 @@ struct chart_line {
 	uint64_t cells[TIMELINE_KINDS];         /* of all its archives */
 };
 
+/* What one of the sources gave, of what is known yet. */
+struct chart_share {
+	uint64_t cells[TIMELINE_KINDS], all;
+	int64_t from, to;       /* when the oldest of its rows begins, and the newest ends */
+};
+
 struct chart {
+	struct chart_share *share;      /* [shares], by source */
+	size_t shares;
 	struct chart_line *line;        /* finest first */
 	size_t lines;
 	uint64_t cells[TIMELINE_KINDS];
@@ -39,6 +49,9 @@ void chart_free(struct chart *chart);
 
 /* Each line with its heading and dates, and what the characters mean. */
 void chart_draw(FILE *to, const struct chart *chart, size_t columns, bool utf8);
+/* "12 cells (10 exact, 2 spread), DATE to DATE" of a share, or "nothing"; dates in UTC. */
+#define CHART_SHARE_SIZE 256
+char *chart_share_text(char *buffer, const struct chart_share *share);
 /* One of them. */
 void chart_draw_line(FILE *to, const struct chart_line *line, size_t columns, bool utf8);
 

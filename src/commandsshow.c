@@ -22,6 +22,13 @@
 #define NO_ANSWER "does not answer: its disk hangs"
 #define LIVE_MAX (64 << 20)     /* bytes; what is larger is not drawn */
 
+/* A file of a backup that gave what was merged. */
+struct giver {
+	char *path;
+	struct chart_share share;       /* of what the file holds now */
+	bool told;
+};
+
 /* One file that is to be shown, and what is known of it: all of it our own, so that no lock is held
  * while a disk is waited for. */
 struct showing {
@@ -37,6 +44,10 @@ struct showing {
 	uint64_t until_ns;              /* for the disks; 0: none was asked yet */
 	struct ledger_entry *entry;     /* the latest first */
 	size_t entries;
+	struct giver *giver;
+	size_t givers, giver_capacity;
+	bool drawn;                     /* the shares are known */
+	bool labels;                    /* sidecars are asked */
 };
 
 /* 0 or -ENOMEM. */
@@ -51,6 +62,7 @@ static int take(struct showing *show, const char *given)
 	r = show->rel && show->live ? source_set_copy(&c->site->sources, &show->sources) : -ENOMEM;
 	if (!r) {
 		merge_key(c->site, show->rel, show->key);
+		show->labels = c->site->match != LABELS_NAME;
 		show->known = tally_look(c->tally, show->rel, &show->item);
 		show->held = c->books && ledger_known(books_ledger(c->books), show->key,
 						      &show->state) && show->state.held;
@@ -66,6 +78,9 @@ static void drop(struct showing *show)
 	source_set_free(&show->sources);
 	tally_page_free(&show->item, 1);
 	ledger_entries_free(show->entry, show->entries);
+	for (size_t i = 0; i < show->givers; i++)
+		free(show->giver[i].path);
+	free(show->giver);
 }
 
 /* ---- how it stands ---- */
@@ -168,16 +183,33 @@ static bool is_silent(int r)
 struct search {
 	struct source_set sources;
 	unsigned n;
-	char *rel;
+	char *rel, *live;       /* live: its tree, for sidecars; NULL: they are not asked */
 	struct source_found found;
 	int r;
 };
+
+/* Of pnp4nagios' other storage type. */
+static int search_siblings(struct search *s)
+{
+	struct sidecar sidecar = { 0 };
+	int root = io_open_root(s->live), r = 0;
+
+	if (root < 0)
+		return 0;
+	if (!sidecar_find(root, s->rel, &sidecar, NULL))
+		r = source_find_siblings(&s->sources, &sidecar, s->rel, &s->found);
+	sidecar_free(&sidecar);
+	close(root);
+	return r;
+}
 
 static void search(void *arg)
 {
 	struct search *s = arg;
 
 	s->r = source_find(&s->sources, s->n, s->rel, &s->found);
+	if (!s->r && s->live)
+		s->r = search_siblings(s);
 }
 
 static void search_drop(void *arg)
@@ -188,6 +220,7 @@ static void search_drop(void *arg)
 	source_found_free(&s->found);
 	source_set_free(&s->sources);
 	free(s->rel);
+	free(s->live);
 	free(s);
 }
 
@@ -200,23 +233,87 @@ static struct search *search_new(const struct showing *show, unsigned n)
 	s->found = SOURCE_FOUND_NONE;
 	s->n = n;
 	s->rel = strdup(show->rel);
-	if (s->rel && !source_set_copy(&show->sources, &s->sources))
+	s->live = show->labels ? strdup(show->live) : NULL;
+	if (s->rel && (s->live || !show->labels) && !source_set_copy(&show->sources, &s->sources))
 		return s;
 	free(s->rel);
+	free(s->live);
 	free(s);
 	return NULL;
 }
 
-static void put_source(struct showing *show, unsigned n, const struct source_file *file)
+static struct giver *find_giver(struct showing *show, const char *path)
 {
-	struct control_call *call = show->call;
+	for (size_t i = 0; i < show->givers; i++)
+		if (!strcmp(show->giver[i].path, path))
+			return &show->giver[i];
+	return NULL;
+}
 
+/* The giver's number.  0 or -ENOMEM. */
+static int number_giver(struct showing *show, const char *path, uint32_t *ret)
+{
+	struct giver *giver = find_giver(show, path);
+
+	if (!giver && show->givers == show->giver_capacity) {
+		size_t capacity = show->giver_capacity ? show->giver_capacity * 2 : 8;
+		struct giver *grown = reallocarray(show->giver, capacity, sizeof(*grown));
+
+		if (!grown)
+			return -ENOMEM;
+		show->giver = grown;
+		show->giver_capacity = capacity;
+	}
+	if (!giver) {
+		giver = &show->giver[show->givers];
+		*giver = (struct giver){ .path = strdup(path) };
+		if (!giver->path)
+			return -ENOMEM;
+		show->givers++;
+	}
+	*ret = (uint32_t)(giver - show->giver);
+	return 0;
+}
+
+static void put_share(struct control_call *call, const struct chart_share *share)
+{
+	char text[CHART_SHARE_SIZE];
+
+	control_number(call, "gave", (long long)share->all);
+	for (int kind = TIMELINE_LIVE + 1; kind < TIMELINE_UNKNOWN; kind++)
+		if (share->cells[kind])
+			control_number(call, timeline_name((enum timeline_kind)kind),
+				       (long long)share->cells[kind]);
+	if (share->all) {
+		control_number(call, "from", share->from);
+		control_number(call, "to", share->to);
+	}
+	control_put(call, "share", chart_share_text(text, share));
+}
+
+/* 0 or -ENOMEM. */
+static int put_source(struct showing *show, unsigned n, const struct source_file *file)
+{
+	static const struct chart_share nothing;
+	struct control_call *call = show->call;
+	struct giver *giver;
+	char *path;
+
+	if (asprintf(&path, "%s/%s", show->sources.source[n].path, file->rel) < 0)
+		return -ENOMEM;
+	giver = find_giver(show, path);
 	control_record(call);
 	control_number(call, "source", (long long)n + 1);
 	control_put(call, "kind", file->dump ? "dump" : "rrd");
 	if (file->rule)
 		control_number(call, "rule", (long long)file->rule);
-	control_putf(call, "path", "%s/%s", show->sources.source[n].path, file->rel);
+	control_put(call, "path", path);
+	if (show->drawn)
+		put_share(call, giver ? &giver->share : &nothing);
+	if (giver)
+		giver->told = true;
+	free(path);
+	return 0;
 }
 
 static void put_away(struct showing *show, unsigned n, const char *why)
@@ -240,23 +337,40 @@ static int ask_source(struct showing *show, unsigned n)
 		put_away(show, n, NO_ANSWER);
 		r = 0;
 	} else if (!r) {
-		for (unsigned i = 0; i < s->found.count && !s->r; i++)
-			put_source(show, n, &s->found.file[i]);
+		for (unsigned i = 0; i < s->found.count && !s->r && !r; i++)
+			r = put_source(show, n, &s->found.file[i]);
 		if (s->r == -ENXIO)
 			put_away(show, n, strerror(s->found.error));
-		r = s->r == -ENOMEM ? s->r : 0;
+		r = s->r == -ENOMEM ? s->r : r;
 	}
 	patience_end(patience);
 	return r;
 }
 
-/* Which backups have it now. */
+/* What gave something, and is not among those that have it now. */
+static void put_gone(struct showing *show)
+{
+	for (size_t i = 0; i < show->givers; i++) {
+		const struct giver *giver = &show->giver[i];
+
+		if (giver->told || !giver->share.all)
+			continue;
+		control_record(show->call);
+		control_number(show->call, "source", 0);
+		control_put(show->call, "path", giver->path);
+		put_share(show->call, &giver->share);
+	}
+}
+
+/* Which backups have it now, and what each gave. */
 static int put_sources(struct showing *show)
 {
 	int r = 0;
 
 	for (unsigned n = 0; n < show->sources.count && !r; n++)
 		r = ask_source(show, n);
+	if (!r)
+		put_gone(show);
 	return r ? r : control_flush(show->call);
 }
 
@@ -333,7 +447,9 @@ struct runs {
 	size_t count, capacity;
 };
 
-static int add_runs(struct runs *runs, const struct ledger_cells *cells, const struct rrd *db)
+/* `giver`: by the merge's own numbers of its sources. */
+static int add_runs(struct runs *runs, const struct ledger_cells *cells, const uint32_t *giver,
+		    size_t givers, const struct rrd *db)
 {
 	static const enum timeline_kind kind[LEDGER_KINDS] = {
 		[LEDGER_EXACT] = TIMELINE_EXACT, [LEDGER_SEAM] = TIMELINE_SEAM,
@@ -356,10 +472,39 @@ static int add_runs(struct runs *runs, const struct ledger_cells *cells, const s
 		    run->step != layout_resolution(&db->head, run->rra))
 			continue;
 		runs->run[runs->count++] = (struct chart_run){
-			run->rra, run->ds, run->first, run->count, kind[run->kind],
+			run->rra, run->ds, run->source < givers ? giver[run->source]
+								: CHART_SOURCES_MAX,
+			run->first, run->count, kind[run->kind],
 		};
 	}
 	return 0;
+}
+
+static int take_merge(struct showing *show, int64_t id, const struct rrd *db, struct runs *ret)
+{
+	struct ledger *ledger = books_ledger(show->c->books);
+	struct ledger_cells cells = { 0 };
+	uint32_t *giver = NULL;
+	char **path = NULL;
+	size_t paths = 0;
+	int r = ledger_runs(ledger, id, &cells);
+
+	if (!r)
+		r = ledger_sources(ledger, id, &path, &paths);
+	if (!r)
+		giver = calloc(paths + 1, sizeof(*giver));
+	if (!r && !giver)
+		r = -ENOMEM;
+	for (size_t n = 0; n < paths && !r; n++)
+		r = number_giver(show, path[n], &giver[n]);
+	if (!r)
+		r = add_runs(ret, &cells, giver, paths, db);
+	for (size_t n = 0; n < paths; n++)
+		free(path[n]);
+	free(path);
+	free(giver);
+	ledger_cells_free(&cells);
+	return r;
 }
 
 /* What the ledger has of this database, the oldest merge first: a later one's cells are its own. */
@@ -370,15 +515,11 @@ static int take_runs(struct showing *show, const struct rrd *db, uint64_t id, st
 
 	for (size_t i = show->entries; i && !r; i--) {
 		const struct ledger_entry *entry = &show->entry[i - 1];
-		struct ledger_cells cells = { 0 };
 
 		if (entry->what != LEDGER_MERGE || entry->undone || entry->ino != id ||
 		    entry->identity != identity)
 			continue;
-		r = ledger_runs(books_ledger(show->c->books), entry->id, &cells);
-		if (!r)
-			r = add_runs(ret, &cells, db);
-		ledger_cells_free(&cells);
+		r = take_merge(show, entry->id, db, ret);
 	}
 	return r;
 }
@@ -411,6 +552,9 @@ static int put_lines(struct showing *show, const struct rrd *db, uint64_t id)
 
 	if (!r)
 		r = chart_make(db, runs.run, runs.count, show->columns, &chart);
+	show->drawn = !r && show->c->books;
+	for (size_t i = 0; i < chart.shares && i < show->givers; i++)
+		show->giver[i].share = chart.share[i];
 	for (size_t i = 0; i < chart.lines && !r; i++)
 		r = put_line(show->call, &chart.line[i]);
 	chart_free(&chart);

@@ -119,7 +119,11 @@ static void print_source(FILE *to, const struct ctlclient_field *field, size_t f
 {
 	const char *away = find(field, fields, "away");
 
-	print_part(to, INDENT, text(field, fields, "source"));
+	/* What gave something once, and is not to be found now, has no number. */
+	if (strcmp(text(field, fields, "source"), "0"))
+		print_part(to, INDENT, text(field, fields, "source"));
+	else
+		fputs(INDENT "not there any more", to);
 	print_part(to, ": ", text(field, fields, "path"));
 	if (away)
 		print_part(to, " is away: ", away);
@@ -130,6 +134,7 @@ static void print_source(FILE *to, const struct ctlclient_field *field, size_t f
 		fputc(')', to);
 	}
 	fputc('\n', to);
+	print_item(to, "   gave ", text(field, fields, "share"));
 }
 
 static enum ctlshow_part part_of(const struct ctlclient_field *field, size_t fields)

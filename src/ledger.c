@@ -565,6 +565,13 @@ int ledger_runs(struct ledger *ledger, int64_t id, struct ledger_cells *ret)
 	return sql ? answered(ledger, ledgersql_runs(sql, id, ret)) : -EIO;
 }
 
+int ledger_sources(struct ledger *ledger, int64_t id, char ***ret, size_t *ret_count)
+{
+	struct ledgersql *sql = ask(ledger);
+
+	return sql ? answered(ledger, ledgersql_sources(sql, id, ret, ret_count)) : -EIO;
+}
+
 int ledger_undoable(struct ledger *ledger, char ***ret, size_t *ret_count)
 {
 	struct ledgersql *sql = ask(ledger);

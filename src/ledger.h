@@ -278,6 +278,9 @@ void ledger_entries_free(struct ledger_entry *entry, size_t count);
 /* What merge `id` has recorded. */
 int ledger_runs(struct ledger *ledger, int64_t id, struct ledger_cells *ret);
 
+/* The paths of its sources, as its runs number them; an array to free, with what is in it. */
+int ledger_sources(struct ledger *ledger, int64_t id, char ***ret, size_t *ret_count);
+
 /* Paths of which something can be undone; an array to free, with what is in it. */
 int ledger_undoable(struct ledger *ledger, char ***ret, size_t *ret_count);
 

@@ -167,6 +167,7 @@ void ledgersql_checkpoint(struct ledgersql *sql);
 int ledgersql_history(struct ledgersql *sql, int64_t file, int64_t id, int64_t before,
 		      size_t limit, struct ledger_entry **ret, size_t *ret_count);
 int ledgersql_runs(struct ledgersql *sql, int64_t id, struct ledger_cells *ret);
+int ledgersql_sources(struct ledgersql *sql, int64_t id, char ***ret, size_t *ret_count);
 int ledgersql_undoable(struct ledgersql *sql, char ***ret, size_t *ret_count);
 
 /* One merge of a file with its runs, for undo. */

@@ -14,7 +14,7 @@ enum statement {
 	BEGIN, COMMIT, ROLLBACK, PUT_MARK, PUT_BASE, PUT_FILE, PUT_INTENT, PUT_HELD, PUT_ROOT, PUT_SOURCE,
 	PUT_REFUSAL, SET_DONE, SET_UNDOING, SET_UNDONE, UNSET_UNDOING, REMOVE_SOURCES, REMOVE,
 	WRITES,
-	HISTORY = WRITES, RUNS, RECORDED, UNDOABLE,
+	HISTORY = WRITES, RUNS, SOURCES, RECORDED, UNDOABLE,
 	STATEMENTS
 };
 
@@ -57,6 +57,9 @@ static const char *const statement_text[STATEMENTS] = {
 	[HISTORY] = "SELECT " ENTRY_COLUMNS " FROM merge m JOIN file f ON f.id = m.file"
 		" WHERE m.id >= ?2 AND m.id < ?3 AND m.file = ?1 ORDER BY m.id DESC LIMIT ?4",
 	[RUNS] = "SELECT runs FROM merge WHERE id = ?1 AND runs IS NOT NULL",
+	[SOURCES] = "SELECT r.path || '/' || coalesce(s.path, f.path) FROM source s"
+		" JOIN root r ON r.id = s.root JOIN merge m ON m.id = s.merge"
+		" JOIN file f ON f.id = m.file WHERE s.merge = ?1 ORDER BY s.n",
 	[RECORDED] = "SELECT id, state, ino, identity, last_up, undone IS NOT NULL, runs FROM merge"
 		" WHERE file = ?1 AND what = 0 ORDER BY id",
 	[UNDOABLE] = "SELECT path FROM file WHERE id IN"
@@ -602,9 +605,9 @@ int ledgersql_runs(struct ledgersql *sql, int64_t id, struct ledger_cells *ret)
 	return ended(sql, statement, code, code == SQLITE_DONE ? -ENOENT : 0);
 }
 
-int ledgersql_undoable(struct ledgersql *sql, char ***ret, size_t *ret_count)
+/* A list of texts. */
+static int read_texts(struct ledgersql *sql, sqlite3_stmt *statement, char ***ret, size_t *ret_count)
 {
-	sqlite3_stmt *statement = sql->statement[UNDOABLE];
 	void *array = NULL;
 	size_t count = 0;
 	int code, r = 0;
@@ -624,6 +627,17 @@ int ledgersql_undoable(struct ledgersql *sql, char ***ret, size_t *ret_count)
 	*ret = array;
 	*ret_count = count;
 	return 0;
+}
+
+int ledgersql_sources(struct ledgersql *sql, int64_t id, char ***ret, size_t *ret_count)
+{
+	sqlite3_bind_int64(sql->statement[SOURCES], 1, id);
+	return read_texts(sql, sql->statement[SOURCES], ret, ret_count);
+}
+
+int ledgersql_undoable(struct ledgersql *sql, char ***ret, size_t *ret_count)
+{
+	return read_texts(sql, sql->statement[UNDOABLE], ret, ret_count);
 }
 
 int ledgersql_recorded(struct ledgersql *sql, int64_t file, struct recorded **ret,

@@ -377,7 +377,8 @@ static int plan(struct merge_job *job, int fd)
 	}
 	result->unhealed = scratch->plan.unhealed;
 	if (job->site->planned && fd < 0 && !merge_wrote(result) && !job->request->wrote)
-		job->site->planned(&scratch->live, &scratch->plan, job->site->planned_arg);
+		job->site->planned(&scratch->live, &scratch->plan, &scratch->gather,
+				   job->site->planned_arg);
 	if (plan_is_empty(&scratch->plan)) {
 		merge_finish(job, merge_wrote(result) ? MERGE_MERGED : MERGE_UNCHANGED);
 		return 0;

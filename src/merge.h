@@ -10,6 +10,8 @@
 #include "plan.h"
 #include "source.h"
 
+struct gather;
+
 enum merge_outcome {
 	MERGE_MERGED,           /* written to (with dry_run: would be) */
 	MERGE_UNCHANGED,        /* nothing to fill */
@@ -59,7 +61,8 @@ struct merge_site {
 	void *opening_arg;
 	/* Called with what is planned, which may be nothing, before anything is written; again where it
 	 * has to be planned anew.  `live` holds it already.  May be NULL. */
-	void (*planned)(const struct rrd *live, const struct plan *plan, void *arg);
+	void (*planned)(const struct rrd *live, const struct plan *plan,
+			const struct gather *gather, void *arg);
 	void *planned_arg;
 };
 

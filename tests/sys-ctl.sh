@@ -49,6 +49,7 @@ want_same "one line each" "$(grep -c '^every ' out)" 3
 want_same "the finest" "$(grep -A1 '^every 1 min' out | tail -n 1 | sed -E 's/(.)\1*/\1/g')" '.+.#'
 planned=$(sed -nE 's/.*[+] filled as the backup has it: ([0-9]+).*/\1/p' out)
 want_out "^1 merged, .*; $planned cells filled in"
+want_out "^one\.rrd gives $planned cells \($planned exact\), [-0-9T:]+Z to [-0-9T:]+Z$"
 cp two.rrd shown.rrd
 run "$rrdmerge" --show one.rrd shown.rrd
 want_out "^# known in live: $(known two.rrd)   [+] filled as the backup has it: $planned  "

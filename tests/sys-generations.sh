@@ -162,6 +162,26 @@ run "$rrdmergd" -f conf -e --once
 want_no_err 'merged cells'
 same_file "the same once more" list/load.rrd list/load.rrd
 
+# Who gave what: the daemon counts as the judge does.
+# exact_of N: so many cells source N has given as they are.
+exact_of() {
+	sed -n "/^  $1: /{n;s/^ *gave .*[(,]\([0-9]*\) exact.*/\1/p}" out
+}
+
+start_daemon
+want_idle 'merged=0 unchanged=1 .*backup_needed=no'
+ctl show load.rrd
+want_rc 0
+for ((n = 0; n < COPIES; n++)); do
+	want_out "^  $((n + 1)): $work/copies/$n/load\.rrd$"
+	want_same "copy $((n + 1)) gave" "$(exact_of $((n + 1)))" "${given[n]}"
+done
+want_same "what was made" "$(grep -oE '[0-9]+ (seam|consolidated)' <(grep '^ *gave ' out) |
+	awk '{ sum += $1 } END { print sum }')" "${given[COPIES]}"
+ctl show --json load.rrd
+want_out "\"source\":1,.*\"path\":\"$work/copies/0/load\.rrd\",\"gave\":[0-9]+,\"exact\":${given[0]},"
+end_daemon
+
 # The most trusted first: where they disagree, another order is another result.
 turned=$(seq -s, -f copies/%g $((COPIES - 1)) -1 0)
 once turned "$turned" 'spread = false;'
@@ -238,6 +258,19 @@ ctl history load.rrd
 want_rc 0
 want_out "^ *sources: .*$work/snap/daily\.0/perfdata/load\.rrd"
 want_out "^ *sources: .*$work/snap/weekly\.6/perfdata/load\.rrd"
+
+# Of those that were there from the beginning; and what is gone has given all the same.
+ctl show load.rrd
+read -ra given <<<"$given"
+for n in 1 2 3; do
+	want_same "copy $n gave in the end" "$(exact_of "$n")" "${given[n - 1]}"
+done
+mv snap/weekly.6 gone
+ctl show load.rrd
+want_out "^  7: $work/snap/weekly\.6/perfdata is away: No such file or directory$"
+want_out "^  not there any more: $work/snap/weekly\.6/perfdata/load\.rrd$"
+want_same "what it gave" "$(grep -A1 'not there any more' out |
+	sed -n 's/^ *gave .*[(,]\([0-9]*\) exact.*/\1/p')" "${given[6]}"
 
 end_daemon
 

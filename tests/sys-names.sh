@@ -5,7 +5,7 @@ set -u
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/daemon.sh"
 need rrdtool
-need_programs "$rrdmerge" "$rrdmergd"
+need_programs "$rrdmerge" "$rrdmergd" "$rrdmergctl"
 cd "$work" || exit 99
 
 # Three hours of history, the same with other values, and the live file of after.
@@ -207,6 +207,12 @@ want_merged other.rrd now.rrd live/web03/PING.rrd
 want_merged one.rrd now.rrd live/gone/PING.rrd
 want_same "outside" "$(ls | grep -c '^outside')" 1
 want_lines 'refused count=' 1
+
+ctl show web02/PING.rrd
+want_out "^  1: $work/old/web01\.old/PING\.rrd \(by rename rule 1\)$"
+want_out '^ *gave [0-9]+ cells \([0-9]+ exact'
+ctl show web03/PING.rrd
+want_out "^  1: $work/old/web01/PING\.rrd \(by rename rule 2\)$"
 
 # Other rules: everything is looked at again.
 mkdir live/web01.old

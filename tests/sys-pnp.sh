@@ -339,6 +339,13 @@ for site in joined joined-dumps; do
 	want_idle 'merged=6 unchanged=0 skipped=1 failed=0 waiting=1 backup_needed=yes'
 	want_log '^rrdmergd: waiting files=1 dir=x$'
 	if [ $site = joined ]; then want_joined; else kept want_joined; fi
+	ctl show h/both_a.rrd
+	if [ $site = joined ]; then
+		want_out "^  1: $work/backup/h/both_a\.rrd$"
+		want_out "^  1: $work/backup/old/both\.rrd \(by rename rule 3\)$"
+	else
+		want_out "^  1: $work/backup/old/both\.rrd\.xml.* \(a dump\) \(by rename rule 3\)$"
+	fi
 	want_log 'merged .* rule=3 backup_file="old/disk\.rrd.*file=h/disk__\.rrd$'
 	end_daemon
 	# Nor is anything read again after a restart, also what has a counterpart of each kind.
