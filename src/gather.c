@@ -93,8 +93,8 @@ static unsigned rest_left_ms(struct gather *gather, const struct gather_request 
 }
 
 /* The same where live has a sidecar and the source has none: a restore may have brought the RRD and
- * have the sidecar still to come.  Then others come into the directory meanwhile; but for a server that
- * is still running, whose sidecars never stop coming. */
+ * have the sidecar still to come.  Then others come into the directory meanwhile; and on a server
+ * that is still running, always: so not for ever. */
 static unsigned absence_left_ms(struct gather *gather, const struct gather_request *request,
 				const struct gather_input *input, const struct source_file *file)
 {
@@ -152,8 +152,8 @@ static int read_file(const struct gather_request *request, int root,
 	return r;
 }
 
-/* The sidecar counts as a part of the file: one that is of no use may contradict what the names of the
- * data sources say. */
+/* The sidecar counts as a part of the file: one that is of no use may contradict what the names of
+ * the data sources say. */
 static int read_sidecar(const struct gather *gather, const struct gather_request *request,
 			struct gather_input *input, const struct source_file *file,
 			struct reason *why)
@@ -169,12 +169,12 @@ static int read_sidecar(const struct gather *gather, const struct gather_request
 		return 0;
 	const char *rrd = file->dump ? name : file->rel;
 	int r = sidecar_find(gather->files.root, rrd, &input->sidecar, why);
-	if (r == REFUSED)
+	if (r == REFUSED || r == -EXDEV)
 		input->useless = *why;
 	else if (r == -ENOENT && request->sidecar->count)
 		sidecar_disowns(request->sidecar, request->rel, gather->files.root, rrd,
 				&input->useless);
-	return r == -ENOENT || r == REFUSED ? 0 : r;
+	return r == -ENOTUNIQ ? r : 0;
 }
 
 static void count_in(struct gather *gather, struct gather_input *input, unsigned n,
@@ -239,6 +239,42 @@ static enum gather_outcome take(struct gather *gather, const struct gather_reque
 	return GATHER_READY;
 }
 
+struct hidden {
+	struct gather *gather;
+	const struct source_set *sources;
+	const char *side;
+};
+
+static int refuse_hidden(const char *rrd, void *arg)
+{
+	const struct hidden *hidden = arg;
+	int root = hidden->gather->files.root;
+	struct sidecar sidecar = { 0 };
+	struct reason damage, why;
+	struct stat st;
+
+	if (fstatat(root, rrd, &st, AT_SYMLINK_NOFOLLOW) ||
+	    !index_serves_own(hidden->sources->index, rrd) ||
+	    sidecar_find(root, rrd, &sidecar, &damage) != REFUSED) {
+		sidecar_free(&sidecar);
+		return 0;
+	}
+	reason_set(&why, "sidecar is of no use, and would tell what other files hold: %s", damage.text);
+	hidden->gather->found++;
+	refuse(hidden->gather, hidden->side, REFUSED, &why);
+	return 1;
+}
+
+/* The source has no file for live's; one of the other storage type may hold its values, of which a
+ * sidecar would tell that is of no use. */
+static void look_for_hidden(struct gather *gather, const struct gather_request *request,
+			    const char *side)
+{
+	struct hidden hidden = { gather, request->sources, side };
+
+	sidecar_others(request->sidecar, request->rel, refuse_hidden, &hidden);
+}
+
 /* What source n has.  Anything but GATHER_READY ends the try. */
 static enum gather_outcome take_source(struct gather *gather, const struct gather_request *request,
 				       unsigned n)
@@ -258,6 +294,8 @@ static enum gather_outcome take_source(struct gather *gather, const struct gathe
 	/* One file was named, and nothing else. */
 	if (!r && !request->sources->source[n].file && request->sidecar && request->sidecar->count)
 		r = source_find_siblings(request->sources, request->sidecar, request->rel, files);
+	if (!r && !files->count && !request->sources->source[n].file && request->sidecar)
+		look_for_hidden(gather, request, side);
 	if (r) {
 		int error = r == -ENXIO ? files->error : -r;
 

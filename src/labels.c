@@ -58,8 +58,8 @@ static bool is_number(const char *name)
 	return strspn(name, "0123456789") == strlen(name);
 }
 
-/* The first number that stands twice among the names; NULL: none.  As rrd_modify.pl leaves them, 1, 1, 2,
- * the others are not what they were either. */
+/* The first number that stands twice among the names; NULL: none.  As rrd_modify.pl leaves them,
+ * 1, 1, 2, the others are not what they were either. */
 static const char *number_twice(const struct layout_header *head)
 {
 	for (uint64_t i = 0; i < head->ds_cnt; i++) {

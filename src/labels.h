@@ -14,8 +14,8 @@
  *  3. a label that the backup lacks is new, and no contradiction, unless the backup has labels in
  *     its turn that live lacks: it may be one of these under another name.  Then it is refused.
  *
- *  4. a sidecar that stands there and is of no use is no missing one: it may contradict what the numbers
- *     say, and it can be mended.  Data sources called by numbers are all refused then.
+ *  4. a sidecar that stands there and is of no use is no missing one: it may contradict what the
+ *     numbers say, and it can be mended.  Data sources called by numbers are all refused then.
  *
  * Nothing here opens a file. */
 #ifndef LABELS_H
@@ -54,9 +54,9 @@ int labels_map(const struct labels_side *live, const struct labels_side *backup,
 	       enum labels_match match, uint64_t *map, struct labels_verdict *ret,
 	       struct reason *why);
 
-/* By name and type, COMPUTE by its RPN with the names put in.  Where a number stands twice among the
- * names of one side, no data source called by a number matches: they are pnp4nagios', which counts
- * them through, and no number is what it was.  Returns 0, or REFUSED where nothing
+/* By name and type, COMPUTE by its RPN with the names put in.  Where a number stands twice among
+ * the names of one side, no data source called by a number matches: they are pnp4nagios', which
+ * counts them through, and no number is what it was.  Returns 0, or REFUSED where nothing
  * at all can be taken.  `ret_refused` counts the live data sources that were refused for a
  * contradiction, each named in `why`. */
 int labels_by_name(const struct layout_header *live, const struct layout_header *backup,

@@ -129,7 +129,7 @@ bool merge_read_sidecar(struct merge_job *job)
 	if (job->site->match == LABELS_NAME)
 		return true;
 	r = sidecar_find(job->root, job->request->rel, sidecar, why);
-	if (!r || r == -ENOENT || r == REFUSED) {
+	if (r != -ENOTUNIQ) {
 		if (waits(job, !r))
 			return false;
 		if (!r && is_of_another(job)) {

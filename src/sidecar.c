@@ -388,6 +388,7 @@ int sidecar_find(int root, const char *rel, struct sidecar *ret, struct reason *
 	struct reason useless = { "" };         /* the first that is, its name being the longest */
 	size_t stem = stem_length(rel), found_len = 0;
 	unsigned reads = 0;
+	int result = -ENOENT;
 
 	for (size_t len = stem; len; len--) {
 		struct sidecar one = { 0 };
@@ -415,19 +416,22 @@ int sidecar_find(int root, const char *rel, struct sidecar *ret, struct reason *
 			return -ENOTUNIQ;
 		}
 		/* Which of the beginnings is the service's, only a sidecar can tell: but for one. */
-		if (!r && len == stem && tells_only_of(&one, true))
+		if (!r && len == stem && tells_only_of(&one, true)) {
 			name_it(&useless, rel, len, ELSEWHERE);
-		else if (r && r != -ENOENT && !useless.text[0])
+			result = -EXDEV;
+		} else if (r && r != -ENOENT && result == -ENOENT) {
 			name_it(&useless, rel, len, one_why.text);
+			result = REFUSED;
+		}
 		sidecar_free(&one);
 	}
 	if (found.bytes) {
 		*ret = found;
 		return 0;
 	}
-	if (useless.text[0] && why)
+	if (result != -ENOENT && why)
 		*why = useless;
-	return useless.text[0] ? REFUSED : -ENOENT;
+	return result;
 }
 
 bool sidecar_is_name(const char *name)

@@ -64,8 +64,9 @@ void sidecar_free(struct sidecar *sidecar);
 /* Finds and reads the sidecar that tells of the RRD `rel` beneath `root`, be that file there or
  * not: <service>.xml for <service>.rrd, and for <service>_<name>.rrd of the same service.
  *    -ENOENT    none does
- *    REFUSED    one stands there that should or might, and is of no use: it is damaged, or cannot be
- *               read, or keeps its values in other files: `why` begins with its path
+ *    REFUSED    one stands there that should or might, and is of no use, as it is damaged or
+ *               cannot be read: `why` begins with its path
+ *    -EXDEV     the same, as its values are kept in files of the other storage type
  *    -ENOTUNIQ  two do, or there are too many: whatever is taken for proved may be wrong */
 int sidecar_find(int root, const char *rel, struct sidecar *ret, struct reason *why);
 
@@ -73,9 +74,9 @@ int sidecar_find(int root, const char *rel, struct sidecar *ret, struct reason *
 void sidecar_name(const char *rel, const struct sidecar *sidecar, const char *what,
 		  struct reason *why);
 
-/* The backup's <service>_<name>.rrd, the counterpart of live's `rel`, of which no sidecar tells: does
- * that of the service, as `live` has it, keep its values in <service>.rrd alone?  Then it is left from
- * another time, or another service's: `why`, as above. */
+/* The backup's <service>_<name>.rrd, the counterpart of live's `rel`, of which no sidecar tells:
+ * does that of the service, as `live` has it, keep its values in <service>.rrd alone?  Then it is
+ * left from another time, or another service's: `why`, as above. */
 bool sidecar_disowns(const struct sidecar *live, const char *rel, int root, const char *backup_rel,
 		     struct reason *why);
 

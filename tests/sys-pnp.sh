@@ -567,6 +567,25 @@ for how in "${!says[@]}"; do
 	done
 done
 
+# Without it, nobody knows that files of the other storage type hold the values.
+again
+backup single 'a=@1@ b=@2@'
+live single 'b=@2@ new=@3@' -m
+backup multi 'a=@1@ b=@2@' -m
+live multi 'b=@2@ a=@1@'
+backup left 'a=@1@' -m                          # one value alone; its single file is not there
+live left 'b=@1@' -m
+spoil backup/h/single.xml cut
+spoil backup/h/multi.xml cut
+spoil backup/h/left.xml cut
+merge
+want_rc 1
+why='refused reason="backup sidecar is of no use, and would tell what other files hold: h/'
+want_err "${why}single.xml is damaged: it ends in the middle\" file=h/single_b.rrd\$"
+want_err "${why}single.xml is damaged: it ends in the middle\" file=h/single_new.rrd\$"
+want_err "${why}multi.xml is damaged: it ends in the middle\" file=h/multi.rrd\$"
+want_summary 0 0 1 3
+
 # ---- what is left of the other storage type ----
 
 # The backup changed over to MULTIPLE: its svc.rrd is of before, in an order that nobody knows.
@@ -575,6 +594,9 @@ backup svc 'a=@1@ b=@2@' -m
 checks 60 120 h old 'b=@8@ a=@9@' | "$pnptree" backup
 mv backup/h/old.rrd backup/h/svc.rrd && rm backup/h/old.xml
 live svc 'b=@2@ a=@1@'
+backup more 'a=@1@' -m
+cp backup/h/svc.rrd backup/h/more.rrd
+live more 'new=@4@' -m
 # And back again: its bak_a.rrd is of before, and may be another's.
 backup bak 'a=@1@ b=@2@'
 checks 60 120 h old 'x=@9@' | "$pnptree" backup
@@ -586,7 +608,7 @@ why='partial reason="backup sidecar is of no use, and numbers alone prove nothin
 left=' tells of other files: its values are not kept in this one now"'
 want_err "${why}h/svc.xml$left file=h/svc.rrd"
 want_err "${why}h/bak.xml$left file=h/bak_a.rrd"
-want_summary 3 0 0 0
+want_summary 3 0 1 0
 want_no_err unproven
 is_from svc.rrd 1 svc_b.rrd 1
 is_from svc.rrd 2 svc_a.rrd 1
