@@ -14,13 +14,13 @@
 
 struct backups;
 
-/* Begins to walk, and walks again now and then, by which the set's index is fed.  `live` is the root
- * of the live tree, to be asked for sidecars; NULL: they are not.  Copies the set and the path; queue
- * and tally must outlive it.  0 or -errno. */
+/* Begins to walk, and walks again now and then, by which the set's index is fed.  `live` is the
+ * root of the live tree, to be asked for sidecars; NULL: they are not.  Copies the set and the
+ * path; queue and tally must outlive it.  0 or -errno. */
 int backups_new(const struct source_set *set, const char *live, struct queue *queue,
 		struct tally *tally, struct backups **ret);
-/* At once, whatever the walk under way waits for: from now on queue and tally are left alone, and the
- * thread ends when it can. */
+/* At once, whatever the walk under way waits for: from now on queue and tally are left alone, and
+ * the thread ends when it can. */
 void backups_free(struct backups *backups);
 
 /* The set's paths were found by these, paths and patterns (globs.h): each walk sees whether they

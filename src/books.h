@@ -23,8 +23,9 @@ int books_open(const struct books_options *options, struct books **ret, struct r
 /* False where a disk hangs: the books stay, and so must all that they use.  NULL is fine. */
 bool books_close(struct books *books, uint64_t until_ns);
 
-/* From now on files come back to this queue and tally; NULL: to none.  So the ledger stays open while a
- * reload puts all else away: its directory may be ours no more (systemd gives it back to root then). */
+/* From now on files come back to this queue and tally; NULL: to none.  So the ledger stays open
+ * while a reload puts all else away: its directory may be ours no more (systemd gives it back to
+ * root then). */
 void books_serve(struct books *books, struct queue *queue, struct tally *tally);
 
 /* The backups from now on; none before the first time.  0 or -ENOMEM. */
@@ -32,13 +33,14 @@ int books_set_sources(struct books *books, const struct source_set *sources);
 
 struct ledger *books_ledger(struct books *books);
 
-/* For workers: is the file, never looked at since the start, done by the record?  It is the database
- * that was merged, and its sources are as they were then.  Opens no RRD; the tally is told, also
- * where the file was changed since, so that books_prove() is due.  True too where it cannot be known
- * before the first walk over the backups has ended: then the file is put into the queue again. */
+/* For workers: is the file, never looked at since the start, done by the record?  It is the
+ * database that was merged, and its sources are as they were then.  Opens no RRD; the tally is
+ * told, also where the file was changed since, so that books_prove() is due.  True too where it
+ * cannot be known before the first walk over the backups has ended: then the file is put into the
+ * queue again. */
 bool books_recall(struct books *books, const char *rel);
-/* For workers: does the file still hold what was merged into it?  Reads it; the tally is told.  False
- * where it does not, or where nothing can tell: it is to be looked at. */
+/* For workers: does the file still hold what was merged into it?  Reads it; the tally is told.
+ * False where it does not, or where nothing can tell: it is to be looked at. */
 bool books_prove(struct books *books, const char *rel);
 
 /* For the ticking thread: says what happened to the ledger, and whether it works. */

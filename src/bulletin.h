@@ -1,5 +1,5 @@
-/* bulletin: what the daemon says of the whole: watching, progress, idle, who waits, what is refused,
- * and the status for systemd.  For one thread. */
+/* bulletin: what the daemon says of the whole: watching, progress, idle, who waits, what is
+ * refused, and the status for systemd.  For one thread. */
 #ifndef BULLETIN_H
 #define BULLETIN_H
 

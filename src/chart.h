@@ -1,5 +1,5 @@
-/* chart: what the cells of a database are: known in live, filled by us and how, unknown; as counts, and
- * as time lines (timeline.h), one for all archives that look the same.
+/* chart: what the cells of a database are: known in live, filled by us and how, unknown; as
+ * counts, and as time lines (timeline.h), one for all archives that look the same.
  *
  * SEASONAL and DEVSEASONAL, which are no time series, are left out. */
 #ifndef CHART_H
@@ -12,7 +12,8 @@
 #define CHART_SOURCES_MAX 60000
 struct chart_run {
 	uint32_t rra, ds;
-	uint32_t source;        /* who gave them: any numbers; beyond the maximum, nobody is told of */
+	/* who gave them: any numbers; beyond the maximum, nobody is told of */
+	uint32_t source;
 	int64_t first;          /* end time of the oldest row */
 	uint64_t count;
 	enum timeline_kind kind;

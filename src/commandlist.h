@@ -1,5 +1,5 @@
-/* commandlist: the daemon's commands in words.  The daemon puts its handlers to them, and rrdmergctl
- * shows them where no daemon runs. */
+/* commandlist: the daemon's commands in words.  The daemon puts its handlers to them, and
+ * rrdmergctl shows them where no daemon runs. */
 #ifndef COMMANDLIST_H
 #define COMMANDLIST_H
 

@@ -11,8 +11,9 @@
 COMMAND_LIST(HANDLER)
 #undef HANDLER
 
-/* The path beneath the live tree, whole or relative as it was given; "" is the tree itself.  One that
- * begins with a slash is not beneath it.  Caller holds the lock, or knows that site->live stays. */
+/* The path beneath the live tree, whole or relative as it was given; "" is the tree itself.  One
+ * that begins with a slash is not beneath it.  Caller holds the lock, or knows that site->live
+ * stays. */
 const char *commands_rel(const struct commands *c, const char *path);
 /* Has it one spelling only?  Two of them would be two files to the queue and the ledger. */
 bool commands_is_plain(const char *rel);

@@ -1,5 +1,5 @@
-/* consolidate: rrdtool's arithmetic: a row from smaller pieces of time, and what a file's last words
- * make of the PDP in which it ended.
+/* consolidate: rrdtool's arithmetic: a row from smaller pieces of time, and what a file's last
+ * words make of the PDP in which it ended.
  *
  * A PDP, like a row, is named by the time at which it ends; NAN: it is unknown.  The formulas are
  * those of rrdtool 1.7.2 and later. */
@@ -32,7 +32,8 @@ double consolidate_end(const struct consolidate_row *row, double xff);
 /* When the PDP of `step` seconds ends that was open at db's last update. */
 int64_t consolidate_open_pdp(const struct rrd *db, int64_t step);
 /* What that PDP, of db's own step, would be if nothing but unknown had come after (process_arg and
- * process_pdp_st: 1.7.2 finishes it by itself).  NAN for COMPUTE, of which pdp_prep holds nothing. */
+ * process_pdp_st: 1.7.2 finishes it by itself).  NAN for COMPUTE, of which pdp_prep holds
+ * nothing. */
 double consolidate_last_pdp(const struct rrd *db, uint64_t ds);
 
 #endif

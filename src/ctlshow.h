@@ -1,4 +1,5 @@
-/* ctlshow: the answer of show for people: how a file stands, its merges, its time line, its sources. */
+/* ctlshow: the answer of show for people: how a file stands, its merges, its time line, its
+ * sources. */
 #ifndef CTLSHOW_H
 #define CTLSHOW_H
 

@@ -1,5 +1,5 @@
-/* ctlstatus: the answer of status in sentences: is all well, how far, what needs a person, and whether
- * the backup is still needed. */
+/* ctlstatus: the answer of status in sentences: is all well, how far, what needs a person, and
+ * whether the backup is still needed. */
 #ifndef CTLSTATUS_H
 #define CTLSTATUS_H
 

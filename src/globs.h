@@ -10,9 +10,9 @@ bool globs_is(const char *path);
 
 /* What `given` stands for, to be freed with globs_free(): the directories that a pattern matches,
  * the newest first, by the second of the directory's mtime; between equals daily.2 before daily.10,
- * but the largest first where all have a number of four digits or more in their names, as in a date.
- * Anything else, and a pattern that matches nothing, is itself.  `ret_error`: why a directory could
- * not be searched for it, an errno, or 0.  May wait for a disk.  0 or -ENOMEM. */
+ * but the largest first where all have a number of four digits or more in their names, as in a
+ * date.  Anything else, and a pattern that matches nothing, is itself.  `ret_error`: why a
+ * directory could not be searched for it, an errno, or 0.  May wait for a disk.  0 or -ENOMEM. */
 int globs_expand(const char *given, char ***ret, size_t *ret_count, int *ret_error);
 
 /* The same for a list, one after the other.  A directory that a pattern matches and that stands in

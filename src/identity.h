@@ -1,5 +1,5 @@
-/* identity: as whom the daemon runs.  Started as root it becomes the owner of the live tree, and waits
- * for that tree where it is not there yet. */
+/* identity: as whom the daemon runs.  Started as root it becomes the owner of the live tree, and
+ * waits for that tree where it is not there yet. */
 #ifndef IDENTITY_H
 #define IDENTITY_H
 

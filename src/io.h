@@ -23,14 +23,15 @@ struct io_stamp {
 struct io_stamp io_stamp_of(const struct stat *st);
 bool io_stamp_equal(const struct io_stamp *a, const struct io_stamp *b);
 
-/* Reads exactly `size` bytes at `offset`, or returns -errno: -ENODATA where the file ends before. */
+/* Reads exactly `size` bytes at `offset`, or returns -errno: -ENODATA where the file ends
+ * before. */
 int io_pread(int fd, void *buffer, size_t size, uint64_t offset);
 /* Writes all of it, or returns -errno. */
 int io_pwrite(int fd, const void *buffer, size_t size, uint64_t offset);
 
-/* What makes a file this one and no other that got its inode later: a hash of inode and time of birth
- * (where the filesystem keeps that).  Of what `fd` is, or, where `rel` is not empty, of what has
- * that name beneath it.  0: it cannot be told. */
+/* What makes a file this one and no other that got its inode later: a hash of inode and time of
+ * birth (where the filesystem keeps that).  Of what `fd` is, or, where `rel` is not empty, of
+ * what has that name beneath it.  0: it cannot be told. */
 uint64_t io_file_id(int fd, const char *rel);
 
 /* Opens a root directory (links in its own path are the administrator's and followed).

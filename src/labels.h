@@ -34,7 +34,8 @@ enum labels_match {
 struct labels_side {
 	const struct layout_header *head;
 	const struct sidecar *sidecar;  /* as sidecar_find() gave it; NULL: none */
-	const char *useless;            /* its words for one that is of no use; NULL: there is none */
+	/* its words for one that is of no use; NULL: there is none */
+	const char *useless;
 	const char *file;               /* the RRD's name, by which the sidecar knows it */
 };
 
@@ -42,7 +43,8 @@ struct labels_verdict {
 	uint64_t refused;       /* of live's data sources, for a contradiction or want of proof */
 	bool unproven;          /* data sources called by numbers alone were matched by these */
 	bool told;              /* sidecars decided, or the want of them: others might otherwise */
-	bool useless;           /* one is of no use, which `why` says even where nothing is refused */
+	/* one is of no use, which `why` says even where nothing is refused */
+	bool useless;
 };
 
 /* map[live's data source] = the backup's, or LAYOUT_NO_DS.  For a file that belongs to live only by

@@ -209,8 +209,9 @@ enum ledger_result {
 	LEDGER_DONE,            /* all that was intended was written, or need not be any more */
 	LEDGER_PART,            /* some of it was written, and no more will be */
 	/* Nothing was written: the intention is taken off the record.  After ledger_wrote() it is
-	 * LEDGER_DONE or LEDGER_PART instead, as the verdict says.  An undo that finds nothing to take
-	 * back is done: all that it undoes is gone, or was taken back by one that was interrupted. */
+	 * LEDGER_DONE or LEDGER_PART instead, as the verdict says.  An undo that finds nothing to
+	 * take back is done: all that it undoes is gone, or was taken back by one that was
+	 * interrupted. */
 	LEDGER_VOID
 };
 

@@ -239,14 +239,17 @@ struct ledger {
 	uint64_t work_since_ns;         /* something to commit, 0: nothing */
 	uint64_t applied_since_ns;
 	uint64_t retry_ns;              /* !ok: not before */
-	bool checking;                  /* somebody wants to know whether the database is there still */
+	/* somebody wants to know whether the database is there still */
+	bool checking;
 	bool doubted;                   /* a question has met an error: !ok */
-	unsigned epoch;                 /* the how manieth database this is; the committer's, as are: */
+	/* the how manieth database this is; the committer's, as are: */
+	unsigned epoch;
 	struct ledger_mark last;        /* of the last commit */
 	struct ledger_mark tried;       /* … or of one that failed, and may have come through */
 	uint64_t token;                 /* of the marks to come */
 	bool whole;                     /* it is doubted, and checked however large it is */
-	enum ledgerplace_is found;      /* not LEDGERPLACE_SAME: it was left, and none opened since */
+	/* not LEDGERPLACE_SAME: it was left, and none opened since */
+	enum ledgerplace_is found;
 };
 
 struct entry *ledgertable_find(const struct ledger *ledger, const char *rel);

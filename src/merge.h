@@ -42,8 +42,8 @@ enum merge_denied {
 struct merge_site {
 	const char *live;       /* root of the live tree */
 	struct source_set sources;
-	/* Which directory the live root must be, as merge_root_id() has it: 0 is none, until one was
-	 * found good.  NULL: any. */
+	/* Which directory the live root must be, as merge_root_id() has it: 0 is none, until one
+	 * was found good.  NULL: any. */
 	const atomic_uint_fast64_t *root;
 	struct plan_options options;
 	enum labels_match match;
@@ -59,8 +59,8 @@ struct merge_site {
 	 * next CLOSE_WRITE is our own doing.  May be NULL. */
 	void (*opening)(const char *rel, void *arg);
 	void *opening_arg;
-	/* Called with what is planned, which may be nothing, before anything is written; again where it
-	 * has to be planned anew.  `live` holds it already.  May be NULL. */
+	/* Called with what is planned, which may be nothing, before anything is written; again
+	 * where it has to be planned anew.  `live` holds it already.  May be NULL. */
 	void (*planned)(const struct rrd *live, const struct plan *plan,
 			const struct gather *gather, void *arg);
 	void *planned_arg;
@@ -78,7 +78,8 @@ struct merge_result {
 	enum merge_outcome outcome;
 	bool partial;           /* something was refused although the rest was taken: why */
 	bool unproven;          /* data sources called by numbers alone were matched by these */
-	bool unlabelled;        /* live's sidecar is of no use; it is written anew sooner or later */
+	/* live's sidecar is of no use; it is written anew sooner or later */
+	bool unlabelled;
 	bool settled;           /* live's last_update has passed every source's */
 	bool no_lease;          /* leases are refused here; a lock alone was used */
 	struct reason lease_why;        /* … and why they are */
@@ -93,7 +94,8 @@ struct merge_result {
 	uint64_t memo;          /* for the next try: which state of the sources this one saw */
 	struct plan_counts counts;      /* what was written */
 	uint64_t unhealed;      /* cells of a seam that cannot be had */
-	uint64_t healed;        /* undo: open rows that stay completed, as updates have come since */
+	/* undo: open rows that stay completed, as updates have come since */
+	uint64_t healed;
 	int64_t from, to;       /* of it, seconds since the epoch */
 	unsigned source;        /* 1 = the first that gave something */
 	/* Its file that did, until the scratch is used again; NULL: none. */
@@ -125,10 +127,10 @@ void merge_scratch_free(struct merge_scratch *scratch);
 void merge_file(struct merge_scratch *scratch, const struct merge_site *site,
 		const struct merge_request *request, struct merge_result *ret);
 
-/* Takes back what merge `id` (0: every merge) wrote to the file.  With a ledger only; like merge_file()
- * it may end as MERGE_RECORDING, to be called again when that is on record.  MERGE_MERGED: it is
- * undone; counts.cells are those taken back, with those that were in `ret` before: hand it in zeroed,
- * and as it is for another try. */
+/* Takes back what merge `id` (0: every merge) wrote to the file.  With a ledger only; like
+ * merge_file() it may end as MERGE_RECORDING, to be called again when that is on record.
+ * MERGE_MERGED: it is undone; counts.cells are those taken back, with those that were in `ret`
+ * before: hand it in zeroed, and as it is for another try. */
 void merge_undo(struct merge_scratch *scratch, const struct merge_site *site, const char *rel,
 		int64_t id, struct merge_result *ret);
 

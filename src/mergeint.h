@@ -37,9 +37,9 @@ struct merge_job {
 	const struct merge_request *request;
 	struct merge_result *result;
 	int root;
-	/* Reads live from `fd`, or opens it for the time of reading when that is -1, and makes the plan.
-	 * 1 where there is something to write; 0 where the job has ended; -ESTALE where live changed
-	 * under the reading. */
+	/* Reads live from `fd`, or opens it for the time of reading when that is -1, and makes
+	 * the plan.  1 where there is something to write; 0 where the job has ended; -ESTALE
+	 * where live changed under the reading. */
 	int (*plan)(struct merge_job *job, int fd);
 	uint64_t started_ns;
 	bool undo;
@@ -67,8 +67,8 @@ int merge_read_live(struct merge_job *job, int fd);
 
 /* ---- mergesidecar.c ---- */
 
-/* Finds the live file's sidecar, if it has one.  False where the job has ended: with MERGE_UNLABELLED
- * if that is worth waiting for. */
+/* Finds the live file's sidecar, if it has one.  False where the job has ended: with
+ * MERGE_UNLABELLED if that is worth waiting for. */
 bool merge_read_sidecar(struct merge_job *job);
 
 /* ---- mergeapply.c ---- */

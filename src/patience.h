@@ -1,7 +1,7 @@
 /* patience: a question to a disk that may hang, waited for for as long as the asker likes.
  *
- * It runs in a thread of its own.  Where the asker gives up, the thread keeps what it works with, and
- * lets go of it when the disk lets it: nobody else may use any of that. */
+ * It runs in a thread of its own.  Where the asker gives up, the thread keeps what it works with,
+ * and lets go of it when the disk lets it: nobody else may use any of that. */
 #ifndef PATIENCE_H
 #define PATIENCE_H
 
@@ -11,8 +11,8 @@
 
 struct patience;
 
-/* Has `work` done with `arg`, which `drop` frees in the end, also where this fails.  0; -EAGAIN where
- * so many hang already that no more are asked; -ENOMEM or another -errno. */
+/* Has `work` done with `arg`, which `drop` frees in the end, also where this fails.  0; -EAGAIN
+ * where so many hang already that no more are asked; -ENOMEM or another -errno. */
 int patience_begin(void (*work)(void *arg), void (*drop)(void *arg), void *arg,
 		   struct patience **ret);
 /* Waits until it is done, but no longer than `ms`.  False where it is not: `arg` must not be looked

@@ -1,8 +1,8 @@
 /* place: how two directories stand to each other where bind mounts are about.
  *
- * io_relate() follows ".." upwards, which leaves a bind mount at the directory that it is mounted on.
- * Here a directory is where it lies within its filesystem (/proc/self/mountinfo), whatever it is
- * mounted on, and what is mounted beneath it belongs to it. */
+ * io_relate() follows ".." upwards, which leaves a bind mount at the directory that it is mounted
+ * on.  Here a directory is where it lies within its filesystem (/proc/self/mountinfo), whatever
+ * it is mounted on, and what is mounted beneath it belongs to it. */
 #ifndef PLACE_H
 #define PLACE_H
 

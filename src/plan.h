@@ -31,7 +31,8 @@ enum plan_kind {
 struct plan_options {
 	bool exact;             /* copies rows, and makes none */
 	bool no_spread;
-	bool rebuild;           /* coarse rows that are known are made again where the finer differ */
+	/* coarse rows that are known are made again where the finer differ */
+	bool rebuild;
 };
 
 /* Where values come from: one backup's file, in the order of trust. */
@@ -56,8 +57,8 @@ struct plan_extent {
 	uint64_t offset, size;
 };
 
-/* A row that is open in live, completed: what its cdp_prep area is to hold.  It is not in the image,
- * in which the header stays as it was read. */
+/* A row that is open in live, completed: what its cdp_prep area is to hold.  It is not in the
+ * image, in which the header stays as it was read. */
 struct plan_open {
 	uint32_t rra, ds;
 	double value;           /* rrdtool's CDP_val */

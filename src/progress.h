@@ -16,7 +16,8 @@ struct progress {
 /* Draws on `fd` where that is a terminal. */
 void progress_start(struct progress *progress, int fd);
 
-/* `total` may still grow; `bytes` read and written so far; 0: that is not known.  Fits the terminal's width. */
+/* `total` may still grow; `bytes` read and written so far; 0: that is not known.  Fits the
+ * terminal's width. */
 void progress_draw(struct progress *progress, size_t done, size_t total, uint64_t bytes);
 
 /* Takes the line away, before anything else is written to the terminal. */

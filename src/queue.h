@@ -28,7 +28,8 @@ enum queue_kind { QUEUE_FILE, QUEUE_DIR, QUEUE_ROOT };
 #define QUEUE_GLANCE 8u         /* a stat is enough where it shows the file that we know */
 #define QUEUE_REWRITTEN 16u     /* it was written to; a stat tells whether by others than us */
 #define QUEUE_PROVE 32u         /* is it what the record says?  A look at live alone may tell */
-#define QUEUE_RECALL 64u        /* to be read, unless the record knows it with its sources as they are */
+/* to be read, unless the record knows it with its sources as they are */
+#define QUEUE_RECALL 64u
 
 struct queue_job {
 	enum queue_kind kind;
@@ -52,8 +53,8 @@ int queue_put(struct queue *queue, enum queue_kind kind, const char *path, uint6
 /* Waits for a path that is due.  False when the queue was stopped, or was ended and is empty. */
 bool queue_take(struct queue *queue, struct queue_job *ret);
 
-/* Takes this path, due or not, out of turn: it is the caller's until queue_done(), and its turn, if it
- * had one, comes after that.  0, -EBUSY where it is in another hand, -ENOMEM. */
+/* Takes this path, due or not, out of turn: it is the caller's until queue_done(), and its turn,
+ * if it had one, comes after that.  0, -EBUSY where it is in another hand, -ENOMEM. */
 int queue_claim(struct queue *queue, enum queue_kind kind, const char *path,
 		struct queue_job *ret);
 
@@ -70,12 +71,12 @@ void queue_stop(struct queue *queue);
 /* Takes queue_stop() back: what is queued is handed out again. */
 void queue_resume(struct queue *queue);
 
-/* While it is paused, files are handed out to nobody but by queue_claim(); all else is, and files are
- * put as ever. */
+/* While it is paused, files are handed out to nobody but by queue_claim(); all else is, and files
+ * are put as ever. */
 void queue_pause(struct queue *queue, bool paused);
 
-/* No file is handed out before `until_ns` of the monotonic clock, but by queue_claim(); all else is. 0
- * takes it back. */
+/* No file is handed out before `until_ns` of the monotonic clock, but by queue_claim(); all else
+ * is. 0 takes it back. */
 void queue_hold(struct queue *queue, uint64_t until_ns);
 
 struct queue_count {

@@ -6,16 +6,17 @@
 #include "merge.h"
 
 /* Of files whose data sources were matched by their numbers alone. */
-#define REPORT_UNPROVEN "no pnp4nagios sidecars on both sides tell which data source is which: they " \
-			"were matched by their numbers"
+#define REPORT_UNPROVEN "no pnp4nagios sidecars on both sides tell which data source is which: " \
+			"they were matched by their numbers"
 
 #define REPORT_SIZE (2 * LOG_PATH_SIZE + 1024)
 
 /* "merged cells=… seam=… from=… to=… ms=… source=… file=…" (`dry`: "would merge cells=…").  After
- * source= stands what is remarkable of that source's file: kind=dump or kind=foreign; where it has not live's path,
- * the rule= that led there and backup_file="…".  Before file= stand consolidated= and spread= where there are such cells.  With `all`, hold_us= is there
- * too, and where not all cells are copies: exact=, consolidated=, spread=, open= (open rows that
- * were completed), unhealed= (cells of a seam that cannot be had).  Returns `buffer`. */
+ * source= stands what is remarkable of that source's file: kind=dump or kind=foreign; where it
+ * has not live's path, the rule= that led there and backup_file="…".  Before file= stand
+ * consolidated= and spread= where there are such cells.  With `all`, hold_us= is there too, and
+ * where not all cells are copies: exact=, consolidated=, spread=, open= (open rows that were
+ * completed), unhealed= (cells of a seam that cannot be had).  Returns `buffer`. */
 char *report_merged(char *buffer, size_t size, const char *rel,
 		    const struct merge_result *result, bool dry, bool all);
 /* "unchanged unhealed=… file=…" */

@@ -1,5 +1,5 @@
-/* reread: the configuration read again, by a thread of its own: a path in it may lead to a disk that
- * does not answer, and the daemon is not to wait for that. */
+/* reread: the configuration read again, by a thread of its own: a path in it may lead to a disk
+ * that does not answer, and the daemon is not to wait for that. */
 #ifndef REREAD_H
 #define REREAD_H
 

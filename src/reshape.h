@@ -1,4 +1,5 @@
-/* reshape: rows of live that no source has at their resolution, from finer rows and from coarser ones.
+/* reshape: rows of live that no source has at their resolution, from finer rows and from coarser
+ * ones.
  *
  *  1. A row that no source's RRA of the same function and resolution reaches is consolidated from
  *     the finest rows of that function that cover all of it, those first that do not cross its

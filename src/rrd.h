@@ -11,8 +11,8 @@
 struct rrd {
 	struct layout_header head;
 	struct io_stamp stamp;  /* of the file at the moment it was read */
-	const char *origin;     /* NULL: bytes as in the file; else what they were made from, in words:
-				 * a kind of machine, a dump.  Never live. */
+	const char *origin;     /* NULL: bytes as in the file; else what they were made from, in
+				 * words: a kind of machine, a dump.  Never live. */
 	uint8_t *bytes;         /* header and rows in this machine's form */
 	size_t size;            /* bytes in use */
 	size_t capacity;        /* kept from one file to the next */

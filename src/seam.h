@@ -1,8 +1,8 @@
 /* seam: rows that no file has whole, made as rrdtool would have made them had the old server merely
  * paused.
  *
- * All of it comes from the PDPs that the files know together (pdps.h), and from the cdp_prep area of
- * the source that was updated last, for the row in which it ended:
+ * All of it comes from the PDPs that the files know together (pdps.h), and from the cdp_prep area
+ * of the source that was updated last, for the row in which it ended:
  *  1. rows of one PDP, the one that was open at the source's end among them;
  *  2. coarser rows that no file knows;
  *  3. the row that is open in live: what its cdp_prep area would hold;

@@ -48,7 +48,8 @@ struct sidecar {
 	struct sidecar_ds *ds;  /* [count], in the order of the file */
 	size_t count;
 	bool failed;            /* the last update did not reach the RRD */
-	int64_t time;           /* of the check that it tells of, seconds since the epoch; 0: unsaid */
+	/* of the check that it tells of, seconds since the epoch; 0: unsaid */
+	int64_t time;
 	struct io_stamp stamp;
 	char service[NAME_MAX + 1];     /* its own name without ".xml"; sidecar_find() sets it */
 	char *bytes;            /* into which all of it points */
@@ -102,12 +103,12 @@ typedef int sidecar_sibling_fn(const char *rel, void *arg);
 int sidecar_siblings(const struct sidecar *live, const char *rel, int root, const char *backup_rel,
 		     sidecar_sibling_fn *sibling, void *arg);
 
-/* The names that files with values of `rel` would have beside it as the other storage type has them,
- * be they there or not; `sidecar` tells of `rel`.  0, or what `other` returned. */
+/* The names that files with values of `rel` would have beside it as the other storage type has
+ * them, be they there or not; `sidecar` tells of `rel`.  0, or what `other` returned. */
 int sidecar_others(const struct sidecar *sidecar, const char *rel, sidecar_sibling_fn *other,
 		   void *arg);
-/* Does the sidecar of `other` beneath root say that it holds a value that `rel` has too?  Also where it
- * has two of them, of which each may be wrong: that is told to who reads them. */
+/* Does the sidecar of `other` beneath root say that it holds a value that `rel` has too?  Also
+ * where it has two of them, of which each may be wrong: that is told to who reads them. */
 bool sidecar_shares(const struct sidecar *sidecar, const char *rel, int root, const char *other);
 
 #endif

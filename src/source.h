@@ -53,7 +53,8 @@ struct source_found {
  * 0, -ENXIO where the root cannot be opened, -ENOMEM, or another -errno. */
 int source_find(const struct source_set *set, unsigned n, const char *rel,
 		struct source_found *found);
-/* A file that somebody named: is it one of rrdtool's dumps, by what is in it or else by its name? */
+/* A file that somebody named: is it one of rrdtool's dumps, by what is in it or else by its
+ * name? */
 bool source_is_dump(int fd, const char *name);
 /* Appends the dumps of the RRD that is found->file[at]: it cannot be used.  As source_find(). */
 int source_find_dumps(struct source_found *found, unsigned at);

@@ -2,8 +2,8 @@
  *
  * Invariants:
  *  1. A path that stands neither in live nor in a backup is not remembered.
- *  2. The sums are those of the live files; `waiting` counts what only backups hold, but for what is
- *     forgotten: nobody expects that it will appear in live.
+ *  2. The sums are those of the live files; `waiting` counts what only backups hold, but for what
+ *     is forgotten: nobody expects that it will appear in live.
  *  3. A file that was merged stays merged, however often it is looked at again.
  * One mutex inside; every function may be called from any thread. */
 #ifndef TALLY_H
@@ -61,8 +61,9 @@ unsigned tally_written_to(struct tally *tally, const char *rel, bool heard);
  * last.  Where it is another, it counts as one that was never looked at. */
 bool tally_same(struct tally *tally, const char *rel, const struct io_stamp *now, bool rewritten);
 
-/* A file that is done by the record was changed since: by updates, if it is what was merged, and that
- * is to be proved.  Until then its backup is needed; whatever comes of a try proves it too. */
+/* A file that is done by the record was changed since: by updates, if it is what was merged, and
+ * that is to be proved.  Until then its backup is needed; whatever comes of a try proves it
+ * too. */
 void tally_recalled(struct tally *tally, const char *rel);
 /* Hands out, once, one of those; copies to `rel` (cut to `size`).  False where there is none. */
 bool tally_next_recalled(struct tally *tally, char *rel, size_t size);
@@ -131,9 +132,10 @@ struct tally_item {
 	unsigned sources;       /* how many files of backups it had at its last try */
 };
 
-/* Of those in `state` that `wanted` (NULL: any) says yes to, the first `count` at most whose path comes
- * after `after` ("": all), in the order of paths.  Fills `item`, an array for so many; to be emptied
- * with tally_page_free().  Returns how many; fewer than `count`: there are no more, or no memory. */
+/* Of those in `state` that `wanted` (NULL: any) says yes to, the first `count` at most whose path
+ * comes after `after` ("": all), in the order of paths.  Fills `item`, an array for so many; to
+ * be emptied with tally_page_free().  Returns how many; fewer than `count`: there are no more, or
+ * no memory. */
 size_t tally_page(struct tally *tally, enum tally_state state,
 		  bool (*wanted)(const char *rel, void *arg), void *arg, const char *after,
 		  struct tally_item *item, size_t count);

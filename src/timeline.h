@@ -1,8 +1,8 @@
 /* timeline: what a database holds, as one line of text: cells in bins by time, a character each.
  *
- * Pure: it knows neither files nor terminals.  A line goes from the oldest row to the newest; each bin
- * shows what most of its cells are (where two kinds are equally many: the one further from "known in
- * live").  Bins are handed on as letters, those of the plain drawing. */
+ * Pure: it knows neither files nor terminals.  A line goes from the oldest row to the newest;
+ * each bin shows what most of its cells are (where two kinds are equally many: the one further
+ * from "known in live").  Bins are handed on as letters, those of the plain drawing. */
 #ifndef TIMELINE_H
 #define TIMELINE_H
 
@@ -48,10 +48,11 @@ struct timeline_line {
 	int64_t from, to;       /* when it begins and ends, seconds since the epoch */
 };
 
-/* The line, `columns` wide however many letters there are, and beneath it the dates (UTC).  In plain
- * ASCII, or with the blocks of Unicode as UTF-8. */
+/* The line, `columns` wide however many letters there are, and beneath it the dates (UTC).  In
+ * plain ASCII, or with the blocks of Unicode as UTF-8. */
 void timeline_draw(FILE *to, const struct timeline_line *line, size_t columns, bool utf8);
-/* What the characters mean, for those of the kinds of which `cells` is not 0, and how many there are. */
+/* What the characters mean, for those of the kinds of which `cells` is not 0, and how many there
+ * are. */
 void timeline_legend(FILE *to, const uint64_t cells[TIMELINE_KINDS], size_t columns, bool utf8);
 /* "5 min", "2 h", "90 s" */
 #define TIMELINE_SPAN_SIZE 32

@@ -30,7 +30,8 @@ struct watch;
  * during a call: it may call back into watch.  A call that is NULL is left out. */
 struct watch_calls {
 	void (*written)(const char *rel, void *arg);    /* an .rrd was closed after writing */
-	void (*appeared)(const char *rel, void *arg);   /* an .rrd was moved in, or found by a scan */
+	/* an .rrd was moved in, or found by a scan */
+	void (*appeared)(const char *rel, void *arg);
 	/* A name *.rrd was made: a file whose `written` will follow, or a hard link, a symbolic
 	 * link, a FIFO … with no further event.  Worth a look some time later. */
 	void (*created)(const char *rel, void *arg);

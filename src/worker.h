@@ -18,8 +18,9 @@ struct worker_calls {
 	/* A job that is not a file: QUEUE_DIR, QUEUE_ROOT.  Returns 0, or in how many
 	 * nanoseconds it is to be done again.  May be NULL. */
 	uint64_t (*other)(const struct queue_job *job, void *arg);
-	/* A file for which less than a try may be enough (QUEUE_GLANCE, QUEUE_REWRITTEN, QUEUE_PROVE,
-	 * QUEUE_RECALL, and no QUEUE_LOOK).  True where there is nothing to do.  May be NULL. */
+	/* A file for which less than a try may be enough (QUEUE_GLANCE, QUEUE_REWRITTEN,
+	 * QUEUE_PROVE, QUEUE_RECALL, and no QUEUE_LOOK).  True where there is nothing to do.  May
+	 * be NULL. */
 	bool (*glance)(const char *rel, unsigned flags, void *arg);
 };
 
@@ -35,8 +36,8 @@ int worker_start(const struct worker_options *options, const struct merge_site *
 		 struct queue *queue, const struct worker_calls *calls, void *arg,
 		 struct worker_pool **ret);
 
-/* Each ends when it is done with what it has in hand.  The queue is stopped, so that they wake; once it
- * is resumed for another pool they take nothing from it all the same. */
+/* Each ends when it is done with what it has in hand.  The queue is stopped, so that they wake;
+ * once it is resumed for another pool they take nothing from it all the same. */
 void worker_leave(struct worker_pool *pool);
 
 /* Waits for the threads to end (queue_end or queue_stop) and frees the pool. */

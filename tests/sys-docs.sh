@@ -61,5 +61,22 @@ for file in "$top_srcdir"/src/*.c; do
 	grep -qE "\`$name(\.c)?\`" <<< "$rooms" || fail "src/$name.c: no room in architecture.md"
 done
 
+# Headers are read more often than anything else.
+long=$(perl -CSD -ne 'chomp; 1 while s/\t/" " x (8 - $-[0] % 8)/e; print "$ARGV:$.: " if length > 100;
+	print "has more than 100 columns\n" if length > 100; close ARGV if eof' "$top_srcdir"/src/*.h)
+[ -z "$long" ] || fail "$long"
+
+# What recovery.md says that the daemon says, it says: each piece of it, but for what differs each time,
+# stands in the sources.  (Permission denied is the C library's.)
+spoken=$(sed -z 's/"[[:space:]]*"//g' "$top_srcdir"/src/*.c "$top_srcdir"/src/*.h | tr -d '\0' |
+	sed -E 's/%[-0-9.*]*(ll|z|l)?[a-zA-Z]//g; s/\\"//g')
+pieces=$(sed -n '/^## What the messages mean/,/^## Taking/p' "$man/recovery.md" | sed -nE 's/^\| (`[^|]*`) \|.*/\1/p' |
+	grep -oE '`[^`]+`' | tr -d '`' | sed -E 's/ ?\.\.\. ?/\n/g; s/" ?/\n/g' |
+	sed -E 's/=[A-Za-z0-9]+/=/g; s/\b(GAUGE|DERIVE)\b//g; s/^ +//; s/ +$//' | sort -u)
+[ "$(wc -l <<< "$pieces")" -ge 20 ] || fail "recovery.md: where are its messages?"
+while IFS= read -r piece; do
+	[ -z "$piece" ] || [ "$piece" = "Permission denied" ] || grep -qF -e "$piece" <<< "$spoken" || fail "recovery.md: nothing says \"$piece\""
+done <<< "$pieces"
+
 [ "$failed" = 0 ] && echo "ok: man pages describe what is there"
 exit "$failed"
