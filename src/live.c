@@ -38,6 +38,7 @@ struct live {
 	char *path;
 	bool once;
 	struct source_set sources;      /* our own, under the mutex */
+	atomic_uint set;                /* how often they were others */
 	struct queue *queue;
 	struct tally *tally;
 	struct watch *watch;
@@ -356,28 +357,38 @@ static int relate_to_sources(struct live *live, int fd, char *shown)
 	return relation > IO_APART ? relation : IO_APART;
 }
 
-/* To relate asks the backups' disks, and one that hangs must not hang the live files: so only where
- * something has changed. */
-static bool is_to_relate(struct live *live, uint64_t root)
+/* To relate asks the backups' disks, and one that hangs must not hang the live files: so a root that
+ * was found good is related again only where something has changed. */
+static bool is_to_relate_again(struct live *live)
 {
-	uint64_t mounts = place_mounts(), before = atomic_exchange(&live->mounts, mounts);
-	bool asked = atomic_exchange(&live->relate, false);
+	return atomic_load(&live->relate) || place_mounts() != atomic_load(&live->mounts);
+}
 
-	return root != atomic_load(&live->root) || mounts != before || asked;
+/* What came of relating it to the sources that were number `set`, unless they are others by now. */
+static void judge_root(struct live *live, unsigned set, uint64_t root)
+{
+	pthread_mutex_lock(&live->mutex);
+	if (set == atomic_load(&live->set))
+		atomic_store(&live->root, root);
+	pthread_mutex_unlock(&live->mutex);
 }
 
 /* The configuration was found good when it was read; the path may lead elsewhere since.  Only the
- * directory that is found good here is ever written to.  0 or -errno: -ELOOP where it is not. */
-static int find_root_good(struct live *live)
+ * directory that is found good here is ever written to; with `again`, it is not enough that it was so
+ * before.  0 or -errno: -ELOOP where it is not. */
+static int find_root_good(struct live *live, bool again)
 {
 	char shown[LOG_PATH_SIZE];
 	struct stat st;
+	unsigned set = atomic_load(&live->set);
 	int fd = io_open_root(live->path), relation;
 
 	if (fd < 0)
 		return fd;
 	int r = fstat(fd, &st) ? -errno : 0;
-	if (!r && is_to_relate(live, merge_root_id(&st))) {
+	if (!r && (again || merge_root_id(&st) != atomic_load(&live->root))) {
+		atomic_store(&live->relate, false);
+		atomic_store(&live->mounts, place_mounts());
 		relation = relate_to_sources(live, fd, shown);
 		if (relation != IO_APART)
 			r = relation < 0 ? relation : -ELOOP;
@@ -389,7 +400,7 @@ static int find_root_good(struct live *live)
 				 ? "lies inside" : "holds", shown);
 			say_root(LOG_ERR, what, live);
 		}
-		atomic_store(&live->root, r ? 0 : merge_root_id(&st));
+		judge_root(live, set, r ? 0 : merge_root_id(&st));
 	}
 	close(fd);
 	return r;
@@ -432,7 +443,7 @@ static uint64_t scan_directory(struct live *live, const char *rel)
 	if (!*rel) {
 		if (atomic_exchange(&live->root_lost, false))
 			tally_gone_beneath(live->tally, "");
-		r = find_root_good(live);
+		r = find_root_good(live, false);
 		if (r)
 			return root_missing(live, r);
 	}
@@ -461,17 +472,37 @@ static uint64_t scan_directory(struct live *live, const char *rel)
 	return live->once ? 0 : UNWATCHED_NS;
 }
 
-/* A root that another is mounted over raises no event. */
+/* A root that another is mounted over raises no event.  To relate it anew may take as long as a
+ * backup hangs, and is a job of its own: what is at the live path is seen meanwhile. */
 static uint64_t check_root(struct live *live)
 {
-	if (!atomic_load(&live->missing) && !watch_check(live->watch) && find_root_good(live))
-		on_root_gone(live);             /* as watch_check() has called it otherwise */
+	char job[32];
+
+	if (atomic_load(&live->missing) || watch_check(live->watch))
+		return ROOT_CHECK_NS;           /* which has called on_root_gone() */
+	if (is_to_relate_again(live)) {
+		/* One that waits for a backup which is none any more holds up no other. */
+		snprintf(job, sizeof(job), "backups:%u", atomic_load(&live->set));
+		if (queue_put(live->queue, QUEUE_ROOT, job, QUEUE_NOW, 0))
+			lose(live);
+	} else if (find_root_good(live, false)) {
+		on_root_gone(live);
+	}
 	return ROOT_CHECK_NS;
+}
+
+static uint64_t relate_root(struct live *live)
+{
+	if (!atomic_load(&live->missing) && find_root_good(live, true))
+		on_root_gone(live);
+	return 0;
 }
 
 uint64_t live_job(struct live *live, const struct queue_job *job)
 {
-	return job->kind == QUEUE_ROOT ? check_root(live) : scan_directory(live, job->path);
+	if (job->kind != QUEUE_ROOT)
+		return scan_directory(live, job->path);
+	return *job->path ? relate_root(live) : check_root(live);
 }
 
 bool live_glance(struct live *live, const char *rel, unsigned flags)
@@ -661,6 +692,7 @@ int live_set_sources(struct live *live, const struct source_set *sources)
 	pthread_mutex_lock(&live->mutex);
 	old = live->sources;
 	live->sources = copy;
+	atomic_fetch_add(&live->set, 1);
 	pthread_mutex_unlock(&live->mutex);
 	source_set_free(&old);
 	live_relate(live);

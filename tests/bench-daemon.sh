@@ -1,6 +1,6 @@
 #!/bin/bash
 # make bench-daemon: what the daemon costs on a large site: memory, processor time while the site is
-# updated, and how long a new file waits.  Prints the table of docs/benchmarks.md.
+# updated, how long a new file waits, and a restart.  Prints the table of docs/benchmarks.md.
 #
 #   BENCH_FILES  files in the live tree (100000)   BENCH_SECONDS  of updates (30)
 #   BENCH_RATE   updates a second (1700)           BENCH_NEW      new files (300)
@@ -131,6 +131,60 @@ latency=$(perl -MTime::HiRes=time,sleep -e '
 ' "$dir" "$new") || die "new files are not merged"
 read -r median p99 longest <<<"$latency"
 
+# ---- what one sync of the ledger's disk takes here ----
+
+sync_ms=$(perl -MTime::HiRes=time -MIO::Handle -e '
+	open(my $out, ">", "$ARGV[0]/sync") or die;
+	my @ms;
+	for (1 .. 300) {
+		my $begin = time;
+		syswrite($out, "x" x 4096) or die;
+		$out->sync or die;
+		push @ms, 1000 * (time - $begin);
+	}
+	@ms = sort { $a <=> $b } @ms;
+	printf "%.1f, %.1f", $ms[$#ms / 2], $ms[$#ms * 0.99];
+' "$dir")
+ledger=$(($(stat -c %s "$dir/state/ledger.db") >> 20))
+
+# ---- a restart: most files were updated since they were merged ----
+
+end_daemon() {
+	kill -TERM "$1"
+	wait "$daemon" 2>/dev/null
+	daemon=
+}
+
+# Opens of RRDs come to `trace`, and the line that says that it is idle.
+opened=
+if command -v strace >/dev/null && strace -f -qq -o /dev/null true 2>/dev/null; then
+	end_daemon "$daemon"
+	strace -f -qq -e trace=open,openat,openat2,write -s 16 -o "$dir/trace.all" \
+		"$rrdmergd" -e -f "$dir/conf" 2>"$dir/log" &
+	daemon=$!
+	until grep -q '^rrdmergd: idle ' "$dir/log"; do sleep 0.1; done
+	opened=$(sed '/"rrdmergd: idle /,$d' "$dir/trace.all" | grep -cE 'open.*\.rrd')
+	# -s 16 cuts what is written, and the paths that are opened are whole.
+	end_daemon "$(pgrep -P "$daemon" | head -n 1)"
+else
+	end_daemon "$daemon"
+fi
+began=$(date +%s%N)
+"$rrdmergd" -e -f "$dir/conf" 2>"$dir/log" &
+daemon=$!
+until grep -q '^rrdmergd: idle ' "$dir/log"; do
+	sleep 0.02
+	kill -0 "$daemon" || die "the daemon has ended: $(tail -n 3 "$dir/log")"
+done
+again=$(($(date +%s%N) - began))
+idle=$(grep -m 1 '^rrdmergd: idle ' "$dir/log")
+rss_again=$(status VmRSS)
+peak_again=$(status VmHWM)
+before=$(ticks)
+sleep 10
+proving=$(awk -v used=$(($(ticks) - before)) -v hz="$(getconf CLK_TCK)" \
+	'BEGIN { printf "%.2f", 100 * used / hz / 10 }')
+
 echo "| what | figure |"
 echo "|---|---|"
 echo "| files in the live tree, merged at the start | $((files / 100 * 100)) |"
@@ -140,3 +194,11 @@ echo "| updates, of which failed | $(cat "$dir/updates"), $errors |"
 echo "| processor time meanwhile, of one core | $share % |"
 echo "| lost events | $lost |"
 echo "| a new file is merged after: median, 99 %, longest of $new | $median, $p99, $longest ms |"
+echo "| one write of 4 kB and its fsync on that disk: median, 99 % of 300 | $sync_ms ms |"
+echo "| the ledger | $ledger MB |"
+awk -v ns=$again 'BEGIN { printf "| from a restart to idle | %.2f s |\n", ns / 1e9 }'
+echo "| what it says then | ${idle#rrdmergd: } |"
+[ -z "$opened" ] || echo "| RRDs opened until then, by strace | $opened |"
+echo "| resident memory then (peak) | $((rss_again / 1024)) MB ($((peak_again / 1024)) MB) |"
+echo "| processor time while it proves those that were updated, of one core | $proving % |"
+echo "| load of the machine at the end | $(cut -d' ' -f1-3 /proc/loadavg) |"

@@ -193,6 +193,7 @@ days() {
 }
 days bigold.rrd 0 140
 days big.before 140 142
+mkdir big.backup && cp bigold.rrd big.backup/big.rrd
 cp big.before big.rrd
 run "$rrdmerge" -v --ledger big.ledger bigold.rrd big.rrd
 filled=$(sed -n 's/^merged cells=\([0-9]*\) .*/\1/p' out)
@@ -216,4 +217,40 @@ else
 	fail "the undo does not stop before its second hold: $(cat undone undone.err)"
 fi
 others=()
+
+# ---- a merge that has begun, when live is another one meanwhile ----
+
+# The daemon stops before its second hold; somebody has the file open, so that it gives up there, and
+# live is another tree for a while, in which somebody else writes the rest.  So it finds nothing more
+# to write, and does not know that it was the one who began.  What it wrote stays on record.
+rm -rf state big.live empty.live && mkdir big.live empty.live && cp big.before big.live/big.rrd
+configure big.live big.backup
+start_daemon env LD_PRELOAD="$faults" FAULT_STOP=lease:3:big.rrd
+if wait_for 'grep -q "^State:.*T" /proc/$daemon/status 2>/dev/null' 30; then
+	exec 9<big.live/big.rrd
+	configure empty.live big.backup
+	kill -HUP "$daemon"
+	kill -CONT "$daemon"
+	want_log "^rrdmergd: watching live=$work/empty.live "
+	exec 9<&-
+	cmp -s big.live/big.rrd big.before && fail "nothing of it is written" || pass begun
+	cp big.live/big.rrd big.part
+	run "$rrdmerge" bigold.rrd big.live/big.rrd
+	cmp -s big.part big.live/big.rrd && fail "all of it is written" || pass "begun in part"
+	configure big.live big.backup
+	kill -HUP "$daemon"
+	want_log '^rrdmergd: idle merged=0 unchanged=1 '
+	on_record="SELECT what, state, exact > 0 AND exact < $filled FROM merges"
+	wait_for '[ "$(sqlite3 -readonly state/ledger.db "$on_record")" = "merge|done|1" ]' 10
+	want_same "the merge on record" "$(sqlite3 -readonly state/ledger.db "$on_record")" \
+		"merge|done|1"
+	ctl undo --all
+	want_rc 0
+	cmp -s big.live/big.rrd big.before && pass "undone, having been begun" ||
+		fail "begun and undone, it is not as it was"
+else
+	fail "the daemon does not stop before its second hold"
+	show_log
+fi
+end_daemon
 finish
