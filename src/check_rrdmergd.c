@@ -97,7 +97,8 @@ static enum state judge(const struct options *o, const struct ctlstatus *status)
 	if (o->critical && range_alerts(&o->crit, refused))
 		worsen(&state, STATE_CRITICAL);
 	if (is(status, "paused", "yes") || is(status, "lost", "yes") ||
-	    is(status, "backups_seen", "no") || ctlstatus_number(status, "unwatched_dirs"))
+	    is(status, "backups_seen", "no") || ctlstatus_number(status, "stalled_seconds") ||
+	    ctlstatus_number(status, "unwatched_dirs"))
 		worsen(&state, STATE_WARNING);
 	if (!strncmp(now, "waiting for", 11))   /* the live tree, or the ledger */
 		worsen(&state, STATE_CRITICAL);
@@ -129,6 +130,9 @@ static void put_summary(const struct ctlstatus *status)
 		printf(", not one live file has a counterpart");
 	if (is(status, "backups_seen", "no"))
 		printf(", a backup is not there or cannot be read");
+	if (ctlstatus_number(status, "stalled_seconds"))
+		printf(", a disk has not answered for %llu s",
+		       ctlstatus_number(status, "stalled_seconds"));
 	printf("; the backup is %s needed", is(status, "backup_needed", "yes") ? "still"
 	       : "no longer");
 }

@@ -29,6 +29,7 @@ struct commands {
 	atomic_bool paused;             /* the queue is to be, whichever it is */
 	/* As the daemon saw them last: */
 	atomic_bool busy;               /* something is due or in hand, or not known yet */
+	atomic_uint stalled_s;          /* so long a disk has not answered; 0: all do */
 	atomic_llong left_s;            /* as bulletin_left_s() has it */
 	atomic_ullong rescan_ns;        /* when a rescan was asked for last; 0: never */
 	/* How often a reload was done, and how often the configuration was not taken over. */

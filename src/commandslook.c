@@ -65,7 +65,7 @@ static const char *state_of(const struct commands *c, const struct standing *now
 static bool is_well(const struct commands *c, const struct standing *now)
 {
 	return !now->live.missing && now->works && !atomic_load(&c->paused) &&
-	       !now->sums.refused && !now->sums.failed && !now->live.unwatched && !now->lost &&
+	       !atomic_load(&c->stalled_s) && !now->sums.refused && !now->sums.failed && !now->live.unwatched && !now->lost &&
 	       strcmp(now->seen, "no");
 }
 
@@ -126,6 +126,7 @@ int commands_status(struct control_call *call, int argc, char **argv, void *arg)
 	control_put(call, "paused", atomic_load(&c->paused) ? "yes" : "no");
 	control_number(call, "watch_overflows", (long long)now.live.overflows);
 	control_number(call, "unwatched_dirs", (long long)now.live.unwatched);
+	control_number(call, "stalled_seconds", (long long)atomic_load(&c->stalled_s));
 	if (!now.works)
 		control_put(call, "ledger", now.ledger.text);
 	else

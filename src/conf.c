@@ -47,9 +47,10 @@ static unsigned default_workers(void)
 	return online > WORKERS_DEFAULT_MAX ? WORKERS_DEFAULT_MAX : (unsigned)online;
 }
 
-int conf_read(const char *path, struct conf *ret, conf_report_fn *report_fn, void *arg)
+static int read_conf(const char *path, bool unseen, struct conf *ret, conf_report_fn *report_fn,
+		     void *arg)
 {
-	struct reading r = { .file = path, .report = report_fn, .arg = arg };
+	struct reading r = { .file = path, .unseen = unseen, .report = report_fn, .arg = arg };
 	config_t parsed;
 	int rc;
 
@@ -80,6 +81,16 @@ out:
 	conf_free(&r.conf);
 	free(r.given);
 	return rc;
+}
+
+int conf_read(const char *path, struct conf *ret, conf_report_fn *report, void *arg)
+{
+	return read_conf(path, false, ret, report, arg);
+}
+
+int conf_read_unseen(const char *path, struct conf *ret, conf_report_fn *report, void *arg)
+{
+	return read_conf(path, true, ret, report, arg);
 }
 
 void conf_free(struct conf *conf)

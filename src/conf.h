@@ -45,6 +45,9 @@ typedef void conf_report_fn(int priority, const char *message, void *arg);
 /* Reads and checks.  Reports every error (LOG_ERR) and warning (LOG_WARNING), not the first
  * alone.  0, or -EINVAL where there was an error, or -errno where the file could not be read. */
 int conf_read(const char *path, struct conf *ret, conf_report_fn *report, void *arg);
+/* The same, but no directory is looked at, as a disk may not answer: none is found missing or
+ * within another, and patterns stay what they are, until backups_follow() finds what they match. */
+int conf_read_unseen(const char *path, struct conf *ret, conf_report_fn *report, void *arg);
 void conf_free(struct conf *conf);
 
 /* Do they name the same backups, and lead the same files of them to the same live ones? */

@@ -30,6 +30,7 @@ struct reading {
 	void *arg;
 	bool failed;            /* an error was reported */
 	bool no_memory;
+	bool unseen;            /* directories are not looked at */
 	struct place live, *given;      /* [conf.givens] */
 	struct conf conf;
 };

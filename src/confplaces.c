@@ -127,11 +127,31 @@ static void report_too_many(struct reading *r, const struct place *given)
 		    CONF_BACKUPS_MAX, given->path);
 }
 
+static void take_unseen(struct reading *r)
+{
+	struct conf *conf = &r->conf;
+
+	conf->backup = calloc(conf->givens + 1, sizeof(*conf->backup));
+	while (conf->backup && conf->backups < conf->givens) {
+		char *copy = strdup(conf->given[conf->backups]);
+
+		if (!copy)
+			break;
+		conf->backup[conf->backups++] = copy;
+	}
+	if (!conf->backup || conf->backups < conf->givens)
+		r->no_memory = true;
+}
+
 void conf_check_places(struct reading *r)
 {
 	struct conf *conf = &r->conf;
 	size_t *from = NULL;
 
+	if (r->unseen) {
+		take_unseen(r);
+		return;
+	}
 	if (r->live.path)
 		look_at(r, &r->live);
 	if (globs_expand_all(conf->given, conf->givens, &conf->backup, &conf->backups, &from))

@@ -176,13 +176,17 @@ static void print_needs(FILE *to, const struct ctlstatus *status)
 	unsigned long long unwatched = ctlstatus_number(status, "unwatched_dirs");
 	unsigned long long lost = ctlstatus_number(status, "watch_overflows");
 
+	unsigned long long stalled = ctlstatus_number(status, "stalled_seconds");
 	bool unseen = is(status, "backups_seen", "no"), apart = is(status, "lost", "yes");
 
-	if (!status->kinds && !unwatched && !lost && !unseen && !apart) {
+	if (!status->kinds && !unwatched && !lost && !unseen && !apart && !stalled) {
 		fputs("No file needs a person.\n", to);
 		return;
 	}
 	fputs("What needs a person:\n", to);
+	if (stalled)
+		fprintf(to, "       A disk has not answered for %llu s, and what lies on it waits; the log "
+			"says where.\n", stalled);
 	if (unseen)
 		fputs("       A backup is not there, or cannot be read as a whole: is it mounted?  The "
 		      "log names it.\n", to);

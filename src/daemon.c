@@ -33,7 +33,8 @@
 #define CLOSE_NS (280 * MS)     /* after that for the ledger and who asks */
 #define ONCE_CLOSE_NS (600 * SECOND)    /* where no signal came: until all is on disk */
 #define RELOAD_NS (3 * SECOND)  /* for the files in hand before a reload */
-#define STALLED_NS (30 * SECOND)
+#define STALL_SHOWN_NS (5 * SECOND)     /* a disk that hangs: to who asks … */
+#define STALLED_NS (30 * SECOND)        /* … and to the log */
 #define ONCE_TORN_TRIES 5
 #define BUSY_SAID 6             /* the try at which a busy file is worth a line */
 
@@ -167,6 +168,8 @@ static void feed_watchdog(struct daemon *d, uint64_t now)
 		stalled = walk.stalled_ns;
 		snprintf(path, sizeof(path), "%s", d->conf->backup[walk.at]);
 	}
+	atomic_store(&d->commands.stalled_s,
+		     stalled < STALL_SHOWN_NS ? 0 : (unsigned)(stalled / SECOND));
 	if (stalled < STALLED_NS) {
 		d->stall_said = false;
 	} else if (!d->stall_said) {
@@ -255,7 +258,8 @@ static bool tick(struct daemon *d)
 		prove(d);
 	atomic_store(&d->commands.busy, news.busy);
 	atomic_store(&d->commands.left_s, bulletin_left_s(&d->bulletin, &news.sums));
-	if (!d->ready && (news.scanned || news.missing)) {
+	/* A disk that hangs must not make systemd give the start up. */
+	if (!d->ready && (news.scanned || news.missing || d->commands.stalled_s)) {
 		d->ready = true;
 		notify_ready();
 	}

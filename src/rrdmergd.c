@@ -15,8 +15,11 @@
 #include "io.h"
 #include "log.h"
 #include "privilege.h"
+#include "probe.h"
 
 enum { EXIT_USAGE = 2 };
+
+#define ANSWER_MS 5000          /* so long a backup may take to answer at the start */
 
 struct options {
 	const char *file;
@@ -138,6 +141,47 @@ static unsigned first_targets(const struct options *options)
 	return LOG_TO_STDERR | LOG_TO_SYSLOG;
 }
 
+static void hear_nothing(int priority, const char *message, void *arg)
+{
+	(void)priority;
+	(void)message;
+	(void)arg;
+}
+
+/* The place of a directory of the configuration that does not answer, "" where all do. */
+static void find_hanging(const char *file, char *hanging, size_t size)
+{
+	struct conf conf = { 0 };
+
+	*hanging = 0;
+	if (conf_read_unseen(file, &conf, hear_nothing, NULL))
+		return;                 /* is said when it is read in earnest */
+	size_t place = probe_hanging(conf.backup, conf.backups, ANSWER_MS);
+
+	if (place < conf.backups)
+		log_escape(hanging, size, conf.backup[place]);
+	conf_free(&conf);
+}
+
+/* A backup that hangs must not keep the daemon from serving the rest.  What only reads and ends has
+ * to wait for it. */
+static int read_first(const struct options *options, struct conf *ret)
+{
+	char hanging[LOG_PATH_SIZE];
+
+	find_hanging(options->file, hanging, sizeof(hanging));
+	if (*hanging && !options->test && !options->once) {
+		log_message(LOG_WARNING, "backup has not answered for %d s: starting without a look at "
+			    "the directories; nothing is merged before it answers backup=%s",
+			    ANSWER_MS / 1000, hanging);
+		return conf_read_unseen(options->file, ret, say, NULL);
+	}
+	if (*hanging)
+		log_message(LOG_WARNING, "backup has not answered for %d s: waiting for it backup=%s",
+			    ANSWER_MS / 1000, hanging);
+	return conf_read(options->file, ret, say, NULL);
+}
+
 int main(int argc, char **argv)
 {
 	struct options options = { .file = SYSCONFDIR "/rrdmergd.conf" };
@@ -149,7 +193,7 @@ int main(int argc, char **argv)
 	if (status >= 0)
 		return status;
 	log_open("rrdmergd", first_targets(&options), LOG_DAEMON);
-	if (conf_read(options.file, &conf, say, NULL)) {
+	if (read_first(&options, &conf)) {
 		log_close();
 		return EXIT_USAGE;
 	}

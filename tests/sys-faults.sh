@@ -417,6 +417,20 @@ scene_fuse() {
 	cp -p new.rrd x && mv x live/h1/a.rrd
 	sleep 0.5
 	end_daemon 20
+	# It hangs when the daemon starts: that serves all the same, and merges when there is an answer.
+	: >log
+	launch
+	want_log '^rrdmergd: backup has not answered for 5 s: starting without a look .* backup=.*/fuse$' 30
+	want_answer
+	wait_for 'want_answer >/dev/null; grep -q "^       A disk has not answered for [0-9]* s," out' 20 ||
+		fail "status does not say that a disk hangs"
+	want_out '^Work is under way, and something needs a person\.$'
+	want_out '^stalled_seconds: +[1-9]'
+	want_file live/h1/a.rrd new.rrd 0
+	kill -CONT $bindfs
+	want_file live/h1/a.rrd new.want 40
+	want_answer
+	end_daemon 20
 	kill -9 $bindfs
 	umount -l fuse
 	bindfs=

@@ -715,7 +715,8 @@ sed '1,/^$/d' plain >out                 # sentences for people come first
 cp out plain
 want_same "keys" "$(sed -n 's/^\([a-z_]*\):.*/\1/p' out | tr '\n' ' ')" "state well live files \
 merged unchanged skipped failed refused pending waiting forgotten unproven cells backup_needed \
-needed_by backups_seen lost paused watch_overflows unwatched_dirs ledger "
+needed_by backups_seen lost paused watch_overflows unwatched_dirs \
+stalled_seconds ledger "
 want_value live "$work/live"
 want_value files 5
 want_value failed 0
