@@ -1,5 +1,5 @@
-/* probe: do directories answer?  Asked by a process of its own: one that hangs on a disk can be left
- * behind, where a thread would keep the whole program from changing its user. */
+/* probe: do directories answer?  Asked by a process of its own: one that hangs on a disk can be
+ * left behind, where a thread would keep the whole program from changing its user. */
 #ifndef PROBE_H
 #define PROBE_H
 
