@@ -404,8 +404,10 @@ static void check_rule(struct reading *r, const config_setting_t *from, const co
 			conf_report(r, LOG_ERR, origin_of(elem_of(to, i)), "in \"rename\", %s",
 				    why.text);
 	}
-	if (rc < 0)
+	if (rc < 0) {
+		conf_report(r, LOG_ERR, origin_of(from), "in \"rename\": out of memory");
 		r->no_memory = true;
+	}
 }
 
 /* A member that must be there. */

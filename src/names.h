@@ -16,6 +16,8 @@
 #include "reason.h"
 
 #define NAMES_RULES_MAX 1000
+#define NAMES_COST_MAX 1000     /* characters of an expression, its repeats written out */
+#define NAMES_MATCH_MAX 1000    /* bytes of a path that rules are held against */
 #define NAMES_SIZE PATH_MAX     /* of a buffer for any path that comes out */
 
 struct names_rule {
@@ -24,7 +26,7 @@ struct names_rule {
 	size_t tos;
 };
 
-/* Is the rule one that can be followed?  0, REFUSED with what is wrong in it, or -ENOMEM. */
+/* Is the rule one that can be followed, and whose expression costs little, whatever it is held against?  0, REFUSED with what is wrong in it, or -ENOMEM. */
 int names_check(const struct names_rule *rule, struct reason *why);
 /* Do two lists of rules say the same? */
 bool names_same(const struct names_rule *a, size_t a_count, const struct names_rule *b,

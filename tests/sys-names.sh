@@ -144,6 +144,9 @@ a@$1@"to" asks for \$1: \$1; "from" has 0 groups, in \( \)$
 (a)@\1@"to" has \\\\1 in it: \\\\1; write \$1$
 a@$@"to" has a \$ without a number
 ^a@/b@"to" leads to an absolute path
+((a{255}){255}){255}@b@"from" is too large: .*1000 characters
+((a{1,255}){1,255}){1,255}@b@"from" repeats with \{ \} what varies in itself
+(a*)\1@b@"from" refers back to a group
 RULES
 run "$rrdmerge" old live --rename a
 want_rc 2
@@ -186,6 +189,10 @@ configure live old 'rename = ( { from = "^a/"; to = "b/"; },' '{ from = "^(a/"; 
 run "$rrdmergd" -t -f conf
 want_rc 2
 want_err '^rrdmergd: conf:[67]: in "rename", "from" is no regular expression: .*\^\(a/'
+configure live old 'rename = ( { from = "((a{1,255}){1,255}){1,255}"; to = "b/"; } );'
+run timeout 20 "$rrdmergd" -t -f conf
+want_rc 2
+want_err '^rrdmergd: conf:[0-9]+: in "rename", "from" repeats with \{ \} what varies in itself: '
 configure live old "$rules"
 run "$rrdmergd" -t -f conf
 want_rc 0

@@ -199,7 +199,7 @@ static void how_an_expression_begins(void **state)
 		{ "^ab+c", "abbc.rrd" }, { "^ab{0}c", "ac.rrd" }, { "^ab{2}c", "abbc.rrd" },
 		{ "^a\\.b?c", "a.c.rrd" }, { "^a\\.?c", "ac.rrd" }, { "^a|b", "b.rrd" },
 		{ "^a(b|)c", "ac.rrd" }, { "^[ab]c", "bc.rrd" }, { "^a.c", "abc.rrd" },
-		{ "^.", "x.rrd" }, { "^(a)\\1", "aa.rrd" }, { "^a\\wc", "abc.rrd" },
+		{ "^.", "x.rrd" }, { "^a\\wc", "abc.rrd" },
 		{ "^\\<ab", "ab.rrd" }, { "^a\\$", "a$.rrd" }, { "^a\\\\", "a\\.rrd" },
 		{ "^a\\/b", "a/b.rrd" }, { "^a/b-_", "a/b-_.rrd" }, { "(^a)", "a.rrd" },
 		{ "^^a", "a.rrd" }, { "^a\\{", "a{.rrd" }, { "^\\.\\*\\+", ".*+.rrd" },
@@ -268,10 +268,17 @@ static void what_is_no_name(void **state)
 	strcpy(longest + NAMES_SIZE - 5, ".rrd");
 	assert_int_equal(names_apply(NULL, longest, 0, buffer, &by, NULL), 0);
 	no_rules();
-	rule("^a", "aa");
-	leads_nowhere(longest, "too long");
 	strcpy(longest + NAMES_SIZE - 4, ".rrd");
 	assert_int_equal(names_apply(NULL, longest, 0, buffer, &by, NULL), REFUSED);
+	rule("^.*", "$0$0$0$0$0.rrd");
+	longest[NAMES_MATCH_MAX] = '\0';
+	leads_nowhere(longest, "too long");
+	struct names *names = compiled();
+	longest[NAMES_MATCH_MAX] = 'a';
+	assert_int_equal(names_apply(names, longest, 0, buffer, &by, NULL), REFUSED);
+	assert_int_equal(by, 0);
+	assert_int_equal(names_apply(names, longest, 1, buffer, &by, NULL), -ENOENT);
+	names_free(names);
 	free(longest);
 }
 
@@ -282,6 +289,19 @@ static void rules_that_are_wrong(void **state)
 	wrong("web(01", "x", "is no regular expression");
 	wrong("web[01", "x", "is no regular expression");
 	wrong("a**{2,1}", "x", "is no regular expression");
+	/* What regcomp() would need all memory for, or all time; and regexec() too. */
+	wrong("((a{1,255}){1,255}){1,255}", "x", "what varies in itself");
+	wrong("((a{255}){255}){255}", "x", "is too large");
+	wrong("(((((a+)+)+)+)+)+", "x", "is too large");
+	wrong("((a?){1,30}){3,}", "x", "what varies in itself");
+	wrong("(|a){1,30}", "x", "what varies in itself");
+	wrong("(){20}", "x", "what varies in itself");
+	wrong("^{1,30}", "x", "what varies in itself");
+	wrong("(.*)+{1,9}{3,}+", "x", "a repeat follows another");
+	wrong("a{1001}", "x", "is too large");
+	wrong("((.*)\\2)+x", "x", "refers back to a group");
+	wrong("[[:alpha:]]{1001}", "x", "is too large");
+	wrong("[]{1}]{1001}", "x", "is too large");
 	wrong("web", "$1", "\"from\" has 0 groups");
 	wrong("(web)", "$1$2", "asks for $2");
 	wrong("(web)", "$1$2", "has 1 group,");
@@ -292,6 +312,19 @@ static void rules_that_are_wrong(void **state)
 	no_rules();
 	rule("(a)(b)", "$0$1$2$$");
 	assert_int_equal(names_check(&rules[0], NULL), 0);
+	static const char *const fine[] = {
+		"^([a-z0-9-]+)\\.(old|new)/(.*)\\.rrd$", "^(web[0-9]{2}\\.){3}", "a{1000}", "a{x",
+		"[{(]{3}",
+		"[^]{1}]+", "^(([a-z]+[0-9]+\\.)+)example/(.*)", "[\\1]", "a)|(b", "x{2,}", "(a+|b)*",
+	};
+	for (size_t i = 0; i < sizeof(fine) / sizeof(*fine); i++) {
+		struct reason why = { "" };
+
+		no_rules();
+		rule(fine[i], "x.rrd");
+		if (names_check(&rules[0], &why) && !strstr(why.text, "is no regular expression"))
+			fail_msg("%s: %s", fine[i], why.text);
+	}
 }
 
 static void the_same_rules(void **state)
