@@ -324,15 +324,30 @@ static void put_away(struct showing *show, unsigned n, const char *why)
 	control_put(show->call, "away", why);
 }
 
+/* Begins to ask, and waits. */
+static int begin_search(struct showing *show, unsigned n, struct search **ret_s,
+			struct patience **ret)
+{
+	int r;
+
+	*ret_s = search_new(show, n);
+	r = *ret_s ? patience_begin(search, search_drop, *ret_s, ret) : -ENOMEM;
+	return r ? r : await(show->call, *ret, until(show));
+}
+
 /* 0 also where it cannot be asked, of which no more is told. */
 static int ask_source(struct showing *show, unsigned n)
 {
-	struct search *s = search_new(show, n);
 	struct patience *patience = NULL;
-	int r = s ? patience_begin(search, search_drop, s, &patience) : -ENOMEM;
+	struct search *s;
+	int r = begin_search(show, n, &s, &patience);
 
-	if (!r)
-		r = await(show->call, patience, until(show));
+	if (is_silent(r) && show->labels) {     /* it may be live that hangs, and its sidecar */
+		patience_end(patience);
+		patience = NULL;
+		show->labels = false;
+		r = begin_search(show, n, &s, &patience);
+	}
 	if (is_silent(r)) {
 		put_away(show, n, NO_ANSWER);
 		r = 0;

@@ -55,7 +55,8 @@ tidy() {
 	for pid in $(jobs -p) $bindfs; do
 		kill -9 "$pid" 2>/dev/null
 	done
-	cd / && umount -l "$work/fuse" "$work/state" "$work/aside" "$work/live" 2>/dev/null
+	cd / && umount -l "$work/fuse" "$work/fuselive" "$work/state" "$work/aside" "$work/live" \
+		2>/dev/null
 }
 
 not_tried() {
@@ -364,6 +365,24 @@ scene_fuse() {
 	want_file live/h2/b.rrd new.rrd 0
 	kill -CONT $bindfs
 	want_file live/h2/b.rrd new.want 30
+	want_answer
+	# Live hangs, and no backup is blamed for that.
+	mkdir -p fuselive
+	bindfs -f -o direct_io live fuselive 2>bindfs.err &
+	others+=($!)
+	wait_for 'mountpoint -q fuselive' 10
+	configure fuselive backup 'rescan_interval = 3;'
+	ctl reload
+	wait_for '"$rrdmergctl" -s sock show h1/a.rrd | grep -q "^every "' 20
+	kill -STOP "${others[-1]}"
+	run timeout 20 "$rrdmergctl" -s "$work/sock" show h1/a.rrd
+	want_rc 0
+	want_out '^  live does not answer: its disk hangs$'
+	want_out "^  1: $work/backup/h1/a\.rrd"
+	kill -CONT "${others[-1]}"
+	configure live backup 'rescan_interval = 3;'
+	ctl reload
+	umount -l fuselive
 	want_answer
 	rm live/h1/c.rrd
 	: >log
