@@ -61,10 +61,10 @@ static int check_to(const char *from, const char *to, size_t groups, struct reas
 
 /* ---- what an expression costs ----
  *
- * regcomp() writes a repeated part out as often as it may stand there: a few nested repeats take all
- * memory there is, and counted ones of what varies in itself all time.  A reference back to a group,
- * which POSIX has not, but the C library, makes regexec() try all ways to match: hours for one path.
- * All are told from the text. */
+ * regcomp() writes a repeated part out as often as it may stand there: a few nested repeats take
+ * all memory there is, and counted ones of what varies in itself all time.  A reference back to a
+ * group, which POSIX has not, but the C library, makes regexec() try all ways to match: hours for
+ * one path.  All are told from the text. */
 #define LOOP 4                  /* a repeat without an end counts as so many */
 
 struct repeat {
@@ -120,7 +120,7 @@ static const char *skip_list(const char *at)
 	return at + (*at == ']');
 }
 
-/* One character, list or other thing that can be repeated, groups apart.  *ret_empty: it matches what
+/* One character, list or other thing that can be repeated, groups apart.  *ret_empty: what it matches
  * has no length. */
 static const char *skip_one(const char *at, bool *ret_refers, bool *ret_empty)
 {

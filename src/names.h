@@ -26,7 +26,8 @@ struct names_rule {
 	size_t tos;
 };
 
-/* Is the rule one that can be followed, and whose expression costs little, whatever it is held against?  0, REFUSED with what is wrong in it, or -ENOMEM. */
+/* Is the rule one that can be followed, and that costs little whatever it is held against?
+ * 0, REFUSED with what is wrong in it, or -ENOMEM. */
 int names_check(const struct names_rule *rule, struct reason *why);
 /* Do two lists of rules say the same? */
 bool names_same(const struct names_rule *a, size_t a_count, const struct names_rule *b,

@@ -265,6 +265,15 @@ read -ra given <<<"$given"
 for n in 1 2 3; do
 	want_same "copy $n gave in the end" "$(exact_of "$n")" "${given[n - 1]}"
 done
+# Undone and merged again, it is as if all had been there at once.
+ctl undo load.rrd
+want_rc 0
+merges=$(lines '^rrdmergd: merged ')
+ctl merge load.rrd
+want_rc 0
+wait_lines '^rrdmergd: merged ' $((merges + 1)) || fail "it is not merged again"
+want_judged live/load.rrd "${files[@]}"
+read -ra given <<<"$given"
 mv snap/weekly.6 gone
 ctl show load.rrd
 want_out "^  7: $work/snap/weekly\.6/perfdata is away: No such file or directory$"
