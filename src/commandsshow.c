@@ -504,6 +504,9 @@ static int take_merge(struct showing *show, int64_t id, const struct rrd *db, st
 	size_t paths = 0;
 	int r = ledger_runs(ledger, id, &cells);
 
+	/* What is damaged there tells nothing: its cells are drawn as live's own. */
+	if (r == -EBADMSG)
+		return 0;
 	if (!r)
 		r = ledger_sources(ledger, id, &path, &paths);
 	if (!r)

@@ -580,21 +580,29 @@ int ledger_undoable(struct ledger *ledger, char ***ret, size_t *ret_count)
 }
 
 static int recorded_of(struct ledger *ledger, const char *rel, struct recorded **ret,
-		       size_t *ret_count)
+		       size_t *ret_count, int64_t *ret_damaged)
 {
 	int64_t file = number_of(ledger, rel);
 	struct ledgersql *sql = ask(ledger);
 
-	return sql ? answered(ledger, ledgersql_recorded(sql, file, ret, ret_count)) : -EIO;
+	return sql ? answered(ledger, ledgersql_recorded(sql, file, ret, ret_count, ret_damaged))
+		: -EIO;
 }
 
 int ledger_undo(struct ledger *ledger, const char *rel, int64_t id, uint64_t ino, uint64_t identity,
 		struct ledger_undo *ret, struct reason *why)
 {
 	struct recorded *merge = NULL;
+	int64_t damaged = 0;
 	size_t count = 0;
-	int r = recorded_of(ledger, rel, &merge, &count);
+	int r = recorded_of(ledger, rel, &merge, &count, &damaged);
 
+	/* Which cells are another merge's is not known either. */
+	if (r == -EBADMSG) {
+		reason_set(why, "cannot be undone: what the ledger has of its merge %lld is damaged",
+			   (long long)damaged);
+		return REFUSED;
+	}
 	if (r)
 		return reason_errno(why, -r, "the ledger cannot be read");
 	r = ledgerundo_plan(merge, count, id, ino, identity, ret, why);
@@ -606,8 +614,9 @@ int ledger_spread(struct ledger *ledger, const char *rel, uint64_t ino, uint64_t
 		  struct ledger_undo *ret)
 {
 	struct recorded *merge = NULL;
+	int64_t damaged = 0;
 	size_t count = 0;
-	int r = recorded_of(ledger, rel, &merge, &count);
+	int r = recorded_of(ledger, rel, &merge, &count, &damaged);
 
 	if (r)
 		return r;

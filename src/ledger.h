@@ -31,6 +31,8 @@
  *     merge is undone again from its beginning, or merged over; both are harmless.
  * 10. Numbers of merges rise and are not used twice in one ledger.
  * 11. A ledger that cannot be written takes no intention, so nothing is merged without record.
+ * 12. Nothing is undone, and no cell taken for spread, by what is damaged on record: each row that
+ *     is acted upon has a checksum.
  *
  * Threads.  Every function may be called from any thread, but for one file from one at a time.
  * None waits for a disk but ledger_open, ledger_close, ledger_flush and those under "what is on
@@ -276,7 +278,7 @@ int ledger_history(struct ledger *ledger, const char *rel, int64_t before, size_
 int ledger_get(struct ledger *ledger, int64_t id, struct ledger_entry **ret);
 void ledger_entries_free(struct ledger_entry *entry, size_t count);
 
-/* What merge `id` has recorded. */
+/* What merge `id` has recorded.  -EBADMSG: that is damaged. */
 int ledger_runs(struct ledger *ledger, int64_t id, struct ledger_cells *ret);
 
 /* The paths of its sources, as its runs number them; an array to free, with what is in it. */

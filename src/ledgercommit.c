@@ -49,10 +49,16 @@ static void wait_until(pthread_cond_t *cond, pthread_mutex_t *mutex, uint64_t un
 static int load_one(const struct file_row *row, void *arg)
 {
 	struct ledger *ledger = arg;
-	struct entry *entry = ledgertable_add(ledger, row->rel, row->id);
+	struct entry *entry;
 
+	/* A damaged one may have got the path of another file. */
+	ledger->damaged += row->damaged;
+	if (row->damaged && ledgertable_find(ledger, row->rel))
+		return 0;
+	entry = ledgertable_add(ledger, row->rel, row->id);
 	if (!entry)
 		return -ENOMEM;
+	entry->id = row->id;
 	entry->state = row->state;
 	entry->why = row->why;
 	return 0;
@@ -162,8 +168,15 @@ static int open_sql(struct ledger *ledger, struct ledgersql **ret, bool *ret_cre
 static int load(struct ledger *ledger, struct ledgersql *sql, struct reason *why)
 {
 	int64_t last_file = 0, last_merge = 0;
-	int r = ledgersql_load(sql, load_one, ledger, &last_file, &last_merge, why);
+	struct reason notice;
 
+	ledger->damaged = 0;
+	int r = ledgersql_load(sql, load_one, ledger, &last_file, &last_merge, why);
+	if (!r && ledger->damaged) {
+		reason_set(&notice, "is damaged in what it says of %zu files: they are looked at again",
+			   ledger->damaged);
+		say(ledger, &notice);
+	}
 	if (r) {
 		ledgertable_free(ledger);
 		return r;

@@ -76,6 +76,29 @@ enum ledgerplace_is ledgerplace_check(struct ledgerplace *place, struct sqlite3 
 /* Removes the log that we have left beside another database, which would be taken for its own. */
 void ledgerplace_clear(const struct ledgerplace *place, const char *path);
 
+/* ---- ledgerseal.c: is a row as it was written?  ----
+ *
+ * SQLite does not notice a bit that has turned in what a table holds.  So each row of `merge` and
+ * of `file` has a seal: the CRC-32 of what undo and the daemon act upon.  It is renewed with the
+ * row only where it was good before. */
+
+/* Gives the connection the SQL function seal_of(…). */
+int ledgerseal_prepare(struct sqlite3 *db);
+
+/* The seals that rows have with these values for what changes; the names are the columns'. */
+#define LEDGERSEAL_MERGE(state, undone, undoing) "seal_of(id, file, what, " state ", time_ms," \
+	" dev, ino, identity, last_up, " undone ", " undoing ", runs)"
+#define LEDGERSEAL_FILE(held, spread) "seal_of(id, path, verdict, settled, " held ", " spread "," \
+	" dev, ino, identity, size, mtime_ns, ctime_ns, sources, cells, why)"
+/* Is a row as it was sealed? */
+#define LEDGERSEAL_MERGE_SOUND "seal IS " LEDGERSEAL_MERGE("state", "undone", "undoing")
+#define LEDGERSEAL_FILE_SOUND "seal IS " LEDGERSEAL_FILE("held", "spread")
+/* For UPDATE: what is damaged stays so. */
+#define LEDGERSEAL_MERGE_SET(state, undone, undoing) "seal = CASE WHEN " LEDGERSEAL_MERGE_SOUND \
+	" THEN " LEDGERSEAL_MERGE(state, undone, undoing) " END"
+#define LEDGERSEAL_FILE_SET(held, spread) "seal = CASE WHEN " LEDGERSEAL_FILE_SOUND \
+	" THEN " LEDGERSEAL_FILE(held, spread) " END"
+
 /* ---- ledger.c and ledgersql.c ---- */
 
 #define LEDGERSQL_CORRUPT 2     /* beside 0, REFUSED and -errno */
@@ -126,6 +149,7 @@ struct file_row {
 	uint64_t why;           /* hash of the reason, 0 without */
 	char *refusal;          /* for the history, owned; or NULL */
 	int64_t event;          /* its number there */
+	bool damaged;           /* as it was read: the state is a guess on the safe side */
 };
 
 /* Opens, checks (`whole`: however large it is), makes what is missing.  0, REFUSED (newer, or not
@@ -179,9 +203,10 @@ struct recorded {
 	bool undone;
 	struct ledger_cells cells;
 };
-/* The file's merges (no undo, no refusal), oldest first. */
+/* The file's merges (no undo, no refusal), oldest first.  -EBADMSG: the one with this number is
+ * damaged. */
 int ledgersql_recorded(struct ledgersql *sql, int64_t file, struct recorded **ret,
-		       size_t *ret_count);
+		       size_t *ret_count, int64_t *ret_damaged);
 void ledgersql_recorded_free(struct recorded *merge, size_t count);
 
 /* ---- ledgerundo.c: which cells an undo gives back, and to what; see the invariants 5 to 7 ---- */
@@ -249,6 +274,7 @@ struct ledger {
 	uint64_t token;                 /* of the marks to come */
 	bool whole;                     /* it is doubted, and checked however large it is */
 	/* not LEDGERPLACE_SAME: it was left, and none opened since */
+	size_t damaged;                 /* rows of files, as it was opened */
 	enum ledgerplace_is found;
 };
 

@@ -9,7 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define SCHEMA_VERSION 2
+#define SCHEMA_VERSION 3
 #define APPLICATION_ID 0x7272646d       /* "rrdm" */
 /* A larger one would take seconds to check; what is wrong with it shows when it is used. */
 #define CHECK_BYTES (256 << 20)
@@ -24,12 +24,13 @@ static const char schema[] =
 	" verdict INTEGER NOT NULL DEFAULT 0, settled INTEGER NOT NULL DEFAULT 0,"
 	" held INTEGER NOT NULL DEFAULT 0, spread INTEGER NOT NULL DEFAULT 0,"
 	" dev INTEGER, ino INTEGER, identity INTEGER, size INTEGER, mtime_ns INTEGER,"
-	" ctime_ns INTEGER, sources INTEGER, cells INTEGER, why INTEGER);"
+	" ctime_ns INTEGER, sources INTEGER, cells INTEGER, why INTEGER, seal INTEGER);"
 	"CREATE TABLE merge(id INTEGER PRIMARY KEY, file INTEGER NOT NULL REFERENCES file,"
 	" what INTEGER NOT NULL, state INTEGER NOT NULL, time_ms INTEGER NOT NULL,"
 	" done_ms INTEGER, dev INTEGER, ino INTEGER, identity INTEGER, last_up INTEGER,"
 	" exact INTEGER, seam INTEGER, consolidated INTEGER, spread INTEGER,"
-	" took_us INTEGER, undone INTEGER, reason TEXT, runs BLOB, undoing INTEGER);"
+	" took_us INTEGER, undone INTEGER, reason TEXT, runs BLOB, undoing INTEGER,"
+	" seal INTEGER);"
 	"CREATE INDEX merge_file ON merge(file);"
 	"CREATE INDEX merge_intended ON merge(id) WHERE state = 0;"
 	MARK_TABLE
@@ -59,14 +60,18 @@ static const char views[] =
 	" FROM merge m JOIN file f ON f.id = m.file WHERE what = 2 AND f.verdict = 4"
 	" GROUP BY m.file;";
 
-/* From version 1. */
-static const char migration[] =
-	MARK_TABLE
+/* From each version to the next.  The views are made anew behind the last. */
+static const char *const migration[SCHEMA_VERSION] = {
+	[1] = MARK_TABLE
 	"ALTER TABLE merge ADD COLUMN undoing INTEGER;"
 	/* Which merges an undo that was interrupted has begun with was not on record. */
 	"UPDATE merge SET undoing = (SELECT min(u.id) FROM merge u WHERE u.file = merge.file"
-	" AND u.what = 1 AND u.state <> 1 AND u.id > merge.id) WHERE what = 0 AND undone IS NULL;"
-	"DROP VIEW sources; DROP VIEW merges; DROP VIEW refusals;";
+	" AND u.what = 1 AND u.state <> 1 AND u.id > merge.id) WHERE what = 0 AND undone IS NULL;",
+	[2] = "ALTER TABLE merge ADD COLUMN seal INTEGER; ALTER TABLE file ADD COLUMN seal INTEGER;"
+	"UPDATE merge SET seal = " LEDGERSEAL_MERGE("state", "undone", "undoing") ";"
+	"UPDATE file SET seal = " LEDGERSEAL_FILE("held", "spread") ";",
+};
+static const char drop_views[] = "DROP VIEW sources; DROP VIEW merges; DROP VIEW refusals;";
 
 /* ---- errors ---- */
 
@@ -143,6 +148,7 @@ int ledgerschema_connect(const char *path, int flags, sqlite3 **ret, struct reas
 		return r;
 	}
 	sqlite3_extended_result_codes(db, 1);
+	ledgerseal_prepare(db);         /* without memory: what needs it will say so */
 	sqlite3_busy_timeout(db, LEDGERSCHEMA_BUSY_MS);
 	*ret = db;
 	return 0;
@@ -171,8 +177,8 @@ static int quick_check(sqlite3 *db, struct reason *why)
 	return r;
 }
 
-/* Makes it one of our version, from nothing or from an older one: all of it or none. */
-static int make_ours(sqlite3 *db, bool anew, struct reason *why)
+/* Makes it one of our version, from nothing (0) or from an older one: all of it or none. */
+static int make_ours(sqlite3 *db, int64_t version, struct reason *why)
 {
 	char text[128];
 	int r = ledgerschema_run(db, "BEGIN IMMEDIATE", why);
@@ -181,7 +187,9 @@ static int make_ours(sqlite3 *db, bool anew, struct reason *why)
 		return r;
 	snprintf(text, sizeof(text), "PRAGMA application_id = %d; PRAGMA user_version = %d",
 		 APPLICATION_ID, SCHEMA_VERSION);
-	r = ledgerschema_run(db, anew ? schema : migration, why);
+	r = ledgerschema_run(db, version ? drop_views : schema, why);
+	for (int64_t step = version; step > 0 && step < SCHEMA_VERSION && !r; step++)
+		r = ledgerschema_run(db, migration[step], why);
 	if (!r)
 		r = ledgerschema_run(db, views, why);
 	if (!r)
@@ -226,7 +234,7 @@ int ledgerschema_check(sqlite3 *db, bool whole, bool *ret_created, bool *ret_our
 		if (r || version == SCHEMA_VERSION)
 			return r;
 	}
-	return make_ours(db, version == 0, why);
+	return make_ours(db, version, why);
 }
 
 bool ledgerschema_is_ours(const char *path)

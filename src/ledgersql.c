@@ -30,38 +30,49 @@ static const char *const statement_text[STATEMENTS] = {
 	[COMMIT] = "COMMIT",
 	[ROLLBACK] = "ROLLBACK",
 	[PUT_MARK] = "UPDATE mark SET text = ?1 WHERE id = 1",
-	[PUT_BASE] = "INSERT INTO file(id, path) VALUES(?1, ?2) ON CONFLICT(id) DO NOTHING",
+	[PUT_BASE] = "INSERT INTO file(id, path, seal) VALUES(?1, ?2, seal_of(?1, ?2, 0, 0, 0, 0,"
+		" NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)) ON CONFLICT(id) DO NOTHING",
 	[PUT_FILE] = "INSERT INTO file VALUES"
-		"(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)"
-		" ON CONFLICT(id) DO UPDATE SET verdict = ?3, settled = ?4, held = ?5, spread = ?6,"
-		" dev = ?7, ino = ?8, identity = ?9, size = ?10, mtime_ns = ?11, ctime_ns = ?12,"
-		" sources = ?13, cells = ?14, why = ?15",
+		"(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, seal_of"
+		"(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15))"
+		" ON CONFLICT(id) DO UPDATE SET path = ?2, verdict = ?3, settled = ?4, held = ?5,"
+		" spread = ?6, dev = ?7, ino = ?8, identity = ?9, size = ?10, mtime_ns = ?11,"
+		" ctime_ns = ?12, sources = ?13, cells = ?14, why = ?15, seal = excluded.seal",
 	[PUT_INTENT] = "INSERT OR REPLACE INTO merge(id, file, what, state, time_ms, dev, ino, identity,"
-		" last_up, exact, seam, consolidated, spread, runs) VALUES"
-		"(?1, ?2, ?3, 0, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
-	[PUT_HELD] = "UPDATE file SET held = held OR ?2, spread = spread OR ?3 WHERE id = ?1",
+		" last_up, exact, seam, consolidated, spread, runs, seal) VALUES"
+		"(?1, ?2, ?3, 0, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13,"
+		" seal_of(?1, ?2, ?3, 0, ?4, ?5, ?6, ?7, ?8, NULL, NULL, ?13))",
+	[PUT_HELD] = "UPDATE file SET held = held OR ?2, spread = spread OR ?3, "
+		LEDGERSEAL_FILE_SET("held OR ?2", "spread OR ?3") " WHERE id = ?1",
 	[PUT_ROOT] = "INSERT INTO root(path) SELECT ?1 WHERE NOT EXISTS"
 		" (SELECT 1 FROM root WHERE path = ?1)",
 	[PUT_SOURCE] = "INSERT OR REPLACE INTO source VALUES(?1, ?2, (SELECT id FROM root WHERE path = ?3),"
 		" ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
 	[PUT_REFUSAL] = "INSERT OR REPLACE INTO merge(id, file, what, state, time_ms, dev, ino, identity,"
-		" reason) VALUES(?1, ?2, 2, 1, ?3, ?4, ?5, ?6, ?7)",
+		" reason, seal) VALUES(?1, ?2, 2, 1, ?3, ?4, ?5, ?6, ?7,"
+		" seal_of(?1, ?2, 2, 1, ?3, ?4, ?5, ?6, NULL, NULL, NULL, NULL))",
 	[SET_DONE] = "UPDATE merge SET state = ?2, done_ms = ?3, took_us = ?4, reason = ?5,"
-		" exact = ?6, seam = ?7, consolidated = ?8, spread = ?9 WHERE id = ?1",
+		" exact = ?6, seam = ?7, consolidated = ?8, spread = ?9, "
+		LEDGERSEAL_MERGE_SET("?2", "undone", "undoing") " WHERE id = ?1",
 	/* The first one that may have taken something back stays. */
-	[SET_UNDOING] = "UPDATE merge SET undoing = coalesce(undoing, ?2) WHERE id = ?1",
-	[SET_UNDONE] = "UPDATE merge SET undone = ?2, undoing = NULL WHERE id = ?1",
-	[UNSET_UNDOING] = "UPDATE merge SET undoing = NULL WHERE id = ?1 AND undoing = ?2",
+	[SET_UNDOING] = "UPDATE merge SET undoing = coalesce(undoing, ?2), "
+		LEDGERSEAL_MERGE_SET("state", "undone", "coalesce(undoing, ?2)") " WHERE id = ?1",
+	[SET_UNDONE] = "UPDATE merge SET undone = ?2, undoing = NULL, "
+		LEDGERSEAL_MERGE_SET("state", "?2", "NULL") " WHERE id = ?1",
+	[UNSET_UNDOING] = "UPDATE merge SET undoing = NULL, "
+		LEDGERSEAL_MERGE_SET("state", "undone", "NULL") " WHERE id = ?1 AND undoing = ?2",
 	[REMOVE_SOURCES] = "DELETE FROM source WHERE merge = ?1",
 	[REMOVE] = "DELETE FROM merge WHERE id = ?1",
 	[HISTORY] = "SELECT " ENTRY_COLUMNS " FROM merge m JOIN file f ON f.id = m.file"
 		" WHERE m.id >= ?2 AND m.id < ?3 AND m.file = ?1 ORDER BY m.id DESC LIMIT ?4",
-	[RUNS] = "SELECT runs FROM merge WHERE id = ?1 AND runs IS NOT NULL",
+	[RUNS] = "SELECT runs, " LEDGERSEAL_MERGE_SOUND " FROM merge WHERE id = ?1"
+		" AND runs IS NOT NULL",
 	[SOURCES] = "SELECT r.path || '/' || coalesce(s.path, f.path) FROM source s"
 		" JOIN root r ON r.id = s.root JOIN merge m ON m.id = s.merge"
 		" JOIN file f ON f.id = m.file WHERE s.merge = ?1 ORDER BY s.n",
-	[RECORDED] = "SELECT id, state, ino, identity, last_up, undone IS NOT NULL, runs FROM merge"
-		" WHERE file = ?1 AND what = 0 ORDER BY id",
+	/* One that is damaged may have been any. */
+	[RECORDED] = "SELECT id, state, ino, identity, last_up, undone IS NOT NULL, runs, what, "
+		LEDGERSEAL_MERGE_SOUND " FROM merge WHERE file = ?1 ORDER BY id",
 	[UNDOABLE] = "SELECT path FROM file WHERE id IN"
 		" (SELECT m.file FROM merge m JOIN file f ON f.id = m.file WHERE m.what = 0"
 		" AND m.undone IS NULL AND (coalesce(f.ino, 0) = 0"
@@ -266,13 +277,58 @@ int ledgersql_mark(struct ledgersql *sql, struct ledger_mark *ret, struct reason
 	return r;
 }
 
+static const char load_text[] = "SELECT id, path, verdict, settled, held, spread, dev, ino, identity,"
+	" size, mtime_ns, ctime_ns, sources, cells, why, " LEDGERSEAL_FILE_SOUND " FROM file";
+
+/* Was the last of a file's merges and undos an undo, which holds it? */
+static bool ends_with_undo(struct ledgersql *sql, int64_t file)
+{
+	char text[128];
+	int64_t found = 0;
+
+	snprintf(text, sizeof(text), "SELECT count(*) FROM merge WHERE what = 1 AND id ="
+		 " (SELECT max(id) FROM merge WHERE what < 2 AND file = %lld)", (long long)file);
+	return !ledgerschema_ask(sql->write, text, &found, NULL) && found;
+}
+
+static void read_row(struct ledgersql *sql, sqlite3_stmt *s, struct file_row *ret)
+{
+	*ret = (struct file_row){
+		.id = sqlite3_column_int64(s, 0),
+		.rel = (const char *)sqlite3_column_text(s, 1),
+		.damaged = !sqlite3_column_int(s, 15),
+	};
+	if (ret->damaged) {
+		ret->state.held = ends_with_undo(sql, ret->id);
+		ret->state.spread = true;
+		return;
+	}
+	ret->why = (uint64_t)sqlite3_column_int64(s, 14);
+	ret->state = (struct ledger_state){
+		.verdict = (uint8_t)sqlite3_column_int(s, 2),
+		.settled = sqlite3_column_int(s, 3) != 0,
+		.held = sqlite3_column_int(s, 4) != 0,
+		.spread = sqlite3_column_int(s, 5) != 0,
+		.dev = (uint64_t)sqlite3_column_int64(s, 6),
+		.ino = (uint64_t)sqlite3_column_int64(s, 7),
+		.identity = (uint64_t)sqlite3_column_int64(s, 8),
+		.size = (uint64_t)sqlite3_column_int64(s, 9),
+		.mtime_ns = sqlite3_column_int64(s, 10),
+		.ctime_ns = sqlite3_column_int64(s, 11),
+		.sources = (uint64_t)sqlite3_column_int64(s, 12),
+		.cells = (uint64_t)sqlite3_column_int64(s, 13),
+	};
+}
+
 int ledgersql_load(struct ledgersql *sql, ledgersql_file_fn *file, void *arg,
 		   int64_t *ret_last_file, int64_t *ret_last_merge, struct reason *why)
 {
 	sqlite3_stmt *statement = NULL;
 	int64_t last_file = 0, last_merge = 0;
 	/* What nobody finished may be in part on disk: invariant 4. */
-	int r = ledgerschema_run(sql->write, "UPDATE merge SET state = 3 WHERE state = 0", why);
+	int r = ledgerschema_run(sql->write, "UPDATE merge SET state = 3, "
+				 LEDGERSEAL_MERGE_SET("3", "undone", "undoing")
+				 " WHERE state = 0", why);
 	int code;
 
 	if (!r)
@@ -283,29 +339,11 @@ int ledgersql_load(struct ledgersql *sql, ledgersql_file_fn *file, void *arg,
 				     &last_merge, why);
 	if (r)
 		return r;
-	code = sqlite3_prepare_v2(sql->write, "SELECT * FROM file", -1, &statement, NULL);
+	code = sqlite3_prepare_v2(sql->write, load_text, -1, &statement, NULL);
 	while (!code && !r && (code = sqlite3_step(statement)) == SQLITE_ROW) {
-		sqlite3_stmt *s = statement;
-		struct file_row row = {
-			.id = sqlite3_column_int64(s, 0),
-			.rel = (const char *)sqlite3_column_text(s, 1),
-			.why = (uint64_t)sqlite3_column_int64(s, 14),
-			.state = {
-				.verdict = (uint8_t)sqlite3_column_int(s, 2),
-				.settled = sqlite3_column_int(s, 3) != 0,
-				.held = sqlite3_column_int(s, 4) != 0,
-				.spread = sqlite3_column_int(s, 5) != 0,
-				.dev = (uint64_t)sqlite3_column_int64(s, 6),
-				.ino = (uint64_t)sqlite3_column_int64(s, 7),
-				.identity = (uint64_t)sqlite3_column_int64(s, 8),
-				.size = (uint64_t)sqlite3_column_int64(s, 9),
-				.mtime_ns = sqlite3_column_int64(s, 10),
-				.ctime_ns = sqlite3_column_int64(s, 11),
-				.sources = (uint64_t)sqlite3_column_int64(s, 12),
-				.cells = (uint64_t)sqlite3_column_int64(s, 13),
-			},
-		};
+		struct file_row row;
 
+		read_row(sql, statement, &row);
 		code = 0;
 		r = row.rel ? file(&row, arg) : LEDGERSQL_CORRUPT;
 	}
@@ -598,7 +636,7 @@ int ledgersql_runs(struct ledgersql *sql, int64_t id, struct ledger_cells *ret)
 	sqlite3_bind_int64(statement, 1, id);
 	code = sqlite3_step(statement);
 	if (code == SQLITE_ROW) {
-		r = read_runs(statement, 0, ret);
+		r = sqlite3_column_int(statement, 1) ? read_runs(statement, 0, ret) : -EBADMSG;
 		sqlite3_reset(statement);
 		return r;
 	}
@@ -641,7 +679,7 @@ int ledgersql_undoable(struct ledgersql *sql, char ***ret, size_t *ret_count)
 }
 
 int ledgersql_recorded(struct ledgersql *sql, int64_t file, struct recorded **ret,
-		       size_t *ret_count)
+		       size_t *ret_count, int64_t *ret_damaged)
 {
 	sqlite3_stmt *statement = sql->statement[RECORDED];
 	void *array = NULL;
@@ -650,7 +688,12 @@ int ledgersql_recorded(struct ledgersql *sql, int64_t file, struct recorded **re
 
 	sqlite3_bind_int64(statement, 1, file);
 	while ((code = sqlite3_step(statement)) == SQLITE_ROW && !r) {
-		r = more(&array, count, sizeof(struct recorded));
+		bool sound = sqlite3_column_int(statement, 8);
+
+		if (sound && sqlite3_column_int(statement, 7) != LEDGER_MERGE)
+			continue;
+		*ret_damaged = sqlite3_column_int64(statement, 0);
+		r = sound ? more(&array, count, sizeof(struct recorded)) : -EBADMSG;
 		if (r)
 			break;
 		struct recorded *merge = (struct recorded *)array + count++;
@@ -663,6 +706,8 @@ int ledgersql_recorded(struct ledgersql *sql, int64_t file, struct recorded **re
 		merge->last_up = sqlite3_column_int64(statement, 4);
 		merge->undone = sqlite3_column_int(statement, 5) != 0;
 		r = read_runs(statement, 6, &merge->cells);
+		if (r)
+			break;
 	}
 	r = ended(sql, statement, code, r);
 	if (r) {

@@ -120,7 +120,7 @@ refuses "an RRD" db.rrd 'is no ledger'
 same_file "an RRD" db.rrd old.rrd
 cp led newer && patch newer 60 '\0\0\0\0143'
 refuses "a newer schema" newer \
-	'was written by a newer version of this program \(its schema is 99, this one knows 2\): .*'
+	'was written by a newer version of this program \(its schema is 99, this one knows 3\): .*'
 cp led other && patch other 68 'abcd'
 refuses "another's database" other 'is a database, but no ledger'
 refuses "a directory that is not there" nowhere/led '.*No such file or directory.*'

@@ -490,12 +490,12 @@ static void test_newer(void **state)
 	assert_int_equal(try_open(ledger_path(), true, &ledger, &why), REFUSED);
 	assert_non_null(strstr(why.text, "newer version"));
 	assert_int_equal(count_named(".corrupt-"), 0);
-	exec_on(ledger_path(), "PRAGMA user_version = 2");
+	exec_on(ledger_path(), "PRAGMA user_version = 3");
 	close_it(open_at(ledger_path()));
 }
 
-/* tests/data/ledger-1.sql, with an undo of a.rrd that was interrupted besides. */
-static void test_older(void **state)
+/* tests/data/ledger-1.sql, with an undo of a.rrd that was interrupted besides; -2 has that. */
+static void older(int version)
 {
 	const char *top = getenv("top_srcdir");
 	char path[4200], text[16384] = "", rel[] = "/live/d.rrd";
@@ -503,10 +503,11 @@ static void test_older(void **state)
 	struct ledger_entry *entry;
 	struct ledger_state known;
 	struct ledger_cells cells;
+	struct ledger_undo undo;
 	struct ledger *ledger;
+	struct reason why;
 
-	(void)state;
-	snprintf(path, sizeof(path), "%s/tests/data/ledger-1.sql", top ? top : "..");
+	snprintf(path, sizeof(path), "%s/tests/data/ledger-%d.sql", top ? top : "..", version);
 	FILE *file = fopen(path, "r");
 	if (!file) {
 		print_message("           SKIP: %s is not there (top_srcdir says where)\n", path);
@@ -515,7 +516,7 @@ static void test_older(void **state)
 	assert_true(fread(text, 1, sizeof(text) - 1, file) > 0);
 	fclose(file);
 	exec_on(ledger_path(), text);
-	exec_on(ledger_path(), "INSERT INTO merge SELECT 5, file, 1, 0, time_ms, NULL, dev, ino,"
+	exec_on(ledger_path(), version > 1 ? "" : "INSERT INTO merge SELECT 5, file, 1, 0, time_ms, NULL, dev, ino,"
 		" identity, last_up, exact, seam, consolidated, spread, NULL, NULL, NULL, runs"
 		" FROM merge WHERE id = 1");
 	for (int again = 0; again < 2; again++) {
@@ -541,6 +542,9 @@ static void test_older(void **state)
 		assert_int_equal(cells.runs, SOME_RUNS);
 		assert_int_equal(cells.run[0].count, 500);
 		ledger_cells_free(&cells);
+		assert_false(ledger_notice(ledger, &why));
+		assert_int_equal(ledger_undo(ledger, "/live/a.rrd", 1, INO, IDENTITY, &undo, &why), 0);
+		ledger_undo_free(&undo);
 		rel[6] = again ? 'e' : 'd';
 		assert_int_equal(stage_of(ledger, merge(ledger, &intent)), LEDGER_IS_DONE);
 		close_it(ledger);
@@ -548,7 +552,18 @@ static void test_older(void **state)
 	/* The views are there as in a new one. */
 	exec_on(ledger_path(), "SELECT undone_by, state FROM merges; SELECT * FROM sources;"
 		"SELECT * FROM refusals");
+	assert_int_equal(ask_on(ledger_path(), "PRAGMA user_version"), 3);
+	assert_int_equal(ask_on(ledger_path(), "SELECT count(*) FROM merge WHERE seal IS NULL"), 0);
 	assert_int_equal(count_named(".corrupt-"), 0);
+}
+
+static void test_older(void **state)
+{
+	(void)state;
+	older(1);
+	scratch_remove();
+	scratch_make();
+	older(2);
 }
 
 /* What is not ours stays where it is. */
