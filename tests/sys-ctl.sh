@@ -357,6 +357,29 @@ if [ -n "$(other_user)" ] && as_nobody "$rrdmergctl" --version >/dev/null 2>&1 &
 fi
 end_daemon
 
+# ---- killed while somebody waits for it ----
+
+start_daemon
+ctl pause
+for option in '' --json; do
+	# shellcheck disable=SC2086
+	timeout 30 "$rrdmergctl" -s sock status --wait $option >"waited$option" 2>"said$option" &
+	waits=$!
+	wait_for 'grep -q "is paused" "said$option"' 20
+	[ -n "$option" ] || first=$waits
+done
+kill -9 "$daemon"
+wait "$daemon" 2>/dev/null
+wait "$first"
+want_same "status --wait, and the daemon is killed" $? 3
+wait "$waits"
+want_same "the same with --json" $? 3
+want_same "what it says" "$(grep -c 'is not running\|broke off' said said--json)" 'said:1
+said--json:1'
+cp waited--json out
+want_json '$a->{status}' error
+daemon=
+
 # ---- without a ledger, and with a file of patterns that is none ----
 
 rm -rf state
