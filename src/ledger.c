@@ -10,7 +10,7 @@
 
 #include "io.h"
 
-#define HELD_MAX (UINT64_C(32) << 20)   /* bytes of merges under way */
+#define HELD_MAX (UINT64_C(16) << 20)   /* bytes of merges under way */
 
 /* ---- opening and closing ---- */
 

@@ -40,7 +40,7 @@
  * callbacks without any mutex held.  Two mutexes: `mutex` for all that is in memory, never held
  * during I/O; `reading` for the connection on which questions are asked.  Never both at once.
  *
- * Memory: some 180 bytes a file beside its path; what is handed in and not yet done, 32 MB at most;
+ * Memory: some 180 bytes a file beside its path; what is handed in and not yet done, 16 MB at most;
  * SQLite's caches, 3 MB. */
 #ifndef LEDGER_H
 #define LEDGER_H
@@ -145,7 +145,7 @@ struct ledger_options {
 	/* What is damaged beyond being recognised as a ledger may be moved away.  Else only what
 	 * was one for certain: anybody may have written any path on a command line. */
 	bool own_path;
-	unsigned group_ms;      /* between two commits; 0: 250 */
+	unsigned group_ms;      /* between two commits, at most; 0: 250 */
 	unsigned sync_ms;       /* how long data written waits for its sync; 0: 1000 */
 	unsigned retry_ms;      /* after a failure; 0: 10000 */
 

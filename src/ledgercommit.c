@@ -16,6 +16,8 @@
 #define MS UINT64_C(1000000)
 #define NEWCOMER_MS 1000        /* so long a file put in the ledger's place has to rest */
 #define CALM_MS 1000            /* what nobody waits for may wait so long for company */
+#define FEW 4                   /* merges in a commit: no tree is under way, somebody waits for each … */
+#define SHARE 5                 /* … so that commits may take this part of the time */
 
 /* What one commit writes; the committer's own. */
 struct batch {
@@ -313,7 +315,7 @@ static uint64_t commit_due(const struct ledger *ledger)
 	if (ledger->stopping || ledger->flushing)
 		return 0;
 	if (!TAILQ_EMPTY(&ledger->fresh))
-		return ledger->began_ns ? ledger->began_ns + group : 0;
+		return ledger->began_ns ? ledger->began_ns + ledger->gap_ns : 0;
 	return ledger->work_since_ns + (calm > group ? calm : group);
 }
 
@@ -542,18 +544,32 @@ static int after_failure(struct ledger *ledger, int r, struct reason *why)
 	return r;
 }
 
+/* From the beginning of this commit to that of the next.  Caller holds the mutex. */
+static uint64_t gap_after(const struct ledger *ledger, size_t merges)
+{
+	uint64_t group = ledger->options.group_ms * MS;
+	uint64_t share = (io_now_ns() - ledger->began_ns) * SHARE;
+
+	if (!merges)                    /* what is done comes once a second, and holds nobody up */
+		return 0;
+	return merges > FEW || share > group ? group : share;
+}
+
 static void commit(struct ledger *ledger)
 {
 	struct reason why = { "" };
 	struct batch batch;
 	struct news *news = NULL;
-	size_t told = 0;
+	const struct ticket *ticket;
+	size_t told = 0, merges = 0;
 	bool written = false;
 	int r = ready(ledger, &why);
 
 	/* After ready(): that may have everything recorded anew. */
 	pthread_mutex_lock(&ledger->mutex);
 	gather(ledger, &batch);
+	TAILQ_FOREACH(ticket, &batch.fresh, link)
+		merges++;
 	pthread_mutex_unlock(&ledger->mutex);
 	if (!r) {
 		r = write_batch(ledger, &batch, &why);
@@ -563,6 +579,7 @@ static void commit(struct ledger *ledger)
 	}
 	pthread_mutex_lock(&ledger->mutex);
 	ledger->ok = written;
+	ledger->gap_ns = gap_after(ledger, merges);
 	if (written) {
 		news = settle(ledger, &batch, &told);
 	} else {

@@ -261,6 +261,7 @@ struct ledger {
 	struct ticket_list dropped;     /* to be taken off the record */
 	struct entry *dirty;
 	uint64_t began_ns;              /* the last commit */
+	uint64_t gap_ns;                /* from then to the next that a merge waits for */
 	uint64_t work_since_ns;         /* something to commit, 0: nothing */
 	uint64_t applied_since_ns;
 	uint64_t retry_ns;              /* !ok: not before */

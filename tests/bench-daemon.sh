@@ -25,7 +25,7 @@ command -v rrdtool >/dev/null || die "rrdtool is not installed"
 dir=$(mktemp -d "${BENCH_DIR:-${TMPDIR:-/tmp}}/bench.XXXXXX") || exit 1
 daemon=
 finish() {
-	[ -z "$daemon" ] || kill -9 "$daemon" 2>/dev/null
+	[ -z "$daemon" ] || { kill -9 "$daemon" && wait "$daemon"; } 2>/dev/null
 	rm -rf "$dir"
 }
 trap 'exit 130' INT TERM
@@ -72,12 +72,13 @@ first=$(($(date +%s%N) - began))
 
 status() { awk -v key="$1:" '$1 == key { print $2 }' "/proc/$daemon/status"; }
 ticks() { awk '{ print $14 + $15 }' "/proc/$daemon/stat"; }
+# What our own writes have raised is dealt with, all is on record, and what was needed is given back.
+sleep 13
 rss=$(status VmRSS)
 peak=$(status VmHWM)
 
 # ---- updates, and new files meanwhile ----
 
-sleep 5			# what our own writes have raised is dealt with
 before=$(ticks)
 began=$(date +%s%N)
 perl -MTime::HiRes=time,sleep -e '
@@ -155,7 +156,7 @@ end_daemon() {
 	daemon=
 }
 
-# Opens of RRDs come to `trace`, and the line that says that it is idle.
+# What is opened goes to `trace.all`, and the line that says that it is idle.  (-s cuts no paths.)
 opened=
 if command -v strace >/dev/null && strace -f -qq -o /dev/null true 2>/dev/null; then
 	end_daemon "$daemon"
@@ -164,7 +165,6 @@ if command -v strace >/dev/null && strace -f -qq -o /dev/null true 2>/dev/null; 
 	daemon=$!
 	until grep -q '^rrdmergd: idle ' "$dir/log"; do sleep 0.1; done
 	opened=$(sed '/"rrdmergd: idle /,$d' "$dir/trace.all" | grep -cE 'open.*\.rrd')
-	# -s 16 cuts what is written, and the paths that are opened are whole.
 	end_daemon "$(pgrep -P "$daemon" | head -n 1)"
 else
 	end_daemon "$daemon"
@@ -189,7 +189,7 @@ echo "| what | figure |"
 echo "|---|---|"
 echo "| files in the live tree, merged at the start | $((files / 100 * 100)) |"
 awk -v ns=$first -v f=$((files / 100 * 100)) 'BEGIN { printf "| from start to idle | %.1f s (%d files/s) |\n", ns / 1e9, f / (ns / 1e9) }'
-echo "| resident memory when idle (peak) | $((rss / 1024)) MB ($((peak / 1024)) MB) |"
+echo "| resident memory when idle (peak while merging) | $((rss / 1024)) MB ($((peak / 1024)) MB) |"
 echo "| updates, of which failed | $(cat "$dir/updates"), $errors |"
 echo "| processor time meanwhile, of one core | $share % |"
 echo "| lost events | $lost |"
