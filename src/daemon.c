@@ -3,9 +3,6 @@
 
 #include <errno.h>
 #include <limits.h>
-#ifdef __GLIBC__
-#include <malloc.h>
-#endif
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -30,8 +27,6 @@
 #define SECOND (1000 * MS)
 #define REST_S 10               /* a source must have been left alone so long */
 #define PROOFS 4                /* files a tick that are read to see whether they are what was merged */
-#define TRIM_FILES 1000         /* so many at once leave memory behind, */
-#define TRIM_NS (10 * SECOND)   /* which nobody needs so long after the last of them */
 #define REST_SAID_NS (600 * SECOND)
 #define TICK_NS (100 * MS)
 #define END_NS (600 * MS)       /* for the files in hand when a signal ends us */
@@ -77,7 +72,7 @@ struct daemon {
 
 	/* The main thread's own. */
 	struct bulletin bulletin;
-	uint64_t busy_until_ns, trim_ns, alive_ns, walked_ns, reload_ns;
+	uint64_t busy_until_ns, alive_ns, walked_ns, reload_ns;
 	bool ready, stall_said, was_root, concluded, reread_said;
 	bool reloading, reload_again;   /* the file may be another since it was read */
 	struct reread *reread;  /* the configuration is being read again */
@@ -209,19 +204,6 @@ static void say_cached(struct daemon *d)
 	}
 }
 
-/* What a tree has needed on its way goes back to the system, when all of it is on record. */
-static void trim_memory(struct daemon *d, uint64_t now, bool busy)
-{
-	if (busy) {
-		d->trim_ns = now + TRIM_NS;
-	} else if (d->trim_ns && now > d->trim_ns) {
-#ifdef __GLIBC__
-		malloc_trim(0);
-#endif
-		d->trim_ns = 0;
-	}
-}
-
 /* A few files at a time: after a restart, it may be all of them. */
 static void prove(struct daemon *d)
 {
@@ -271,7 +253,6 @@ static bool tick(struct daemon *d)
 		backups_walk(d->backups);
 		news.busy = true;
 	}
-	trim_memory(d, now, queued.due + queued.in_flight > TRIM_FILES);
 	bulletin_tick(&d->bulletin, &news);
 	if (!news.busy)
 		prove(d);

@@ -72,7 +72,7 @@ first=$(($(date +%s%N) - began))
 
 status() { awk -v key="$1:" '$1 == key { print $2 }' "/proc/$daemon/status"; }
 ticks() { awk '{ print $14 + $15 }' "/proc/$daemon/stat"; }
-# What our own writes have raised is dealt with, all is on record, and what was needed is given back.
+# What our own writes have raised is dealt with, and all is on record.
 sleep 13
 rss=$(status VmRSS)
 peak=$(status VmHWM)
