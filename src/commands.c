@@ -18,13 +18,25 @@
 #define SECOND UINT64_C(1000000000)
 #define UNDO_NS (60 * SECOND)           /* for one file that others keep open */
 #define RECORD_NS (20 * SECOND)         /* for the ledger to write what it was given */
+#define GIVE_UP_NS SECOND               /* for a file that somebody has in hand, to be let go */
 #define RETRY_MS 20
+#define GIVE_UP_MS 5
 #define UNDO_FILES 256                  /* go on record together */
 #define HISTORY_LIMIT 1000              /* at once */
 
 static int no_ledger(struct control_call *call)
 {
 	return control_fail(call, "no record is kept: the configuration has ledger = false");
+}
+
+/* What the ledger was asked, it has not answered. */
+static int no_answer(struct control_call *call, struct commands *c, int r)
+{
+	struct reason why = { "" };
+
+	if (r != -ENOMEM && !ledger_ok(books_ledger(c->books), &why))
+		return control_fail(call, "the ledger does not work: %s", why.text);
+	return r;
 }
 
 const char *commands_rel(const struct commands *c, const char *path)
@@ -175,6 +187,8 @@ int commands_history(struct control_call *call, int argc, char **argv, void *arg
 		ledger_entries_free(entry, count);
 		entry = NULL;
 	} while (!r && count == HISTORY_LIMIT);
+	if (r < 0)
+		r = no_answer(call, c, r);
 	if (!r && !before && argc > 1)
 		r = control_fail(call, "nothing is on record for %s", key);
 	return r;
@@ -227,6 +241,35 @@ static int try_all(struct commands *c, struct undoing *file, size_t files,
 	return 0;
 }
 
+/* What has not come to its end is not gone on with, and says so on record: else it would be under
+ * way, and the file held, with nobody who does it.  Somebody else who undoes the file begins anew. */
+static void give_up(struct commands *c, const struct undoing *file, size_t files)
+{
+	const struct timespec nap = { 0, GIVE_UP_MS * 1000000L };
+	uint64_t until = io_now_ns() + GIVE_UP_NS;
+	char key[MERGE_KEY_SIZE];
+	struct queue_job job;
+
+	for (size_t i = 0; i < files; i++) {
+		int r = file[i].ended && file[i].result.outcome == MERGE_MERGED ? 0 : -EBUSY;
+
+		while (r == -EBUSY) {
+			pthread_rwlock_rdlock(&c->lock);
+			r = queue_claim(c->queue, QUEUE_FILE, file[i].rel, &job);
+			if (!r) {
+				ledger_abandon(books_ledger(c->books),
+					       merge_key(c->site, file[i].rel, key));
+				queue_done(c->queue, &job, false, 0);
+				queue_put(c->queue, QUEUE_FILE, file[i].rel, QUEUE_NOW,
+					  QUEUE_LOOK);
+			}
+			pthread_rwlock_unlock(&c->lock);
+			if (r == -EBUSY && (io_now_ns() > until || nanosleep(&nap, NULL)))
+				break;
+		}
+	}
+}
+
 /* Until all have ended, or the time is over.  What is to be recorded is so for all of them at once.
  * -errno where nobody hears us any more, or nothing can go on. */
 static int undo_files(struct control_call *call, struct commands *c, struct undoing *file,
@@ -251,6 +294,7 @@ static int undo_files(struct control_call *call, struct commands *c, struct undo
 			break;
 	}
 	merge_scratch_free(scratch);
+	give_up(c, file, files);
 	return r;
 }
 
@@ -263,10 +307,13 @@ static int tell_undone(struct control_call *call, struct commands *c, const stru
 	char shown[LOG_PATH_SIZE];
 
 	if (!file->ended)
-		reason_set(why, "%s: %s; try again later", file->rel, result->why.text[0]
-			   ? result->why.text : "it is being merged all the time");
+		reason_set(why, "%s: %s; it is not undone%s: try again later", file->rel,
+			   result->why.text[0] ? result->why.text : "it is being merged all the time",
+			   merge_wrote(result) ? ", but a part of it was taken back" : "");
 	else if (result->outcome == MERGE_GONE)
-		reason_set(why, "%s: is not in the live tree", file->rel);
+		reason_set(why, "%s: is not in the live tree%s", file->rel,
+			   file->rel[strspn(file->rel, "0123456789")] || !*file->rel ? ""
+			   : ", nor the number of a merge");
 	else if (result->outcome != MERGE_MERGED)
 		reason_set(why, "%s: %s", file->rel, result->why.text);
 	if (!file->ended || result->outcome != MERGE_MERGED)
@@ -316,7 +363,8 @@ static size_t next_files(struct commands *c, char *const *path, size_t paths, si
 	return files;
 }
 
-static int undo_all(struct control_call *call, struct commands *c)
+static int undo_all(struct control_call *call, struct commands *c, size_t *ret_undone,
+		    struct reason *why)
 {
 	struct undoing *file = calloc(UNDO_FILES, sizeof(*file));
 	size_t paths = 0, at = 0, files, count = 0, failed = 0;
@@ -324,14 +372,16 @@ static int undo_all(struct control_call *call, struct commands *c)
 	char **path = NULL;
 	int r = file ? ledger_undoable(books_ledger(c->books), &path, &paths) : -ENOMEM;
 
+	if (r)
+		r = no_answer(call, c, r);
 	while (!r && (files = next_files(c, path, paths, &at, file)) > 0) {
 		r = undo_files(call, c, file, files);
 		for (size_t i = 0; i < files; i++) {
-			struct reason why = { "" };
-			int told = r && !file[i].ended ? r : tell_undone(call, c, &file[i], &why);
+			struct reason text = { "" };
+			int told = r && !file[i].ended ? r : tell_undone(call, c, &file[i], &text);
 
 			if (told == REFUSED && !failed++)
-				first = why;
+				first = text;
 			else if (told && told != REFUSED && !r)
 				r = told;
 		}
@@ -341,11 +391,14 @@ static int undo_all(struct control_call *call, struct commands *c)
 		free(path[i]);
 	free(path);
 	free(file);
-	if (!r && failed)
-		r = control_fail(call, "%zu of %zu files could not be undone: %s%s", failed, count,
-				 first.text, failed > 1 ? "; ..." : "");
-	else if (!r && !count)
+	*ret_undone = count - failed;
+	if (!r && failed) {
+		reason_set(why, "%zu of %zu files could not be undone: %s%s", failed, count,
+			   first.text, failed > 1 ? "; ..." : "");
+		r = REFUSED;
+	} else if (!r && !count) {
 		r = control_put(call, "note", "there is nothing left to undo");
+	}
 	return r;
 }
 
@@ -384,9 +437,10 @@ static bool is_directory(struct commands *c, const char *given)
 	return is;
 }
 
-static int undo_one(struct control_call *call, struct commands *c, const char *what)
+/* `why` stays empty where the call knows it already. */
+static int undo_one(struct control_call *call, struct commands *c, const char *what,
+		    struct reason *why)
 {
-	struct reason why = { "" };
 	struct ledger_entry *entry;
 	char *end;
 	long long id = strtoll(what, &end, 10);
@@ -402,20 +456,22 @@ static int undo_one(struct control_call *call, struct commands *c, const char *w
 	if (path && !commands_is_plain(rel))
 		return commands_not_plain(call, c, what);
 	if (path) {
-		r = undo_file(call, c, rel, 0, &why);
+		r = undo_file(call, c, rel, 0, why);
 	} else {
 		r = id < LLONG_MAX ? ledger_get(books_ledger(c->books), id, &entry) : -ENOENT;
 		if (r == -ENOENT)
-			return control_fail(call, "there is no merge %lld on record", id);
-		if (!r) {
+			return control_fail(call, "there is no merge %s on record", what);
+		if (r) {
+			r = no_answer(call, c, r);
+		} else {
 			pthread_rwlock_rdlock(&c->lock);
 			rel = commands_rel(c, entry->rel);
 			pthread_rwlock_unlock(&c->lock);
-			r = undo_entry(call, c, entry, rel, &why);
+			r = undo_entry(call, c, entry, rel, why);
 			ledger_entries_free(entry, 1);
 		}
 	}
-	return r == REFUSED ? control_fail(call, "%s", why.text) : r;
+	return r;
 }
 
 int commands_undo(struct control_call *call, int argc, char **argv, void *arg)
@@ -426,11 +482,19 @@ int commands_undo(struct control_call *call, int argc, char **argv, void *arg)
 		return no_ledger(call);
 	if (control_has(call, "--all") != (argc == 1))
 		return control_fail(call, "usage: undo PATH, undo ID, or undo --all");
-	int r = argc == 1 ? undo_all(call, c) : undo_one(call, c, argv[1]);
+	struct reason why = { "" };
+	size_t undone = 0;
+	int r = argc == 1 ? undo_all(call, c, &undone, &why) : undo_one(call, c, argv[1], &why);
+	if (argc > 1)
+		undone = !r;
 	/* What is said to be undone is on record. */
-	if ((!r || r == REFUSED) && ledger_flush(books_ledger(c->books), io_now_ns() + RECORD_NS))
-		r = control_fail(call, "undone, but not on record yet: the ledger does not answer");
-	return r;
+	if ((!r || r == REFUSED) && undone
+	    && ledger_flush(books_ledger(c->books), io_now_ns() + RECORD_NS)) {
+		reason_add(&why, "%s, but not on record yet: the ledger does not answer; until it does "
+			   "the undo counts as under way", r ? "the others are undone" : "undone");
+		r = REFUSED;
+	}
+	return r == REFUSED && why.text[0] ? control_fail(call, "%s", why.text) : r;
 }
 
 /* ---- merge ---- */

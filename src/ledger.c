@@ -289,11 +289,25 @@ static void apply(struct ledger *ledger, struct ticket *ticket)
 	ledgertable_applied(ledger, ticket);
 }
 
-/* Another one comes in its place.  Caller holds the mutex. */
+/* Nothing of it was written, nor will be: an undo holds the file no longer.  Caller holds the
+ * mutex. */
+static void drop(struct ledger *ledger, struct ticket *ticket)
+{
+	struct entry *entry = ticket->entry;
+	bool undo = ticket->what == LEDGER_UNDO, was_held = ticket->was_held;
+
+	ledgertable_drop(ledger, ticket);
+	if (!undo)
+		return;
+	entry->state.held = was_held;
+	ledgertable_list(ledger, entry);
+}
+
+/* It will not be gone on with.  Caller holds the mutex. */
 static void supersede(struct ledger *ledger, struct ticket *ticket)
 {
 	if (!ticket->wrote) {
-		ledgertable_drop(ledger, ticket);
+		drop(ledger, ticket);
 		return;
 	}
 	ticket->outcome = (struct ledger_outcome){ .result = LEDGER_PART };
@@ -321,6 +335,7 @@ int ledger_intend(struct ledger *ledger, const struct ledger_intent *intent, int
 		ticket->file = entry->id;
 		ticket->rel = entry->path;
 		entry->ticket = ticket;
+		ticket->was_held = entry->state.held;
 		entry->state.held |= ticket->what == LEDGER_UNDO;
 		entry->state.spread |= ticket->intended[LEDGER_SPREAD] > 0;
 		ledger->held += ticket->bytes;
@@ -340,13 +355,23 @@ static struct ticket *find_ticket(struct ledger *ledger, const char *rel, int64_
 	return entry && entry->ticket && entry->ticket->id == id ? entry->ticket : NULL;
 }
 
-int64_t ledger_intended(struct ledger *ledger, const char *rel)
+int64_t ledger_intended(struct ledger *ledger, const char *rel, enum ledger_what what)
 {
 	pthread_mutex_lock(&ledger->mutex);
 	const struct entry *entry = ledgertable_find(ledger, rel);
-	int64_t id = entry && entry->ticket && entry->ticket->durable ? entry->ticket->id : 0;
+	const struct ticket *ticket = entry ? entry->ticket : NULL;
+	int64_t id = ticket && ticket->durable && ticket->what == what ? ticket->id : 0;
 	pthread_mutex_unlock(&ledger->mutex);
 	return id;
+}
+
+void ledger_abandon(struct ledger *ledger, const char *rel)
+{
+	pthread_mutex_lock(&ledger->mutex);
+	const struct entry *entry = ledgertable_find(ledger, rel);
+	if (entry && entry->ticket && entry->ticket->what == LEDGER_UNDO)
+		supersede(ledger, entry->ticket);
+	pthread_mutex_unlock(&ledger->mutex);
 }
 
 bool ledger_covers(struct ledger *ledger, int64_t id, const struct ledger_intent *now)
@@ -426,7 +451,7 @@ void ledger_applied(struct ledger *ledger, const char *rel, int64_t id,
 	ticket->outcome = *outcome;
 	ticket->outcome.result = result_of(ticket, outcome);
 	if (ticket->outcome.result == LEDGER_VOID) {
-		ledgertable_drop(ledger, ticket);
+		drop(ledger, ticket);
 		goto out;
 	}
 	/* Without memory the reason is lost, and nothing else. */
@@ -496,6 +521,9 @@ void ledger_release(struct ledger *ledger, const char *rel)
 
 	pthread_mutex_lock(&ledger->mutex);
 	entry = ledger->loaded ? ledgertable_find(ledger, rel) : NULL;
+	/* An undo that is under way, and will be given up now, is not to hold it again. */
+	if (entry && entry->ticket)
+		entry->ticket->was_held = false;
 	if (entry && entry->state.held) {
 		entry->state.held = false;
 		ledgertable_list(ledger, entry);

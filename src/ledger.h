@@ -28,7 +28,9 @@
  *     ledger_release().  It is held from the moment when the undo's intention is durable.
  *  9. A merge is "undone" only when its undo is done; from the moment when the undo's intention is
  *     durable to then, and after an undo that was interrupted, it is "undone in part".  Such a
- *     merge is undone again from its beginning, or merged over; both are harmless.
+ *     merge is undone again from its beginning, or merged over; both are harmless.  An undo ends
+ *     by what an undo has found, never by a merge's look at the file; one that is given up is not
+ *     done (ledger_abandon()).
  * 10. Numbers of merges rise and are not used twice in one ledger.
  * 11. A ledger that cannot be written takes no intention, so nothing is merged without record.
  * 12. Nothing is undone, and no cell taken for spread, by what is damaged on record: each row that
@@ -54,6 +56,8 @@
 struct ledger;
 
 /* ---- what is recorded ---- */
+
+enum ledger_what { LEDGER_MERGE, LEDGER_UNDO, LEDGER_REFUSAL };
 
 /* How a cell came about. */
 enum ledger_kind {
@@ -195,8 +199,14 @@ int ledger_flush(struct ledger *ledger, uint64_t until_ns);
  *    -ENOMEM */
 int ledger_intend(struct ledger *ledger, const struct ledger_intent *intent, int64_t *ret_id);
 
-/* The intention of this file that is durable and was not applied yet; 0: none. */
-int64_t ledger_intended(struct ledger *ledger, const char *rel);
+/* The intention of this file to do that, LEDGER_MERGE or LEDGER_UNDO, which is durable and was not
+ * applied yet; 0: none. */
+int64_t ledger_intended(struct ledger *ledger, const char *rel, enum ledger_what what);
+
+/* The undo of this file that is under way, if one is, will not be gone on with.  Where it has
+ * written nothing it is taken off the record, and the file is held no more than before; else it
+ * stays there as LEDGER_PART, and the file held. */
+void ledger_abandon(struct ledger *ledger, const char *rel);
 
 /* Is all of `now` within the durable intention `id`: the same database, the same sources, each cell
  * in a run of the same kind and with the same old value; each open row with the same values at the
@@ -253,7 +263,6 @@ struct ledger_cells {
 };
 void ledger_cells_free(struct ledger_cells *cells);
 
-enum ledger_what { LEDGER_MERGE, LEDGER_UNDO, LEDGER_REFUSAL };
 enum ledger_stage { LEDGER_INTENDED, LEDGER_IS_DONE, LEDGER_IS_PART, LEDGER_INTERRUPTED };
 
 struct ledger_entry {

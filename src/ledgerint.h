@@ -128,6 +128,7 @@ struct ticket {
 
 	uint64_t written[LEDGER_KINDS];
 	bool wrote;             /* the file was written to, under this intention */
+	bool was_held;          /* an undo: the file was so before */
 	struct ledger_outcome outcome;
 	char *reason;
 	unsigned epoch;         /* the database that has its row; 0: none */

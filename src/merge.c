@@ -451,7 +451,7 @@ void merge_end(struct merge_job *job)
 	if (!ledger || job->site->dry_run || job->result->outcome >= MERGE_BUSY ||
 	    job->result->outcome == MERGE_HELD)
 		return;
-	int64_t id = ledger_intended(ledger, key);
+	int64_t id = ledger_intended(ledger, key, job->undo ? LEDGER_UNDO : LEDGER_MERGE);
 	struct ledger_outcome outcome =
 		outcome_of(job, merge_wrote(job->result) || job->request->wrote);
 
@@ -541,6 +541,9 @@ void merge_file(struct merge_scratch *scratch, const struct merge_site *site,
 	};
 
 	if (merge_begin(&job) && !is_held(&job)) {
+		/* Somebody wants it merged: what was begun to take it back is not gone on with. */
+		if (site->ledger && !site->dry_run)
+			ledger_abandon(site->ledger, scratch->key);
 		struct reason why;
 		bool ready = merge_read_sidecar(&job) && read_sources(&job);
 

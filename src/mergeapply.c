@@ -47,7 +47,8 @@ static void busy(struct merge_job *job)
 {
 	struct reason why;
 
-	reason_set(&why, "is open in another process: trying again until it is closed");
+	reason_set(&why, job->undo ? "is open in another process"
+		   : "is open in another process: trying again until it is closed");
 	merge_again(job, MERGE_BUSY, 50, "live", &why);
 }
 
@@ -218,8 +219,8 @@ static void unrecorded(struct merge_job *job, int error)
 		return;
 	}
 	if (error == -EIO && !ledger_ok(job->site->ledger, &ledger))
-		reason_set(&why, "is not merged without a record, and the ledger does not work: %s",
-			   ledger.text);
+		reason_set(&why, "is not %s without a record, and the ledger does not work: %s",
+			   job->undo ? "undone" : "merged", ledger.text);
 	else
 		reason_errno(&why, -error, "cannot be recorded");
 	if (error == -EIO && !job->site->record_now)
@@ -250,7 +251,7 @@ static bool is_recorded(struct merge_job *job)
 		intent.undoes = scratch->undo.id;
 		intent.undone = scratch->undo.ids;
 	}
-	id = ledger_intended(ledger, scratch->key);
+	id = ledger_intended(ledger, scratch->key, job->undo ? LEDGER_UNDO : LEDGER_MERGE);
 	if (id && ledger_covers(ledger, id, &intent))
 		return true;
 	/* An update came since, and the open rows are others.  The rest is as good as before; a turn

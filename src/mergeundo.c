@@ -85,7 +85,12 @@ static int plan(struct merge_job *job, int fd)
 		r = record_heed(undo, &scratch->live, &why);
 	job->result->why = why;
 	if (r) {
-		if (r < 0)
+		struct reason ledger = { "" };
+
+		if (r < 0 && !ledger_ok(job->site->ledger, &ledger))
+			reason_set(&job->result->why, "is not undone without a record, and the ledger "
+				   "does not work: %s", ledger.text);
+		else if (r < 0)
 			reason_errno(&job->result->why, -r, "ledger cannot be asked");
 		merge_finish(job, MERGE_FAILED);
 		return 0;

@@ -172,6 +172,7 @@ void tally_drop_live(struct tally *tally, struct file *file)
 	tally_before(tally, file);
 	drop_recalled(tally, file);
 	file->live = file->pending = file->settled = file->merged = file->alarmed = false;
+	file->held = false;
 	file->unpaired = file->half_seen = file->suspect = file->doubted = false;
 	file->unproven = false;
 	file->own_ns = 0;
@@ -416,11 +417,17 @@ void tally_result(struct tally *tally, const char *rel, const struct merge_resul
 	struct file *file = tally_find(tally, rel);
 	tally->cells += result->counts.cells;
 	if (file && file->live) {
-		/* A database that we were done with stays so while its backup is away. */
-		bool kept = file->settled && result->source_missing && result->stamp.ino &&
-			    file->identity == identity_of(&result->stamp);
+		/* A database that we were done with stays so while its backup is away; one that was
+		 * undone, and is asked for again, was not done. */
+		bool kept = file->settled && !file->held && result->source_missing &&
+			    result->stamp.ino && file->identity == identity_of(&result->stamp);
 
 		tally_before(tally, file);
+		/* Nor is it merged any more. */
+		if (file->held && result->outcome == MERGE_SKIPPED)
+			file->merged = false;
+		file->held = result->outcome == MERGE_HELD ||
+			     (file->held && result->outcome >= MERGE_BUSY);
 		file->state = state_after(file, result);
 		/* What is not waited for any more has failed, until it comes about. */
 		if (file->state == NEW && result->outcome == MERGE_BUSY && !will_retry)

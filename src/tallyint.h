@@ -16,6 +16,7 @@ struct file {
 	bool merged;            /* once: what comes after does not take that away */
 	bool pending;
 	bool settled;
+	bool held;              /* it was undone, and nobody had asked for it at the last try */
 	bool half_seen;         /* at the last try, a source was missing */
 	bool unpaired;          /* at the last try, no source had it, and none was missing */
 	bool partial;           /* `why` is of a part alone */

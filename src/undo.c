@@ -50,6 +50,9 @@ static bool undo_merge(struct ledger *ledger, const char *path, int64_t id)
 			 ledger_flush(ledger, io_now_ns() + RECORD_NS))
 			break;
 	}
+	/* Nobody goes on with it. */
+	if (result.outcome != MERGE_MERGED)
+		ledger_abandon(ledger, path);
 out:
 	merge_scratch_free(scratch);
 	free(dir);

@@ -480,6 +480,73 @@ static void test_undo_interrupted(void **state)
 	close_it(ledger);
 }
 
+static bool is_held(struct ledger *ledger)
+{
+	struct ledger_state known;
+
+	return ledger_known(ledger, "a.rrd", &known) && known.held;
+}
+
+/* An undo that nobody goes on with: is off the record, and the file is held as it was before; one
+ * that has written stays in part, and holds it. */
+static void test_undo_abandoned(void **state)
+{
+	const uint64_t cells[LEDGER_KINDS] = { 1 };
+	struct ledger *ledger = open_at(ledger_path());
+	struct ledger_intent intent = intent_for("a.rrd");
+	struct ledger_entry *entry;
+	int64_t id = merge(ledger, &intent), undo;
+
+	(void)state;
+	ledger_abandon(ledger, "a.rrd");
+	ledger_abandon(ledger, "none.rrd");
+	assert_int_equal(stage_of(ledger, id), LEDGER_IS_DONE);
+	intent.undoes = &id;
+	intent.undone = 1;
+	for (int durable = 0; durable < 2; durable++) {
+		if (durable)
+			undo = intend(ledger, &intent);
+		else
+			assert_int_equal(ledger_intend(ledger, &intent, &undo), 0);
+		assert_true(is_held(ledger));
+		/* No merge's look at the file ends it. */
+		assert_int_equal(ledger_intended(ledger, "a.rrd", LEDGER_MERGE), 0);
+		assert_int_equal(ledger_intended(ledger, "a.rrd", LEDGER_UNDO), durable ? undo : 0);
+		ledger_abandon(ledger, "a.rrd");
+		assert_false(is_held(ledger));
+		flush(ledger);
+		assert_undo(ledger, id, 0, 0);
+		assert_int_equal(ledger_get(ledger, undo, &entry), -ENOENT);
+		close_it(ledger);
+		ledger = open_at(ledger_path());
+		assert_false(is_held(ledger));
+	}
+	/* Twice, one in the other's place. */
+	intend(ledger, &intent);
+	intend(ledger, &intent);
+	ledger_abandon(ledger, "a.rrd");
+	assert_false(is_held(ledger));
+	undo = intend(ledger, &intent);
+	ledger_wrote(ledger, "a.rrd", cells);
+	ledger_abandon(ledger, "a.rrd");
+	flush(ledger);
+	assert_true(is_held(ledger));
+	assert_int_equal(stage_of(ledger, undo), LEDGER_IS_PART);
+	assert_undo(ledger, id, 0, undo);
+	/* The next one finds it held, and leaves it so; unless somebody wants it merged. */
+	intend(ledger, &intent);
+	ledger_abandon(ledger, "a.rrd");
+	assert_true(is_held(ledger));
+	intend(ledger, &intent);
+	ledger_release(ledger, "a.rrd");
+	ledger_abandon(ledger, "a.rrd");
+	assert_false(is_held(ledger));
+	close_it(ledger);
+	ledger = open_at(ledger_path());
+	assert_false(is_held(ledger));
+	close_it(ledger);
+}
+
 /* What is not done, and may be undone in part. */
 static void test_undo_void(void **state)
 {
@@ -893,6 +960,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_undo, scratch_setup, scratch_teardown),
 		cmocka_unit_test_setup_teardown(test_undo_interrupted, scratch_setup,
 						scratch_teardown),
+		cmocka_unit_test_setup_teardown(test_undo_abandoned, scratch_setup, scratch_teardown),
 		cmocka_unit_test_setup_teardown(test_undo_void, scratch_setup, scratch_teardown),
 		cmocka_unit_test_setup_teardown(test_wrote, scratch_setup, scratch_teardown),
 		cmocka_unit_test_setup_teardown(test_undo_open, scratch_setup, scratch_teardown),

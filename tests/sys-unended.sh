@@ -1,0 +1,157 @@
+#!/bin/bash
+# An undo that does not come to its end is not done, and everybody says so; so is what was undone and
+# is asked for while its backup is away, and what the ledger does not take.
+set -u
+. "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/daemon.sh"
+need rrdtool sqlite3
+need_programs "$rrdmerge" "$rrdmergd" "$rrdmergctl"
+cd "$work" || exit 99
+
+settings=('workers = 2;')
+
+make_rrd old.rrd 0 180 DS:x:GAUGE:8640:U:U RRA:AVERAGE:0.5:1:300 RRA:MAX:0.5:10:60
+make_rrd new.rrd 190 250 DS:x:GAUGE:8640:U:U RRA:AVERAGE:0.5:1:300 RRA:MAX:0.5:10:60
+cp new.rrd merged.rrd && "$rrdmerge" old.rrd merged.rrd >/dev/null
+mkdir -p backup/h live/h
+for name in one two three four; do
+	cp old.rrd backup/h/$name.rrd
+	cp new.rrd live/h/$name.rrd
+done
+touch -d '1 hour ago' backup/h/*.rrd
+
+# what FILE: of all that is on record, the latest first.
+what() {
+	"$rrdmergctl" -s sock history "$1" | sed -n 's/^what: *//p' | tr '\n' ,
+}
+
+# shown FILE: as what, by `show`.
+shown() {
+	"$rrdmergctl" -s sock show "$1" | sed -n 's/^h[^:]*: //p' | head -n 1
+}
+
+# value KEY: of the plain answer.
+value() {
+	sed -n "s/^$1: *//p" out | head -n 1
+}
+
+status_is() {
+	"$rrdmergctl" -s sock status | grep -qE "^$1: *$2\$"
+}
+
+same_as() {
+	if cmp -s "$2" "$3"; then pass "$1"; else fail "$1: $2 is not $3"; fi
+}
+
+# undo_in_vain FILE: somebody keeps it open, and who asks goes away.
+undo_in_vain() {
+	exec 7<"$1"
+	timeout 2 "$rrdmergctl" -s sock undo "${1#live/}" >out 2>err
+	want_same "undo of a file that is kept open, broken off" $? 124
+	sleep 1
+	exec 7<&-
+}
+
+configure live backup
+start_daemon
+want_log '^rrdmergd: idle merged=4 '
+
+# ---- given up: it is not done ----
+
+undo_in_vain live/h/one.rrd
+same_as "broken off, nothing is taken back" live/h/one.rrd merged.rrd
+wait_for '[ "$(what h/one.rrd)" = merged, ]' 5
+want_same "broken off: on record" "$(what h/one.rrd)" "merged,"
+wait_for '[ "$(shown h/one.rrd)" = merged ]' 5
+want_same "broken off: shown" "$(shown h/one.rrd)" merged
+# As a file that nobody has tried to undo: it goes on being merged.
+cp new.rrd live/h/one.new && mv live/h/one.new live/h/one.rrd
+wait_for 'cmp -s live/h/one.rrd merged.rrd' 10
+same_as "broken off, and made anew: it is merged" live/h/one.rrd merged.rrd
+ctl undo h/one.rrd
+want_rc 0
+same_as "undone after all" live/h/one.rrd new.rrd
+want_same "undone after all: shown" "$(shown h/one.rrd)" "unchanged, undone"
+
+# ---- given up, and merged ----
+
+undo_in_vain live/h/two.rrd &
+undoing=$!
+sleep 1.2                       # the intention is durable, and nobody has given up yet
+ctl merge h/two.rrd
+want_rc 0
+wait "$undoing"
+wait_for '[ "$(what h/two.rrd)" = merged, ]' 5
+want_same "merged while it is undone: on record" "$(what h/two.rrd)" "merged,"
+want_same "merged while it is undone: shown" "$(shown h/two.rrd)" merged
+ctl undo h/two.rrd
+want_rc 0
+same_as "it can be undone" live/h/two.rrd new.rrd
+ctl merge h/two.rrd
+wait_for 'cmp -s live/h/two.rrd merged.rrd' 10
+
+# ---- asked for while the backup is away ----
+
+ctl undo h/three.rrd
+want_rc 0
+wait_for 'status_is backup_needed no' 20 || fail "the backup is still needed"
+mv backup away
+want_log '^rrdmergd: backup has gone: '
+ctl merge h/three.rrd
+want_rc 0
+wait_for 'status_is backup_needed yes' 5
+ctl status
+want_same "backup needed" "$(value backup_needed)" yes
+same_as "its backup is away" live/h/three.rrd new.rrd
+mv away backup
+wait_for 'cmp -s live/h/three.rrd merged.rrd' 20
+same_as "merged when the backup is back" live/h/three.rrd merged.rrd
+wait_for 'status_is backup_needed no' 20 || fail "the backup is still needed"
+
+# ---- what the ledger does not take ----
+
+mv state state.good && mkdir -p state/ledger.db
+want_log '^rrdmergd: the ledger does not work: '
+for what in h/two.rrd --all; do
+	ctl undo $what
+	want_rc 1
+	want_no_out '^undone'
+	want_no_err 'undone, but not on record'
+	want_err 'the ledger does not work: '
+done
+same_as "nothing is taken back" live/h/two.rrd merged.rrd
+rmdir state/ledger.db state && mv state.good state
+want_log '^rrdmergd: the ledger works again '
+want_same "nothing was begun" "$(what h/two.rrd)" "merged,undo,merged,"
+
+# It fails when the undo is on record, and not done yet.
+exec 7<live/h/four.rrd
+: >log
+run "$rrdmergctl" -s sock undo h/four.rrd 7<&- &
+undoing=$!
+wait_for '[ "$(what h/four.rrd)" = "undo under way,merged," ]' 5
+mkfifo questions
+sqlite3 state/ledger.db <questions >answers 7<&- &
+others=($!)
+exec 8>questions
+echo "BEGIN IMMEDIATE; SELECT 'locked';" >&8
+wait_for 'grep -q locked answers' 5
+exec 7<&-
+wait "$undoing"
+want_out '^undone: +h/four\.rrd$'
+want_err '^rrdmergctl: undone, but not on record yet: '
+same_as "undone" live/h/four.rrd new.rrd
+exec 8>&-
+wait "${others[0]}"
+others=()
+want_log '^rrdmergd: the ledger works again '
+wait_for '[ "$(what h/four.rrd)" = undo,merged, ]' 5
+want_same "on record in the end" "$(what h/four.rrd)" "undo,merged,"
+
+want_same "on record, when it works again" "$(what h/two.rrd)" "merged,undo,merged,"
+ctl undo h/two.rrd
+want_rc 0
+same_as "undone when it works again" live/h/two.rrd new.rrd
+end_daemon
+
+finish
