@@ -2,6 +2,7 @@
 #include "ledgerint.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -53,8 +54,9 @@ static struct ledger *make(const struct ledger_options *options)
 	if (!ledger)
 		return NULL;
 	ledger->options = *options;
-	ledger->path = strdup(options->path);
-	if (!ledger->path) {
+	/* A path and nothing else: "file:…" and ":memory:" are more than that to SQLite. */
+	if (asprintf(&ledger->path, "%s%s", options->path[0] == '/' || !options->path[0] ? "" : "./",
+		     options->path) < 0) {
 		free(ledger);
 		return NULL;
 	}

@@ -2,19 +2,17 @@
 #include "ledgerint.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "io.h"
 
 #define MS UINT64_C(1000000)
 #define NEWCOMER_MS 1000        /* so long a file put in the ledger's place has to rest */
+#define HEADER_SIZE 100         /* of an SQLite database */
 #define CALM_MS 1000            /* what nobody waits for may wait so long for company */
 #define FEW 4                   /* merges in a commit: no tree is under way, somebody waits for each … */
 #define SHARE 5                 /* … so that commits may take this part of the time */
@@ -63,37 +61,6 @@ static int load_one(const struct file_row *row, void *arg)
 	entry->id = row->id;
 	entry->state = row->state;
 	entry->why = row->why;
-	return 0;
-}
-
-/* Another process must not come in between. */
-static int take_lock(struct ledger *ledger, struct reason *why)
-{
-	char path[4200], pid[32] = "";
-
-	if (ledger->lock >= 0)
-		return 0;
-	snprintf(path, sizeof(path), "%s.lock", ledger->path);
-	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
-	if (fd < 0)
-		return reason_errno(why, errno, "%s", path);
-	if (flock(fd, LOCK_EX | LOCK_NB)) {
-		int r = errno;
-
-		if (pread(fd, pid, sizeof(pid) - 1, 0) < 0)
-			pid[0] = '\0';
-		close(fd);
-		if (r != EWOULDBLOCK)
-			return reason_errno(why, r, "%s cannot be locked", path);
-		reason_set(why, "is in use by another process%s%.*s", pid[0] ? ": " : "",
-			   (int)strcspn(pid, "\n"), pid);
-		return REFUSED;
-	}
-	/* For people only. */
-	snprintf(pid, sizeof(pid), "%ld\n", (long)getpid());
-	if (ftruncate(fd, 0) || pwrite(fd, pid, strlen(pid), 0) < 0)
-		pid[0] = '\0';
-	ledger->lock = fd;
 	return 0;
 }
 
@@ -152,7 +119,13 @@ static int open_sql(struct ledger *ledger, struct ledgersql **ret, bool *ret_cre
 	bool ours = false, whole = ledger->whole;
 	int r = ledgersql_open(ledger->path, whole, ret, ret_created, &ours, why);
 
-	if (r != LEDGERSQL_CORRUPT)
+	if (r == LEDGERSQL_ODD && !ledger->options.own_path) {
+		struct reason odd = *why;
+
+		reason_set(why, "is damaged (%.200s): move it away, and a new one is begun", odd.text);
+		return REFUSED;
+	}
+	if (r != LEDGERSQL_CORRUPT && r != LEDGERSQL_ODD)
 		return r;
 	if (!ours && !ledger->options.own_path) {
 		reason_set(why, "is no ledger");
@@ -163,7 +136,40 @@ static int open_sql(struct ledger *ledger, struct ledgersql **ret, bool *ret_cre
 	r = set_aside(ledger, &damage, why);
 	if (!r)
 		r = ledgersql_open(ledger->path, false, ret, ret_created, &ours, why);
-	return r == LEDGERSQL_CORRUPT ? -EIO : r;
+	return r == LEDGERSQL_CORRUPT || r == LEDGERSQL_ODD ? -EIO : r;
+}
+
+static bool is_beside(const struct ledger *ledger, const char *ending)
+{
+	char path[4200];
+	struct stat st;
+
+	snprintf(path, sizeof(path), "%s%s", ledger->path, ending);
+	return !lstat(path, &st);
+}
+
+/* What SQLite would take for a new one, and remove its log, though there was one before. */
+static int look_for_empty(struct ledger *ledger, struct reason *why)
+{
+	const struct reason empty = { "it is empty" };
+	struct reason notice;
+	struct stat st;
+
+	if (lstat(ledger->path, &st)) {
+		reason_set(&notice, "is not there any more: begun anew");
+		if (ledger->begun && ledger->options.own_path)
+			say(ledger, &notice);
+		return 0;
+	}
+	if (st.st_size >= HEADER_SIZE)
+		return 0;
+	if (ledger->begun || is_beside(ledger, "-wal") || is_beside(ledger, "-shm") ||
+	    (st.st_size && ledger->options.own_path))
+		return set_aside(ledger, &empty, why);
+	if (!st.st_size)
+		return 0;
+	reason_set(why, "is no ledger");
+	return REFUSED;
 }
 
 /* The first time: what is known of each file.  Nobody else uses the table before. */
@@ -255,11 +261,14 @@ int ledgercommit_connect(struct ledger *ledger, struct reason *why)
 {
 	struct ledgersql *sql = NULL;
 	bool created = false;
-	int r = take_lock(ledger, why);
+	int r = ledgerlock_look(ledger->path, why);
 
 	if (!r)
+		r = ledgerlock_take(ledger->path, &ledger->lock, &ledger->begun, why);
+	if (!r)
 		r = await_newcomer(ledger, why);
-
+	if (!r && !ledger->loaded)
+		r = look_for_empty(ledger, why);
 	if (!r)
 		r = open_sql(ledger, &sql, &created, why);
 	if (!r && !ledger->loaded) {
@@ -288,6 +297,9 @@ int ledgercommit_connect(struct ledger *ledger, struct reason *why)
 		ledgersql_close(sql);
 		return r;
 	}
+	if (!ledger->begun)
+		ledgerlock_begun(ledger->lock);
+	ledger->begun = true;
 	ledger->found = LEDGERPLACE_SAME;
 	pthread_mutex_lock(&ledger->reading);
 	ledger->sql = sql;

@@ -76,6 +76,25 @@ enum ledgerplace_is ledgerplace_check(struct ledgerplace *place, struct sqlite3 
 /* Removes the log that we have left beside another database, which would be taken for its own. */
 void ledgerplace_clear(const struct ledgerplace *place, const char *path);
 
+/* ---- ledgerlock.c: is it ours alone?  ----
+ *
+ * PATH.lock is flock(2)ed for as long as the ledger is open, and says by whom.  It can be removed,
+ * or stand beside another name of the database; so a byte of the database itself, which SQLite does
+ * not use, is locked too, by a descriptor of its own (F_OFD_SETLK).  That one is closed after
+ * SQLite's: closing any descriptor of a file gives up all that SQLite has locked there. */
+
+/* Before anything is made there: whether it and what SQLite puts beside it are files, or nothing
+ * yet.  0 or REFUSED. */
+int ledgerlock_look(const char *path, struct reason *why);
+/* Has PATH.lock in *lock, where it is not there already (-1: not at all).  `ret_begun` is set: was
+ * a ledger in use there before?  0, REFUSED (another process), -errno. */
+int ledgerlock_take(const char *path, int *lock, bool *ret_begun, struct reason *why);
+/* From now on there is one. */
+void ledgerlock_begun(int lock);
+/* Makes the database's file where there is none, and locks it until *ret_fd is closed.
+ * 0, REFUSED, -EAGAIN (it is being replaced), -errno. */
+int ledgerlock_hold(const char *path, int *ret_fd, struct reason *why);
+
 /* ---- ledgerseal.c: is a row as it was written?  ----
  *
  * SQLite does not notice a bit that has turned in what a table holds.  So each row of `merge` and
@@ -101,7 +120,9 @@ int ledgerseal_prepare(struct sqlite3 *db);
 
 /* ---- ledger.c and ledgersql.c ---- */
 
-#define LEDGERSQL_CORRUPT 2     /* beside 0, REFUSED and -errno */
+/* Beside 0, REFUSED and -errno: */
+#define LEDGERSQL_CORRUPT 2
+#define LEDGERSQL_ODD 3         /* a database in good order, but a table or a column is missing */
 
 struct ledgersql;
 struct entry;
@@ -153,8 +174,9 @@ struct file_row {
 	bool damaged;           /* as it was read: the state is a guess on the safe side */
 };
 
-/* Opens, checks (`whole`: however large it is), makes what is missing.  0, REFUSED (newer, or not
- * ours), LEDGERSQL_CORRUPT (`ret_ours`: it was a ledger for certain), -errno. */
+/* Opens, checks (`whole`: however large it is), makes what is missing.  0, REFUSED (newer, not
+ * ours, or in use), LEDGERSQL_CORRUPT (`ret_ours`: it was a ledger for certain), LEDGERSQL_ODD,
+ * -errno. */
 int ledgersql_open(const char *path, bool whole, struct ledgersql **ret, bool *ret_created,
 		   bool *ret_ours, struct reason *why);
 void ledgersql_close(struct ledgersql *sql);
@@ -277,6 +299,7 @@ struct ledger {
 	bool whole;                     /* it is doubted, and checked however large it is */
 	/* not LEDGERPLACE_SAME: it was left, and none opened since */
 	size_t damaged;                 /* rows of files, as it was opened */
+	bool begun;                     /* PATH.lock says that there was one before */
 	enum ledgerplace_is found;
 };
 
@@ -305,7 +328,7 @@ void ledgertable_applied(struct ledger *ledger, struct ticket *ticket);
 
 #define LEDGERSCHEMA_BUSY_MS 2000       /* how long somebody else is waited for */
 
-/* What SQLite's error means: LEDGERSQL_CORRUPT or -errno, said as far as it knows. */
+/* What SQLite's error means, said as far as it knows: LEDGERSQL_CORRUPT, LEDGERSQL_ODD, -errno. */
 int ledgerschema_fail(struct sqlite3 *db, int code, struct reason *why);
 int ledgerschema_run(struct sqlite3 *db, const char *text, struct reason *why);
 /* The first column of the first row. */

@@ -84,6 +84,7 @@ static int error_of(int code)
 	case SQLITE_PERM: case SQLITE_AUTH: return -EACCES;
 	case SQLITE_BUSY: case SQLITE_LOCKED: return -EBUSY;
 	case SQLITE_CORRUPT: case SQLITE_NOTADB: return LEDGERSQL_CORRUPT;
+	case SQLITE_ERROR: return LEDGERSQL_ODD;        /* there is no such table, or one too many */
 	default: return -EIO;
 	}
 }
@@ -223,6 +224,10 @@ int ledgerschema_check(sqlite3 *db, bool whole, bool *ret_created, bool *ret_our
 			   "%lld, this one knows %d): use that one, or another file",
 			   (long long)version, SCHEMA_VERSION);
 		return REFUSED;
+	}
+	if (version < 0 || (!version && objects)) {
+		reason_set(why, "its schema has the number %lld", (long long)version);
+		return LEDGERSQL_ODD;
 	}
 	*ret_created = version == 0;
 	if (version) {

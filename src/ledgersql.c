@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #define CHECKPOINT_PAGES 1000
 
@@ -88,6 +89,7 @@ struct ledgersql {
 	char *path;
 	struct ledgerplace place;
 	sqlite3 *write, *read;
+	int held;               /* ledgerlock_hold()'s */
 	sqlite3_stmt *statement[STATEMENTS];
 	sqlite3_stmt *history_of_all;
 	int log_pages;          /* frames in the WAL after the last commit */
@@ -171,9 +173,11 @@ static int settle_log(sqlite3 *db, struct reason *why)
 static int open_both(const char *path, bool whole, struct ledgersql *sql, bool *ret_created,
 		     bool *ret_ours, struct reason *why)
 {
-	int r = ledgerschema_connect(path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE,
-				     &sql->write, why);
+	int r = ledgerlock_hold(path, &sql->held, why);
 
+	if (!r)
+		r = ledgerschema_connect(path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE,
+					 &sql->write, why);
 	if (r)
 		return r;
 	if (sqlite3_db_readonly(sql->write, "main")) {
@@ -211,6 +215,7 @@ int ledgersql_open(const char *path, bool whole, struct ledgersql **ret, bool *r
 
 	if (!sql)
 		return -ENOMEM;
+	sql->held = -1;
 	sql->path = strdup(path);
 	r = sql->path ? open_both(path, whole, sql, &created, &ours, why) : -ENOMEM;
 	if (r) {
@@ -232,6 +237,8 @@ void ledgersql_close(struct ledgersql *sql)
 	sqlite3_finalize(sql->history_of_all);
 	sqlite3_close(sql->read);
 	sqlite3_close(sql->write);
+	if (sql->held >= 0)
+		close(sql->held);       /* last: see ledgerint.h */
 	free(sql->path);
 	free(sql);
 }
@@ -589,7 +596,7 @@ static int ended(struct ledgersql *sql, sqlite3_stmt *statement, int code, int r
 	if (r || code == SQLITE_DONE)
 		return r;
 	r = ledgerschema_fail(sql->read, code, NULL);
-	return r == LEDGERSQL_CORRUPT ? -EUCLEAN : r;
+	return r == LEDGERSQL_CORRUPT || r == LEDGERSQL_ODD ? -EUCLEAN : r;
 }
 
 int ledgersql_history(struct ledgersql *sql, int64_t file, int64_t id, int64_t before,

@@ -4,7 +4,7 @@
 set -u
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/daemon.sh"
-need rrdtool perl
+need rrdtool perl sqlite3
 ledgersay=$builddir/tests/ledgersay
 need_programs "$rrdmerge" "$rrdmergd" "$rrdmergctl"
 [ -x "$ledgersay" ] || skip_all "tests/ledgersay is not built: configured without librrd"
@@ -126,10 +126,27 @@ refuses "another's database" other 'is a database, but no ledger'
 refuses "a directory that is not there" nowhere/led '.*No such file or directory.*'
 want_same "made on the way" "$(ls -d nowhere 2>/dev/null)" ""
 mkdir directory
-refuses "a directory" directory '.+'
+refuses "a directory" directory 'is a directory'
 mkfifo fifo
-refuses "a FIFO" fifo '.+' timeout -k 5 60
+refuses "a FIFO" fifo 'is a FIFO' timeout -k 5 60
 rm fifo
+want_same "made beside them" "$(ls -d directory?* fifo?* 2>/dev/null)" ""
+cp led linked && ln -s linked symlink
+refuses "a symbolic link" symlink 'is a symbolic link: it is opened by its own name only'
+ln linked hardlink
+refuses "a hard link" hardlink 'has 2 names \(hard links\), .*'
+cp led lacking && sqlite3 lacking 'DROP TABLE source; DROP VIEW sources' &&
+	refuses "a table is missing" lacking 'is damaged \(no such table: .*source\): move it away, .*'
+# A path is a path.
+for name in file:led2 :memory: 'file:led3?mode=memory'; do
+	cp new.rrd two.rrd
+	run "$rrdmerge" --ledger "$name" old.rrd two.rrd
+	want_rc 0
+	run "$rrdmerge" --undo "$name" 1
+	want_rc 0
+	same_file "undone by $name" two.rrd new.rrd
+	rm "$name" "$name.lock"
+done
 
 # Read-only: its file, and its directory.
 if [ "$(id -u)" != 0 ]; then
@@ -335,6 +352,12 @@ refuses "the daemon's ledger" state/ledger.db "is in use by another process: $pi
 run timeout -k 5 30 "$rrdmergd" -f conf -e --once
 want_rc 2
 want_err 'ledger is in use by another process'
+# Nor where the lock file is gone.
+rm state/ledger.db.lock
+{ cat base; echo "state_dir = \"$work/state\"; socket = \"$work/sock2\";"; } >conf2
+run timeout -k 5 30 "$rrdmergd" -f conf2 -e
+want_rc 2
+want_err "^rrdmergd: ledger is in use by another process, whose lock file is gone state_dir=$work/state\$"
 kill -9 "$daemon"                       # what it leaves is no lock
 wait "$daemon" 2>/dev/null
 daemon=
@@ -367,10 +390,8 @@ for how in garbage empty torso pages; do
 	start_daemon
 	want_log '^rrdmergd: idle merged=1 unchanged=200 skipped=0 failed=0 waiting=0 ' 60
 	want_same "$how: the tree" "$(tree_sum live)" "$sum"
-	if [ $how != empty ]; then
-		want_log '^rrdmergd: ledger was damaged .* was set aside as .*/state/ledger\.db\.corrupt-[0-9TZ]+ and begun anew path='
-		same_file "$how: what was set aside" "$(echo state/ledger.db.corrupt-*)" damaged
-	fi
+	want_log '^rrdmergd: ledger was damaged .* was set aside as .*/state/ledger\.db\.corrupt-[0-9TZ]+ and begun anew path='
+	same_file "$how: what was set aside" "$(echo state/ledger.db.corrupt-*)" damaged
 	ctl status
 	want_out '^ledger: +works$'
 	ctl undo h9/9.rrd
