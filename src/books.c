@@ -314,6 +314,17 @@ bool books_recall(struct books *books, const char *rel)
 	return true;
 }
 
+bool books_has_sources(struct books *books, const char *rel)
+{
+	struct ledger_state state;
+	char key[MERGE_KEY_SIZE];
+	unsigned sources;
+
+	return books &&
+	       ledger_known(books->ledger, merge_key(books->options.site, rel, key), &state) &&
+	       (state.held || are_same(books, rel, state.sources, &sources));
+}
+
 /* ---- what is said ---- */
 
 void books_tick(struct books *books)

@@ -18,9 +18,9 @@
 
 /* ---- rescan ---- */
 
-/* A scan passes by those with which we are done, and a refusal may be the last word: until somebody
- * has mended the backup, and asks.  0 or -ENOMEM. */
-static int look_at_refused(struct commands *c)
+/* A scan passes by those with which we are done: until somebody has exchanged or mended what the backup
+ * has, and asks.  0 or -ENOMEM. */
+static int look_again(struct commands *c, enum tally_state state, unsigned flags)
 {
 	struct tally_item *item = calloc(PAGE, sizeof(*item));
 	char *after = strdup("");
@@ -29,9 +29,9 @@ static int look_at_refused(struct commands *c)
 
 	while (!r && count == PAGE) {
 		pthread_rwlock_rdlock(&c->lock);
-		count = tally_page(c->tally, TALLY_IS_REFUSED, NULL, NULL, after, item, PAGE);
+		count = tally_page(c->tally, state, NULL, NULL, after, item, PAGE);
 		for (size_t i = 0; i < count && !r; i++)
-			r = queue_put(c->queue, QUEUE_FILE, item[i].rel, io_now_ns(), QUEUE_LOOK);
+			r = queue_put(c->queue, QUEUE_FILE, item[i].rel, io_now_ns(), flags);
 		pthread_rwlock_unlock(&c->lock);
 		if (count) {
 			free(after);
@@ -57,7 +57,11 @@ int commands_rescan(struct control_call *call, int argc, char **argv, void *arg)
 	atomic_store(&c->rescan_ns, io_now_ns());
 	backups_walk(c->backups);
 	pthread_rwlock_unlock(&c->lock);
-	int r = look_at_refused(c);
+	int r = look_again(c, TALLY_IS_REFUSED, QUEUE_LOOK);
+	if (!r)
+		r = look_again(c, TALLY_IS_MERGED, QUEUE_GLANCE | QUEUE_SOURCES);
+	if (!r)
+		r = look_again(c, TALLY_IS_UNCHANGED, QUEUE_GLANCE | QUEUE_SOURCES);
 	if (r)
 		return r;
 	control_put(call, "rescan", "begun");

@@ -144,6 +144,8 @@ static bool on_glance(const char *rel, unsigned flags, void *arg)
 	bool done = (!(flags & QUEUE_RECALL) && live_glance(d->live, rel, flags)) ||
 		    (flags & (QUEUE_GLANCE | QUEUE_RECALL) && !(flags & QUEUE_REWRITTEN) &&
 		     books_recall(d->books, rel));
+	if (flags & QUEUE_SOURCES)
+		done = done && books_has_sources(d->books, rel);
 	return done && (!(flags & QUEUE_PROVE) || books_prove(d->books, rel));
 }
 

@@ -30,6 +30,7 @@ enum queue_kind { QUEUE_FILE, QUEUE_DIR, QUEUE_ROOT };
 #define QUEUE_PROVE 32u         /* is it what the record says?  A look at live alone may tell */
 /* to be read, unless the record knows it with its sources as they are */
 #define QUEUE_RECALL 64u
+#define QUEUE_SOURCES 128u      /* to be read where its sources are not what the record says */
 
 struct queue_job {
 	enum queue_kind kind;

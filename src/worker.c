@@ -112,7 +112,8 @@ static void do_file(struct worker_pool *pool, struct merge_scratch *scratch,
 	struct merge_result result;
 
 	if (pool->calls->glance && !(job->flags & QUEUE_LOOK) &&
-	    job->flags & (QUEUE_GLANCE | QUEUE_REWRITTEN | QUEUE_PROVE | QUEUE_RECALL) &&
+	    job->flags & (QUEUE_GLANCE | QUEUE_REWRITTEN | QUEUE_PROVE | QUEUE_RECALL |
+			  QUEUE_SOURCES) &&
 	    pool->calls->glance(job->path, job->flags, pool->arg)) {
 		queue_done(pool->queue, job, false, 0);
 		return;

@@ -310,6 +310,23 @@ wait_for '"$rrdmergctl" -s sock list merged web02/alone.rrd | grep -q merged' 20
 	pass "a rescan finds what the backup has now" || fail "a rescan does not find it"
 wait_for '[ -z "$("$rrdmergctl" -s sock list failed web01/no1.rrd)" ]' 20 &&
 	pass "and looks again at what was refused" || fail "what was refused is not looked at again"
+# A backup's file that is exchanged for one that knows more, after its live file was done.
+ctl status --wait
+make_rrd more.rrd -100 180
+cp two.rrd more.all
+run "$rrdmerge" more.rrd more.all
+want_differ "the other knows more" "$(known live/web02/alone.rrd)" "$(known more.all)"
+ctl list merged
+cp out merged.before
+touch -d '1 hour ago' more.rrd
+cp -p more.rrd old/web02/.new && mv old/web02/.new old/web02/alone.rrd
+ctl rescan
+want_rc 0
+wait_for '[ "$(known live/web02/alone.rrd)" = "$(known more.all)" ]' 20 &&
+	pass "and takes what a backup has since" || fail "a backup that was exchanged is not looked at"
+ctl status --wait
+ctl list merged
+want_same "what was merged stays so" "$(cat out)" "$(cat merged.before)"
 # What no event tells of: it is written by another name of the file, outside the tree.
 make_rrd longer.rrd 190 250 RRA:AVERAGE:0.5:1:400
 ln live/web02/c.rrd beside.rrd
