@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "sidecar.h"
+#include "pnp.h"
 
 #define FILES_MAX 1000
 
@@ -72,7 +72,7 @@ bool awaited_take(struct awaited *awaited, const char *rel, char *buffer, size_t
 
 	pthread_mutex_lock(&awaited->mutex);
 	for (size_t i = 0; i < awaited->count && !found; i++) {
-		if (!sidecar_may_tell_of(rel, awaited->rel[i]))
+		if (!pnp_may_tell_of(rel, awaited->rel[i]))
 			continue;
 		snprintf(buffer, size, "%s", awaited->rel[i]);
 		drop(awaited, i);

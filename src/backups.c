@@ -16,6 +16,7 @@
 #include "index.h"
 #include "io.h"
 #include "log.h"
+#include "pnp.h"
 #include "privilege.h"
 #include "report.h"
 #include "worker.h"
@@ -161,11 +162,11 @@ static int find_siblings(struct met *met, const char *live, bool *ret_all)
 	*ret_all = false;
 	met->served = 0;
 	if (backups->live_root >= 0 && !is_live(backups, live) &&
-	    !sidecar_find(backups->root, met->rrd, &sidecar, NULL)) {
+	    !pnp_find_sidecar(backups->root, met->rrd, &sidecar, NULL)) {
 		for (size_t i = 0; i < sidecar.count; i++)
 			values += sidecar_tells_of(&sidecar, &sidecar.ds[i],
 						   slash ? slash + 1 : met->rrd);
-		r = sidecar_siblings(&sidecar, met->rrd, backups->live_root, live, on_sibling, met);
+		r = pnp_siblings(&sidecar, met->rrd, backups->live_root, live, on_sibling, met);
 		*ret_all = values && met->served >= values;
 		sidecar_free(&sidecar);
 	}

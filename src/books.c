@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "log.h"
+#include "pnp.h"
 #include "privilege.h"
 #include "record.h"
 
@@ -157,7 +158,7 @@ static int find_siblings(const struct books *books, const struct source_set *sou
 
 	if (root < 0)
 		return root;
-	if (!sidecar_find(root, rel, &sidecar, NULL)) {
+	if (!pnp_find_sidecar(root, rel, &sidecar, NULL)) {
 		r = source_find_siblings(sources, &sidecar, rel, found);
 		sidecar_free(&sidecar);
 	}

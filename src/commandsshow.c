@@ -10,6 +10,7 @@
 
 #include "chart.h"
 #include "patience.h"
+#include "pnp.h"
 #include "record.h"
 
 #define COLUMNS_DEFAULT 100
@@ -196,7 +197,7 @@ static int search_siblings(struct search *s)
 
 	if (root < 0)
 		return 0;
-	if (!sidecar_find(root, s->rel, &sidecar, NULL))
+	if (!pnp_find_sidecar(root, s->rel, &sidecar, NULL))
 		r = source_find_siblings(&s->sources, &sidecar, s->rel, &s->found);
 	sidecar_free(&sidecar);
 	close(root);

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "dump.h"
+#include "pnp.h"
 
 #define RETRY_MS 250            /* a source that was changing */
 #define TORN_S 60               /* a torn source that changed since may be mended in a moment */
@@ -168,11 +169,11 @@ static int read_sidecar(const struct gather *gather, const struct gather_request
 	if (file->dump && !dump_stands_for(file->rel, name, sizeof(name)))
 		return 0;
 	const char *rrd = file->dump ? name : file->rel;
-	int r = sidecar_find(gather->files.root, rrd, &input->sidecar, why);
+	int r = pnp_find_sidecar(gather->files.root, rrd, &input->sidecar, why);
 	if (r == REFUSED || r == -EXDEV)
 		input->useless = *why;
 	else if (r == -ENOENT && request->sidecar->count)
-		sidecar_disowns(request->sidecar, request->rel, gather->files.root, rrd,
+		pnp_disowns(request->sidecar, request->rel, gather->files.root, rrd,
 				&input->useless);
 	return r == -ENOTUNIQ ? r : 0;
 }
@@ -255,7 +256,7 @@ static int refuse_hidden(const char *rrd, void *arg)
 
 	if (fstatat(root, rrd, &st, AT_SYMLINK_NOFOLLOW) ||
 	    !index_serves_own(hidden->sources->index, rrd) ||
-	    sidecar_find(root, rrd, &sidecar, &damage) != REFUSED) {
+	    pnp_find_sidecar(root, rrd, &sidecar, &damage) != REFUSED) {
 		sidecar_free(&sidecar);
 		return 0;
 	}
@@ -272,7 +273,7 @@ static void look_for_hidden(struct gather *gather, const struct gather_request *
 {
 	struct hidden hidden = { gather, request->sources, side };
 
-	sidecar_others(request->sidecar, request->rel, refuse_hidden, &hidden);
+	pnp_others(request->sidecar, request->rel, refuse_hidden, &hidden);
 }
 
 /* What source n has.  Anything but GATHER_READY ends the try. */

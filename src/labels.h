@@ -33,7 +33,7 @@ enum labels_match {
 /* One of the two files, and what is said of it. */
 struct labels_side {
 	const struct layout_header *head;
-	const struct sidecar *sidecar;  /* as sidecar_find() gave it; NULL: none */
+	const struct sidecar *sidecar;  /* as pnp_find_sidecar() gave it; NULL: none */
 	/* its words for one that is of no use; NULL: there is none */
 	const char *useless;
 	const char *file;               /* the RRD's name, by which the sidecar knows it */
@@ -48,7 +48,7 @@ struct labels_verdict {
 };
 
 /* map[live's data source] = the backup's, or LAYOUT_NO_DS.  For a file that belongs to live only by
- * what sidecars say (sidecar_siblings()), `match` is LABELS_LABEL.
+ * what sidecars say (pnp_siblings()), `match` is LABELS_LABEL.
  *    0          something can be taken; what is refused of it is in `why`
  *    REFUSED    nothing at all can be
  *    -ENOMEM    */

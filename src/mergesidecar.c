@@ -18,6 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "pnp.h"
 #include "series.h"
 
 #define WAIT_MS 5000
@@ -128,12 +129,12 @@ bool merge_read_sidecar(struct merge_job *job)
 	job->scratch->gather.inputs = 0;        /* they are those of the file before */
 	if (job->site->match == LABELS_NAME)
 		return true;
-	r = sidecar_find(job->root, job->request->rel, sidecar, why);
+	r = pnp_find_sidecar(job->root, job->request->rel, sidecar, why);
 	if (r != -ENOTUNIQ) {
 		if (waits(job, !r))
 			return false;
 		if (!r && is_of_another(job)) {
-			sidecar_name(job->request->rel, sidecar, OLDER, why);
+			pnp_name_sidecar(job->request->rel, sidecar, OLDER, why);
 			sidecar_free(sidecar);
 		}
 		return true;

@@ -2,8 +2,6 @@
 #include "sidecar.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -12,13 +10,53 @@
 
 #define RRD ".rrd"
 #define XML ".xml"
-#define ENDING 4                /* of both */
-/* A service's name may be any beginning of the file's name that ends before a "_": of those for
- * which there is a file, so many are read. */
-#define READ_MAX 32
 
-/* What is left of the other storage type, which the service had once. */
-#define ELSEWHERE "tells of other files: its values are not kept in this one now"
+/* ---- is it one? ---- */
+
+bool sidecar_is_name(const char *name)
+{
+	size_t len = strlen(name), ending = strlen(XML);
+
+	return len > ending && !strcmp(name + len - ending, XML);
+}
+
+enum root { ROOT_OURS, ROOT_OTHER, ROOT_CUT };
+
+/* Does all of a file end before its first element is whole? */
+static bool is_cut(const char *at, const char *end)
+{
+	for (;;) {
+		while (at < end && strchr(" \t\r\n\xef\xbb\xbf", *at))
+			at++;
+		if (end - at < 2 || memcmp(at, "<?", 2))
+			break;
+		const char *close = memmem(at, (size_t)(end - at), "?>", 2);
+		if (!close)
+			return true;
+		at = close + 2;
+	}
+	return (size_t)(end - at) < strlen("<NAGIOS>") && !memcmp(at, "<NAGIOS>", (size_t)(end - at));
+}
+
+/* A dump has the same ending, and may be large. */
+static enum root root_of(int fd)
+{
+	char head[512];
+	ssize_t n = pread(fd, head, sizeof(head), 0);
+
+	/* What cannot be read is told by who reads all. */
+	if (n < 0 || memmem(head, (size_t)n, "<NAGIOS>", strlen("<NAGIOS>")))
+		return ROOT_OURS;
+	/* Nobody's XML; after a crash, or a restore to a full disk, ours may look like that. */
+	if (memchr(head, '\0', (size_t)n) || (n < (ssize_t)sizeof(head) && is_cut(head, head + n)))
+		return ROOT_CUT;
+	return ROOT_OTHER;
+}
+
+bool sidecar_is_one(int fd)
+{
+	return root_of(fd) == ROOT_OURS;
+}
 
 /* ---- reading ---- */
 
@@ -61,39 +99,6 @@ static int slurp(int fd, char **ret_bytes, size_t *ret_size, struct reason *why)
 		}
 	}
 	return reason_errno(why, ENOMEM, "cannot be read");
-}
-
-enum root { ROOT_OURS, ROOT_OTHER, ROOT_CUT };
-
-/* Does all of a file end before its first element is whole? */
-static bool is_cut(const char *at, const char *end)
-{
-	for (;;) {
-		while (at < end && strchr(" \t\r\n\xef\xbb\xbf", *at))
-			at++;
-		if (end - at < 2 || memcmp(at, "<?", 2))
-			break;
-		const char *close = memmem(at, (size_t)(end - at), "?>", 2);
-		if (!close)
-			return true;
-		at = close + 2;
-	}
-	return (size_t)(end - at) < strlen("<NAGIOS>") && !memcmp(at, "<NAGIOS>", (size_t)(end - at));
-}
-
-/* A dump has the same ending, and may be large. */
-static enum root root_of(int fd)
-{
-	char head[512];
-	ssize_t n = pread(fd, head, sizeof(head), 0);
-
-	/* What cannot be read is told by who reads all. */
-	if (n < 0 || memmem(head, (size_t)n, "<NAGIOS>", strlen("<NAGIOS>")))
-		return ROOT_OURS;
-	/* Nobody's XML; after a crash, or a restore to a full disk, ours may look like that. */
-	if (memchr(head, '\0', (size_t)n) || (n < (ssize_t)sizeof(head) && is_cut(head, head + n)))
-		return ROOT_CUT;
-	return ROOT_OTHER;
 }
 
 enum part { PART_PROLOG, PART_BODY, PART_DS, PART_RRD, PART_END };
@@ -289,14 +294,7 @@ void sidecar_free(struct sidecar *sidecar)
 	*sidecar = (struct sidecar){ 0 };
 }
 
-/* ---- which sidecar tells of which file ---- */
-
-static const char *last_part(const char *rel)
-{
-	const char *slash = strrchr(rel, '/');
-
-	return slash ? slash + 1 : rel;
-}
+/* ---- what it says ---- */
 
 bool sidecar_tells_of(const struct sidecar *sidecar, const struct sidecar_ds *ds, const char *file)
 {
@@ -309,276 +307,4 @@ bool sidecar_tells_of(const struct sidecar *sidecar, const struct sidecar_ds *ds
 		return !strcmp(at, RRD);
 	return ds->file && *at == '_' && name && !strncmp(at + 1, ds->name, name) &&
 	       !strcmp(at + 1 + name, RRD);
-}
-
-/* Is all that it tells of kept in files of that storage type? */
-static bool tells_only_of(const struct sidecar *sidecar, bool multiple)
-{
-	for (size_t i = 0; i < sidecar->count; i++)
-		if (sidecar->ds[i].multiple != multiple)
-			return false;
-	return sidecar->count;
-}
-
-static bool tells(const struct sidecar *sidecar, const char *file)
-{
-	for (size_t i = 0; i < sidecar->count; i++)
-		if (sidecar_tells_of(sidecar, &sidecar->ds[i], file))
-			return true;
-	return false;
-}
-
-/* Opens <service>.xml in the directory of `rel`, `service` being the first `len` bytes of the last
- * part of it.  -ENOENT where there is none. */
-static int open_of_service(int root, const char *rel, size_t len, int *ret_fd, struct reason *why)
-{
-	char path[PATH_MAX];
-	struct stat st;
-	int dir_len = (int)(last_part(rel) - rel);
-	int n = snprintf(path, sizeof(path), "%.*s" XML, dir_len + (int)len, rel);
-
-	if (n >= (int)sizeof(path) || !len || len > NAME_MAX - ENDING)
-		return -ENOENT;
-	/* Most names that are tried are no file's: that must cost little. */
-	if (fstatat(root, path, &st, AT_SYMLINK_NOFOLLOW) && (errno == ENOENT || errno == ENOTDIR))
-		return -ENOENT;
-	return io_open_file(root, path, O_RDONLY, ret_fd, NULL, why);
-}
-
-static int read_of_service(int root, const char *rel, size_t len, struct sidecar *ret,
-			   struct reason *why)
-{
-	int fd, r = open_of_service(root, rel, len, &fd, why);
-
-	if (!r) {
-		r = sidecar_read(fd, ret, why);
-		close(fd);
-	}
-	if (!r)
-		memcpy(ret->service, last_part(rel), len);
-	return r;
-}
-
-/* The length of `rel`'s last part without ".rrd"; 0 where it has no such name. */
-static size_t stem_length(const char *rel)
-{
-	size_t len = strlen(last_part(rel));
-
-	return len > ENDING && !strcmp(last_part(rel) + len - ENDING, RRD) ? len - ENDING : 0;
-}
-
-/* "dir/service.xml", what is of no use of it after that. */
-static void name_it(struct reason *why, const char *rel, size_t len, const char *what)
-{
-	int dir_len = (int)(last_part(rel) - rel);
-
-	reason_set(why, "%.*s" XML " %s", dir_len + (int)len, rel, what);
-}
-
-void sidecar_name(const char *rel, const struct sidecar *sidecar, const char *what,
-		  struct reason *why)
-{
-	name_it(why, rel, strlen(sidecar->service), what);
-}
-
-int sidecar_find(int root, const char *rel, struct sidecar *ret, struct reason *why)
-{
-	const char *file = last_part(rel);
-	struct sidecar found = { 0 };
-	struct reason useless = { "" };         /* the first that is, its name being the longest */
-	size_t stem = stem_length(rel), found_len = 0;
-	unsigned reads = 0;
-	int result = -ENOENT;
-
-	for (size_t len = stem; len; len--) {
-		struct sidecar one = { 0 };
-		struct reason one_why = { "" };
-
-		if (len != stem && file[len] != '_')
-			continue;
-		if (reads == READ_MAX) {
-			sidecar_free(&found);
-			reason_set(why, "file has more than %d sidecars that may tell of it", READ_MAX);
-			return -ENOTUNIQ;
-		}
-		int r = read_of_service(root, rel, len, &one, &one_why);
-		reads += r != -ENOENT;
-		if (!r && tells(&one, file)) {
-			if (!found.bytes) {
-				found = one;
-				found_len = len;
-				continue;
-			}
-			sidecar_free(&one);
-			sidecar_free(&found);
-			reason_set(why, "file has two sidecars that tell of it: %.*s" XML " and %.*s" XML,
-				   (int)found_len, file, (int)len, file);
-			return -ENOTUNIQ;
-		}
-		/* Which of the beginnings is the service's, only a sidecar can tell: but for one. */
-		if (!r && len == stem && tells_only_of(&one, true)) {
-			name_it(&useless, rel, len, ELSEWHERE);
-			result = -EXDEV;
-		} else if (r && r != -ENOENT && result == -ENOENT) {
-			name_it(&useless, rel, len, one_why.text);
-			result = REFUSED;
-		}
-		sidecar_free(&one);
-	}
-	if (found.bytes) {
-		*ret = found;
-		return 0;
-	}
-	if (result != -ENOENT && why)
-		*why = useless;
-	return result;
-}
-
-bool sidecar_is_name(const char *name)
-{
-	size_t len = strlen(name);
-
-	return len > ENDING && !strcmp(name + len - ENDING, XML);
-}
-
-bool sidecar_may_tell_of(const char *xml, const char *rrd)
-{
-	size_t len = strlen(xml);
-
-	if (!sidecar_is_name(xml) || strncmp(xml, rrd, len - ENDING))
-		return false;
-	rrd += len - ENDING;
-	return !strcmp(rrd, RRD) || (*rrd == '_' && !strchr(rrd, '/'));
-}
-
-bool sidecar_is_near(int root, const char *rel)
-{
-	const char *file = last_part(rel);
-	size_t stem = stem_length(rel);
-	bool near = false;
-	int fd;
-
-	for (size_t len = stem; len && !near; len--) {
-		if ((len != stem && file[len] != '_') ||
-		    open_of_service(root, rel, len, &fd, NULL))
-			continue;
-		near = root_of(fd) == ROOT_OURS;
-		close(fd);
-	}
-	return near;
-}
-
-/* ---- the other storage type ---- */
-
-/* Is there a value of this name in the live file? */
-static bool has_name(const struct sidecar *live, const char *file, const char *name)
-{
-	for (size_t i = 0; i < live->count; i++)
-		if (!strcmp(live->ds[i].name, name) && sidecar_tells_of(live, &live->ds[i], file))
-			return true;
-	return false;
-}
-
-/* How long the service's name is in the counterpart's: a renamed file has what follows that name
- * ("_name.rrd", or ".rrd") in common with live's. */
-static size_t service_length(const struct sidecar *live, const char *rel, const char *backup_rel)
-{
-	const char *tail = last_part(rel) + strlen(live->service), *file = last_part(backup_rel);
-	size_t len = strlen(file), tail_len = strlen(tail);
-
-	return len > tail_len && !strcmp(file + len - tail_len, tail) ? len - tail_len : 0;
-}
-
-bool sidecar_disowns(const struct sidecar *live, const char *rel, int root, const char *backup_rel,
-		     struct reason *why)
-{
-	size_t len = service_length(live, rel, backup_rel);
-	struct sidecar backup = { 0 };
-
-	if (!len || len == stem_length(backup_rel) ||
-	    read_of_service(root, backup_rel, len, &backup, NULL))
-		return false;
-	bool disowns = tells_only_of(&backup, false);
-	if (disowns)
-		name_it(why, backup_rel, len, ELSEWHERE);
-	sidecar_free(&backup);
-	return disowns;
-}
-
-int sidecar_siblings(const struct sidecar *live, const char *rel, int root, const char *backup_rel,
-		     sidecar_sibling_fn *sibling, void *arg)
-{
-	const char *file = last_part(backup_rel);
-	size_t len = service_length(live, rel, backup_rel);
-	struct sidecar backup = { 0 };
-	bool single_told = false;
-	int r = 0;
-
-	if (!len || read_of_service(root, backup_rel, len, &backup, NULL))
-		return 0;
-	for (size_t i = 0; i < backup.count && !r; i++) {
-		const struct sidecar_ds *ds = &backup.ds[i];
-		char path[PATH_MAX], other[NAME_MAX + 1];
-		int n;
-
-		n = snprintf(other, sizeof(other), "%s%s%s" RRD, backup.service,
-			     ds->multiple ? "_" : "", ds->multiple ? ds->name : "");
-		if (n >= (int)sizeof(other) || strchr(other, '/') || !strcmp(other, file) ||
-		    !sidecar_tells_of(&backup, ds, other) ||
-		    !has_name(live, last_part(rel), ds->name) || (!ds->multiple && single_told))
-			continue;
-		n = snprintf(path, sizeof(path), "%.*s%s", (int)(file - backup_rel), backup_rel,
-			     other);
-		single_told = single_told || !ds->multiple;
-		if (n < (int)sizeof(path))
-			r = sibling(path, arg);
-	}
-	sidecar_free(&backup);
-	return r;
-}
-
-static bool is_repeated(const struct sidecar *sidecar, size_t i)
-{
-	for (size_t k = 0; k < i; k++)
-		if (sidecar->ds[k].multiple == sidecar->ds[i].multiple &&
-		    !strcmp(sidecar->ds[k].name, sidecar->ds[i].name))
-			return true;
-	return false;
-}
-
-int sidecar_others(const struct sidecar *sidecar, const char *rel, sidecar_sibling_fn *other,
-		   void *arg)
-{
-	const char *file = last_part(rel);
-	int r = 0;
-
-	for (size_t i = 0; i < sidecar->count && !r; i++) {
-		const struct sidecar_ds *ds = &sidecar->ds[i];
-		char path[PATH_MAX];
-
-		if (!sidecar_tells_of(sidecar, ds, file) || strchr(ds->name, '/') ||
-		    is_repeated(sidecar, i))
-			continue;
-		int n = snprintf(path, sizeof(path), "%.*s%s%s%s" RRD, (int)(file - rel), rel,
-				 sidecar->service, ds->multiple ? "" : "_",
-				 ds->multiple ? "" : ds->name);
-		if (n < (int)sizeof(path))
-			r = other(path, arg);
-	}
-	return r;
-}
-
-bool sidecar_shares(const struct sidecar *sidecar, const char *rel, int root, const char *other)
-{
-	struct sidecar theirs;
-	bool shares = false;
-	int r = sidecar_find(root, other, &theirs, NULL);
-
-	if (r)
-		return r == -ENOTUNIQ;
-	for (size_t i = 0; i < theirs.count && !shares; i++)
-		shares = sidecar_tells_of(&theirs, &theirs.ds[i], last_part(other)) &&
-			 has_name(sidecar, last_part(rel), theirs.ds[i].name);
-	sidecar_free(&theirs);
-	return shares;
 }

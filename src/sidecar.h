@@ -51,64 +51,26 @@ struct sidecar {
 	/* of the check that it tells of, seconds since the epoch; 0: unsaid */
 	int64_t time;
 	struct io_stamp stamp;
-	char service[NAME_MAX + 1];     /* its own name without ".xml"; sidecar_find() sets it */
+	char service[NAME_MAX + 1];     /* its own name without ".xml"; "": who found it sets it */
 	char *bytes;            /* into which all of it points */
 };
 
-/* Reads one.  On success the caller frees it with sidecar_free(), which takes a zeroed one too.
- *    -ENOENT    it is something else: another root element
+/* Reads one, wherever the file's offset is.  On success the caller frees it with sidecar_free(),
+ * which takes a zeroed one too, and leaves one; otherwise *ret is untouched, and `why` says it:
+ *    -ENOENT    it is something else: another root element; `why` is untouched
  *    REFUSED    too large, cut off, damaged
  *    -errno     */
 int sidecar_read(int fd, struct sidecar *ret, struct reason *why);
 void sidecar_free(struct sidecar *sidecar);
 
-/* Finds and reads the sidecar that tells of the RRD `rel` beneath `root`, be that file there or
- * not: <service>.xml for <service>.rrd, and for <service>_<name>.rrd of the same service.
- *    -ENOENT    none does
- *    REFUSED    one stands there that should or might, and is of no use, as it is damaged or
- *               cannot be read: `why` begins with its path
- *    -EXDEV     the same, as its values are kept in files of the other storage type
- *    -ENOTUNIQ  two do, or there are too many: whatever is taken for proved may be wrong */
-int sidecar_find(int root, const char *rel, struct sidecar *ret, struct reason *why);
-
-/* "dir/service.xml WHAT": it tells of `rel`, and is of no use. */
-void sidecar_name(const char *rel, const struct sidecar *sidecar, const char *what,
-		  struct reason *why);
-
-/* The backup's <service>_<name>.rrd, the counterpart of live's `rel`, of which no sidecar tells:
- * does that of the service, as `live` has it, keep its values in <service>.rrd alone?  Then it is
- * left from another time, or another service's: `why`, as above. */
-bool sidecar_disowns(const struct sidecar *live, const char *rel, int root, const char *backup_rel,
-		     struct reason *why);
-
-/* Do these names belong together: dir/service.xml, and dir/service.rrd or dir/service_….rrd? */
-bool sidecar_may_tell_of(const char *xml, const char *rrd);
-/* Is it a sidecar's name, "*.xml"? */
+/* Has it such a name, "*.xml"?  A dump may have, too. */
 bool sidecar_is_name(const char *name);
+/* Is it one, by its first bytes?  Costs less than to read it, and does not say that it is whole.
+ * True also where they cannot be read: sidecar_read() tells why. */
+bool sidecar_is_one(int fd);
 
-/* Does any sidecar stand there that might tell of `rel`, or of a file of the other storage type?
- * Costs less than to find it. */
-bool sidecar_is_near(int root, const char *rel);
-
-/* Is this value kept in the RRD of this name (no directories)? */
+/* Is this value, one of those in `sidecar`, whose `service` must be set, kept in the RRD of this
+ * name (no directories)? */
 bool sidecar_tells_of(const struct sidecar *sidecar, const struct sidecar_ds *ds, const char *file);
-
-/* Called with a path beneath the backup's root.  A return other than 0 ends it. */
-typedef int sidecar_sibling_fn(const char *rel, void *arg);
-
-/* The files of a backup that hold values of the live file `rel` as the other storage type has them:
- * svc.rrd for svc_name.rrd, each svc_name.rrd for svc.rrd; those of which the sidecars of both
- * sides say so.  `live` is the one found for `rel`; `backup_rel` is the path of the live file's
- * counterpart, which need not exist.  0, or what `sibling` returned. */
-int sidecar_siblings(const struct sidecar *live, const char *rel, int root, const char *backup_rel,
-		     sidecar_sibling_fn *sibling, void *arg);
-
-/* The names that files with values of `rel` would have beside it as the other storage type has
- * them, be they there or not; `sidecar` tells of `rel`.  0, or what `other` returned. */
-int sidecar_others(const struct sidecar *sidecar, const char *rel, sidecar_sibling_fn *other,
-		   void *arg);
-/* Does the sidecar of `other` beneath root say that it holds a value that `rel` has too?  Also
- * where it has two of them, of which each may be wrong: that is told to who reads them. */
-bool sidecar_shares(const struct sidecar *sidecar, const char *rel, int root, const char *other);
 
 #endif

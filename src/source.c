@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "dump.h"
+#include "pnp.h"
 
 /* ---- what a source holds ---- */
 
@@ -193,7 +194,7 @@ static int add_renamed_sibling(const char *path, unsigned rule, void *arg)
 	const char *of = dump_stands_for(path, rrd, sizeof(rrd)) ? rrd : path;
 
 	if (!is_seen(found->root, path) ||
-	    !sidecar_shares(search->live, search->rel, found->root, of))
+	    !pnp_shares(search->live, search->rel, found->root, of))
 		return 0;
 	return add_led(found, path, rule, SOURCE_SIBLING);
 }
@@ -211,10 +212,10 @@ int source_find_siblings(const struct source_set *set, const struct sidecar *liv
 			 struct source_found *found)
 {
 	struct sibling_search search = { set, live, rel, found };
-	int r = sidecar_siblings(live, rel, found->root, rel, add_own_sibling, &search);
+	int r = pnp_siblings(live, rel, found->root, rel, add_own_sibling, &search);
 
 	if (!r && set->index)
-		r = sidecar_others(live, rel, add_renamed_siblings, &search);
+		r = pnp_others(live, rel, add_renamed_siblings, &search);
 	return r;
 }
 
@@ -230,7 +231,7 @@ static int look_near(const char *path, unsigned rule, void *arg)
 	struct sidecar_search *search = arg;
 
 	(void)rule;
-	search->near = sidecar_is_near(search->root, path);
+	search->near = pnp_sidecar_is_near(search->root, path);
 	return search->near;
 }
 

@@ -1,4 +1,4 @@
-/* unit-sidecar: pnp4nagios' sidecars, as it writes them and as nobody would. */
+/* unit-sidecar: pnp4nagios' sidecars, as it writes them and as nobody would; which tells of what. */
 #include "config.h"
 #include "sidecar.h"
 
@@ -17,6 +17,7 @@
 
 #include "awaited.h"
 #include "layout.h"
+#include "pnp.h"
 #include "scratch.h"
 
 #define HEAD "<?xml version=\"1.0\" encoding=\"UTF-8\" standalone=\"yes\"?>\n<NAGIOS>\n"
@@ -246,7 +247,7 @@ static void assert_found(const char *rel, const char *service)
 {
 	struct sidecar sidecar;
 	struct reason why = { "" };
-	int r = sidecar_find(root, rel, &sidecar, &why);
+	int r = pnp_find_sidecar(root, rel, &sidecar, &why);
 
 	if (r)
 		fail_msg("%s: %d %s", rel, r, why.text);
@@ -259,7 +260,7 @@ static void assert_not_found(const char *rel, int result, const char *words)
 	struct sidecar sidecar;
 	struct reason why = { "" };
 
-	assert_int_equal(sidecar_find(root, rel, &sidecar, &why), result);
+	assert_int_equal(pnp_find_sidecar(root, rel, &sidecar, &why), result);
 	if (!strstr(why.text, words))
 		fail_msg("\"%s\" and not \"%s\"", why.text, words);
 }
@@ -362,7 +363,7 @@ static void assert_siblings(const char *live_text, const char *rel, const char *
 	strcpy(live.service, at);
 	live.service[strcspn(at, "_.")] = '\0';
 	listed[0] = '\0';
-	assert_int_equal(sidecar_siblings(&live, rel, root, backup_rel, list, NULL), 0);
+	assert_int_equal(pnp_siblings(&live, rel, root, backup_rel, list, NULL), 0);
 	assert_string_equal(listed, expected);
 	sidecar_free(&live);
 }
@@ -409,25 +410,25 @@ static void test_disowned(void **state)
 	assert_int_equal(read_bytes(live_text, strlen(live_text), &live, &why), 0);
 	strcpy(live.service, "kept");
 	put("host/kept.xml", HEAD SINGLE("kept", "b") TAIL);
-	assert_true(sidecar_disowns(&live, "host/kept_a.rrd", root, "host/kept_a.rrd", &why));
+	assert_true(pnp_disowns(&live, "host/kept_a.rrd", root, "host/kept_a.rrd", &why));
 	assert_string_equal(why.text, "host/kept.xml tells of other files: its values are not kept "
 				      "in this one now");
-	assert_false(sidecar_disowns(&live, "host/kept_a.rrd", root, "nowhere/kept_a.rrd", &why));
+	assert_false(pnp_disowns(&live, "host/kept_a.rrd", root, "nowhere/kept_a.rrd", &why));
 	/* Another host and another service there. */
 	put("was/held.xml", HEAD SINGLE("held", "a") TAIL);
-	assert_true(sidecar_disowns(&live, "host/kept_a.rrd", root, "was/held_a.rrd", &why));
-	assert_false(sidecar_disowns(&live, "host/kept_a.rrd", root, "was/held_x.rrd", &why));
+	assert_true(pnp_disowns(&live, "host/kept_a.rrd", root, "was/held_a.rrd", &why));
+	assert_false(pnp_disowns(&live, "host/kept_a.rrd", root, "was/held_x.rrd", &why));
 	/* Renamed, but of the same kind; or of both; or of none. */
 	put("host/kept.xml", HEAD MULTIPLE("before", "a") TAIL);
-	assert_false(sidecar_disowns(&live, "host/kept_a.rrd", root, "host/kept_a.rrd", &why));
+	assert_false(pnp_disowns(&live, "host/kept_a.rrd", root, "host/kept_a.rrd", &why));
 	put("host/kept.xml", HEAD SINGLE("kept", "a") MULTIPLE("kept", "b") TAIL);
-	assert_false(sidecar_disowns(&live, "host/kept_a.rrd", root, "host/kept_a.rrd", &why));
+	assert_false(pnp_disowns(&live, "host/kept_a.rrd", root, "host/kept_a.rrd", &why));
 	put("host/kept.xml", HEAD TAIL);
-	assert_false(sidecar_disowns(&live, "host/kept_a.rrd", root, "host/kept_a.rrd", &why));
+	assert_false(pnp_disowns(&live, "host/kept_a.rrd", root, "host/kept_a.rrd", &why));
 	/* Live's own service may well be called so. */
 	strcpy(live.service, "kept_a");
 	put("host/kept.xml", HEAD SINGLE("kept", "b") TAIL);
-	assert_false(sidecar_disowns(&live, "host/kept_a.rrd", root, "host/kept_a.rrd", &why));
+	assert_false(pnp_disowns(&live, "host/kept_a.rrd", root, "host/kept_a.rrd", &why));
 	sidecar_free(&live);
 }
 
@@ -479,15 +480,15 @@ static void test_near(void **state)
 {
 	(void)state;
 	assert_int_equal(mkdir(scratch("near"), 0755), 0);
-	assert_false(sidecar_is_near(root, "near/svc.rrd"));
+	assert_false(pnp_sidecar_is_near(root, "near/svc.rrd"));
 	put("near/svc.xml", "<?xml version=\"1.0\"?>\n<rrd>\n</rrd>\n");
-	assert_false(sidecar_is_near(root, "near/svc.rrd"));
+	assert_false(pnp_sidecar_is_near(root, "near/svc.rrd"));
 	put("near/svc.xml", HEAD SINGLE("svc", "a") TAIL);
-	assert_true(sidecar_is_near(root, "near/svc.rrd"));
-	assert_true(sidecar_is_near(root, "near/svc_x_y.rrd"));
-	assert_false(sidecar_is_near(root, "near/svcs.rrd"));
-	assert_false(sidecar_is_near(root, "near/sv.rrd"));
-	assert_false(sidecar_is_near(root, "svc.rrd"));
+	assert_true(pnp_sidecar_is_near(root, "near/svc.rrd"));
+	assert_true(pnp_sidecar_is_near(root, "near/svc_x_y.rrd"));
+	assert_false(pnp_sidecar_is_near(root, "near/svcs.rrd"));
+	assert_false(pnp_sidecar_is_near(root, "near/sv.rrd"));
+	assert_false(pnp_sidecar_is_near(root, "svc.rrd"));
 }
 
 /* ---- anything at all ---- */
