@@ -39,8 +39,8 @@ struct ledger *books_ledger(struct books *books);
  * cannot be known before the first walk over the backups has ended: then the file is put into the
  * queue again. */
 bool books_recall(struct books *books, const char *rel);
-/* For workers: has the file been looked at with its sources as they are now?  Opens no RRD.  False, too,
- * where there is no record of it. */
+/* For workers: has the file been looked at with its sources as they are now?  Opens no RRD.  False,
+ * too, where there is no record of it. */
 bool books_has_sources(struct books *books, const char *rel);
 /* For workers: does the file still hold what was merged into it?  Reads it; the tally is told.
  * False where it does not, or where nothing can tell: it is to be looked at. */

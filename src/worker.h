@@ -19,8 +19,8 @@ struct worker_calls {
 	 * nanoseconds it is to be done again.  May be NULL. */
 	uint64_t (*other)(const struct queue_job *job, void *arg);
 	/* A file for which less than a try may be enough (QUEUE_GLANCE, QUEUE_REWRITTEN,
-	 * QUEUE_PROVE, QUEUE_RECALL, QUEUE_SOURCES, and no QUEUE_LOOK).  True where there is nothing to do.  May
-	 * be NULL. */
+	 * QUEUE_PROVE, QUEUE_RECALL, QUEUE_SOURCES, and no QUEUE_LOOK).  True where there is
+	 * nothing to do.  May be NULL. */
 	bool (*glance)(const char *rel, unsigned flags, void *arg);
 };
 
