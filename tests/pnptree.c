@@ -329,11 +329,13 @@ static void put_env(FILE *out, const char *key, const char *text)
 	fprintf(out, "</NAGIOS_%s>\n", key);
 }
 
+/* time() may be a tick behind what the kernel stamps files with, and a file that was just written be
+ * of the next second: where no delay is asked for, none is young. */
 static bool is_young(const char *path)
 {
 	struct stat st;
 
-	return !stat(path, &st) && time(NULL) - st.st_mtime < options.delay_s;
+	return options.delay_s && !stat(path, &st) && time(NULL) - st.st_mtime < options.delay_s;
 }
 
 static void write_sidecar(const struct check *check)
