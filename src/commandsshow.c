@@ -9,9 +9,9 @@
 #include <unistd.h>
 
 #include "chart.h"
+#include "counterparts.h"
+#include "givers.h"
 #include "patience.h"
-#include "pnp.h"
-#include "record.h"
 
 #define COLUMNS_DEFAULT 100
 #define MERGES 20               /* of the history, that are told */
@@ -22,13 +22,6 @@
 #define LOOK_MS 50
 #define NO_ANSWER "does not answer: its disk hangs"
 #define LIVE_MAX (64 << 20)     /* bytes; what is larger is not drawn */
-
-/* A file of a backup that gave what was merged. */
-struct giver {
-	char *path;
-	struct chart_share share;       /* of what the file holds now */
-	bool told;
-};
 
 /* One file that is to be shown, and what is known of it: all of it our own, so that no lock is held
  * while a disk is waited for. */
@@ -45,8 +38,7 @@ struct showing {
 	uint64_t until_ns;              /* for the disks; 0: none was asked yet */
 	struct ledger_entry *entry;     /* the latest first */
 	size_t entries;
-	struct giver *giver;
-	size_t givers, giver_capacity;
+	struct givers givers;
 	bool drawn;                     /* the shares are known */
 	bool labels;                    /* sidecars are asked */
 };
@@ -79,9 +71,7 @@ static void drop(struct showing *show)
 	source_set_free(&show->sources);
 	tally_page_free(&show->item, 1);
 	ledger_entries_free(show->entry, show->entries);
-	for (size_t i = 0; i < show->givers; i++)
-		free(show->giver[i].path);
-	free(show->giver);
+	givers_free(&show->givers);
 }
 
 /* ---- how it stands ---- */
@@ -180,102 +170,6 @@ static bool is_silent(int r)
 
 /* ---- its sources ---- */
 
-/* Which files one of them has. */
-struct search {
-	struct source_set sources;
-	unsigned n;
-	char *rel, *live;       /* live: its tree, for sidecars; NULL: they are not asked */
-	struct source_found found;
-	int r;
-};
-
-/* Of pnp4nagios' other storage type. */
-static int search_siblings(struct search *s)
-{
-	struct sidecar sidecar = { 0 };
-	int root = io_open_root(s->live), r = 0;
-
-	if (root < 0)
-		return 0;
-	if (!pnp_find_sidecar(root, s->rel, &sidecar, NULL))
-		r = source_find_siblings(&s->sources, &sidecar, s->rel, &s->found);
-	sidecar_free(&sidecar);
-	close(root);
-	return r;
-}
-
-static void search(void *arg)
-{
-	struct search *s = arg;
-
-	s->r = source_find(&s->sources, s->n, s->rel, &s->found);
-	if (!s->r && s->live)
-		s->r = search_siblings(s);
-}
-
-static void search_drop(void *arg)
-{
-	struct search *s = arg;
-
-	source_found_end(&s->found);
-	source_found_free(&s->found);
-	source_set_free(&s->sources);
-	free(s->rel);
-	free(s->live);
-	free(s);
-}
-
-static struct search *search_new(const struct showing *show, unsigned n)
-{
-	struct search *s = calloc(1, sizeof(*s));
-
-	if (!s)
-		return NULL;
-	s->found = SOURCE_FOUND_NONE;
-	s->n = n;
-	s->rel = strdup(show->rel);
-	s->live = show->labels ? strdup(show->live) : NULL;
-	if (s->rel && (s->live || !show->labels) && !source_set_copy(&show->sources, &s->sources))
-		return s;
-	free(s->rel);
-	free(s->live);
-	free(s);
-	return NULL;
-}
-
-static struct giver *find_giver(struct showing *show, const char *path)
-{
-	for (size_t i = 0; i < show->givers; i++)
-		if (!strcmp(show->giver[i].path, path))
-			return &show->giver[i];
-	return NULL;
-}
-
-/* The giver's number.  0 or -ENOMEM. */
-static int number_giver(struct showing *show, const char *path, uint32_t *ret)
-{
-	struct giver *giver = find_giver(show, path);
-
-	if (!giver && show->givers == show->giver_capacity) {
-		size_t capacity = show->giver_capacity ? show->giver_capacity * 2 : 8;
-		struct giver *grown = reallocarray(show->giver, capacity, sizeof(*grown));
-
-		if (!grown)
-			return -ENOMEM;
-		show->giver = grown;
-		show->giver_capacity = capacity;
-	}
-	if (!giver) {
-		giver = &show->giver[show->givers];
-		*giver = (struct giver){ .path = strdup(path) };
-		if (!giver->path)
-			return -ENOMEM;
-		show->givers++;
-	}
-	*ret = (uint32_t)(giver - show->giver);
-	return 0;
-}
-
 static void put_share(struct control_call *call, const struct chart_share *share)
 {
 	char text[CHART_SHARE_SIZE];
@@ -302,7 +196,7 @@ static int put_source(struct showing *show, unsigned n, const struct source_file
 
 	if (asprintf(&path, "%s/%s", show->sources.source[n].path, file->rel) < 0)
 		return -ENOMEM;
-	giver = find_giver(show, path);
+	giver = givers_find(&show->givers, path);
 	control_record(call);
 	control_number(call, "source", (long long)n + 1);
 	control_put(call, "kind", file->dump ? "dump" : "rrd");
@@ -325,39 +219,38 @@ static void put_away(struct showing *show, unsigned n, const char *why)
 	control_put(show->call, "away", why);
 }
 
-/* Begins to ask, and waits. */
-static int begin_search(struct showing *show, unsigned n, struct search **ret_s,
-			struct patience **ret)
+/* Asks, and waits. */
+static int ask(struct showing *show, unsigned n, struct patience **ret,
+	       const struct counterparts **ret_answer)
 {
-	int r;
+	int r = counterparts_ask(&show->sources, n, show->rel, show->labels ? show->live : NULL,
+				 ret, ret_answer);
 
-	*ret_s = search_new(show, n);
-	r = *ret_s ? patience_begin(search, search_drop, *ret_s, ret) : -ENOMEM;
 	return r ? r : await(show->call, *ret, until(show));
 }
 
 /* 0 also where it cannot be asked, of which no more is told. */
 static int ask_source(struct showing *show, unsigned n)
 {
+	const struct counterparts *answer = NULL;
 	struct patience *patience = NULL;
-	struct search *s;
-	int r = begin_search(show, n, &s, &patience);
+	int r = ask(show, n, &patience, &answer);
 
 	if (is_silent(r) && show->labels) {     /* it may be live that hangs, and its sidecar */
 		patience_end(patience);
 		patience = NULL;
 		show->labels = false;
-		r = begin_search(show, n, &s, &patience);
+		r = ask(show, n, &patience, &answer);
 	}
 	if (is_silent(r)) {
 		put_away(show, n, NO_ANSWER);
 		r = 0;
 	} else if (!r) {
-		for (unsigned i = 0; i < s->found.count && !s->r && !r; i++)
-			r = put_source(show, n, &s->found.file[i]);
-		if (s->r == -ENXIO)
-			put_away(show, n, strerror(s->found.error));
-		r = s->r == -ENOMEM ? s->r : r;
+		for (unsigned i = 0; i < answer->found.count && !answer->r && !r; i++)
+			r = put_source(show, n, &answer->found.file[i]);
+		if (answer->r == -ENXIO)
+			put_away(show, n, strerror(answer->found.error));
+		r = answer->r == -ENOMEM ? answer->r : r;
 	}
 	patience_end(patience);
 	return r;
@@ -366,8 +259,8 @@ static int ask_source(struct showing *show, unsigned n)
 /* What gave something, and is not among those that have it now. */
 static void put_gone(struct showing *show)
 {
-	for (size_t i = 0; i < show->givers; i++) {
-		const struct giver *giver = &show->giver[i];
+	for (size_t i = 0; i < show->givers.count; i++) {
+		const struct giver *giver = &show->givers.giver[i];
 
 		if (giver->told || !giver->share.all)
 			continue;
@@ -458,91 +351,6 @@ static struct reading *reading_new(const struct showing *show)
 	return NULL;
 }
 
-struct runs {
-	struct chart_run *run;
-	size_t count, capacity;
-};
-
-/* `giver`: by the merge's own numbers of its sources. */
-static int add_runs(struct runs *runs, const struct ledger_cells *cells, const uint32_t *giver,
-		    size_t givers, const struct rrd *db)
-{
-	static const enum timeline_kind kind[LEDGER_KINDS] = {
-		[LEDGER_EXACT] = TIMELINE_EXACT, [LEDGER_SEAM] = TIMELINE_SEAM,
-		[LEDGER_CONSOLIDATED] = TIMELINE_CONSOLIDATED, [LEDGER_SPREAD] = TIMELINE_SPREAD,
-	};
-
-	if (runs->count + cells->runs > runs->capacity) {
-		size_t capacity = (runs->count + cells->runs) * 2;
-		struct chart_run *grown = reallocarray(runs->run, capacity, sizeof(*grown));
-
-		if (!grown)
-			return -ENOMEM;
-		runs->run = grown;
-		runs->capacity = capacity;
-	}
-	for (size_t i = 0; i < cells->runs; i++) {
-		const struct ledger_run *run = &cells->run[i];
-
-		if (run->rra >= db->head.rra_cnt ||
-		    run->step != layout_resolution(&db->head, run->rra))
-			continue;
-		runs->run[runs->count++] = (struct chart_run){
-			run->rra, run->ds, run->source < givers ? giver[run->source]
-								: CHART_SOURCES_MAX,
-			run->first, run->count, kind[run->kind],
-		};
-	}
-	return 0;
-}
-
-static int take_merge(struct showing *show, int64_t id, const struct rrd *db, struct runs *ret)
-{
-	struct ledger *ledger = books_ledger(show->c->books);
-	struct ledger_cells cells = { 0 };
-	uint32_t *giver = NULL;
-	char **path = NULL;
-	size_t paths = 0;
-	int r = ledger_runs(ledger, id, &cells);
-
-	/* What is damaged there tells nothing: its cells are drawn as live's own. */
-	if (r == -EBADMSG)
-		return 0;
-	if (!r)
-		r = ledger_sources(ledger, id, &path, &paths);
-	if (!r)
-		giver = calloc(paths + 1, sizeof(*giver));
-	if (!r && !giver)
-		r = -ENOMEM;
-	for (size_t n = 0; n < paths && !r; n++)
-		r = number_giver(show, path[n], &giver[n]);
-	if (!r)
-		r = add_runs(ret, &cells, giver, paths, db);
-	for (size_t n = 0; n < paths; n++)
-		free(path[n]);
-	free(path);
-	free(giver);
-	ledger_cells_free(&cells);
-	return r;
-}
-
-/* What the ledger has of this database, the oldest merge first: a later one's cells are its own. */
-static int take_runs(struct showing *show, const struct rrd *db, uint64_t id, struct runs *ret)
-{
-	uint64_t identity = record_identity(&db->head);
-	int r = 0;
-
-	for (size_t i = show->entries; i && !r; i--) {
-		const struct ledger_entry *entry = &show->entry[i - 1];
-
-		if (entry->what != LEDGER_MERGE || entry->undone || entry->ino != id ||
-		    entry->identity != identity)
-			continue;
-		r = take_merge(show, entry->id, db, ret);
-	}
-	return r;
-}
-
 static int put_line(struct control_call *call, const struct chart_line *line)
 {
 	char when[32];
@@ -565,19 +373,18 @@ static int put_line(struct control_call *call, const struct chart_line *line)
 
 static int put_lines(struct showing *show, const struct rrd *db, uint64_t id)
 {
-	struct runs runs = { 0 };
+	struct givers *givers = &show->givers;
 	struct chart chart = { 0 };
-	int r = take_runs(show, db, id, &runs);
+	int r = givers_take(givers, books_ledger(show->c->books), show->entry, show->entries, db,
+			    id);
 
 	if (!r)
-		r = chart_make(db, runs.run, runs.count, show->columns, &chart);
+		r = chart_make(db, givers->run, givers->runs, show->columns, &chart);
 	show->drawn = !r && show->c->books;
-	for (size_t i = 0; i < chart.shares && i < show->givers; i++)
-		show->giver[i].share = chart.share[i];
+	givers_share(givers, &chart);
 	for (size_t i = 0; i < chart.lines && !r; i++)
 		r = put_line(show->call, &chart.line[i]);
 	chart_free(&chart);
-	free(runs.run);
 	return r;
 }
 
