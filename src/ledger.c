@@ -133,6 +133,25 @@ out:
 	return r;
 }
 
+int ledger_open_reading(const char *path, struct ledger **ret, struct reason *why)
+{
+	const struct ledger_options options = { .path = path };
+	struct ledger *ledger = make(&options);
+	int r;
+
+	if (!ledger)
+		return reason_errno(why, ENOMEM, "the ledger");
+	ledger->only_read = true;
+	r = ledgerlock_look(ledger->path, true, why);
+	if (!r)
+		r = ledgersql_open_reading(ledger->path, &ledger->sql, why);
+	if (r)
+		ledger_free(ledger);
+	else
+		*ret = ledger;
+	return r;
+}
+
 static struct timespec time_of(uint64_t ns)
 {
 	const uint64_t second = UINT64_C(1000000000);
@@ -148,6 +167,10 @@ bool ledger_close(struct ledger *ledger, uint64_t until_ns)
 
 	if (!ledger)
 		return true;
+	if (ledger->only_read) {
+		ledger_free(ledger);
+		return true;
+	}
 	pthread_mutex_lock(&ledger->mutex);
 	ledger->stopping = true;
 	pthread_cond_signal(&ledger->commit);

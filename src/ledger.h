@@ -170,6 +170,10 @@ struct ledger_options {
  *  -ENOMEM, -EAGAIN (no thread) */
 int ledger_open(const struct ledger_options *options, struct ledger **ret, struct reason *why);
 
+/* For ledger_history() of all files, and nothing else: nothing is written, and another process may
+ * have it open.  0, REFUSED, -errno. */
+int ledger_open_reading(const char *path, struct ledger **ret, struct reason *why);
+
 /* Has synced and recorded what was applied, but not beyond `until_ns` of the monotonic clock.
  * Intentions that are not durable are dropped.  False where something hangs: the ledger stays, and
  * so must all that its callbacks use. */

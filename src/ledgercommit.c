@@ -261,7 +261,7 @@ int ledgercommit_connect(struct ledger *ledger, struct reason *why)
 {
 	struct ledgersql *sql = NULL;
 	bool created = false;
-	int r = ledgerlock_look(ledger->path, why);
+	int r = ledgerlock_look(ledger->path, false, why);
 
 	if (!r)
 		r = ledgerlock_take(ledger->path, &ledger->lock, &ledger->begun, why);

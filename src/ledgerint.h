@@ -84,8 +84,8 @@ void ledgerplace_clear(const struct ledgerplace *place, const char *path);
  * SQLite's: closing any descriptor of a file gives up all that SQLite has locked there. */
 
 /* Before anything is made there: whether it and what SQLite puts beside it are files, or nothing
- * yet.  0 or REFUSED. */
-int ledgerlock_look(const char *path, struct reason *why);
+ * yet.  Only to be read, it may be a link.  0, REFUSED, -errno. */
+int ledgerlock_look(const char *path, bool reading, struct reason *why);
 /* Has PATH.lock in *lock, where it is not there already (-1: not at all).  `ret_begun` is set: was
  * a ledger in use there before?  0, REFUSED (another process), -errno. */
 int ledgerlock_take(const char *path, int *lock, bool *ret_begun, struct reason *why);
@@ -179,6 +179,8 @@ struct file_row {
  * -errno. */
 int ledgersql_open(const char *path, bool whole, struct ledgersql **ret, bool *ret_created,
 		   bool *ret_ours, struct reason *why);
+/* For ledgersql_history() of all files alone, without a lock.  0, REFUSED, -errno. */
+int ledgersql_open_reading(const char *path, struct ledgersql **ret, struct reason *why);
 void ledgersql_close(struct ledgersql *sql);
 /* Is it still what we have written at the path?  `last` is the mark of the last commit,
  * or of one that was tried.  Where it is
@@ -258,6 +260,7 @@ struct entry {
 struct ledger {
 	struct ledger_options options;
 	char *path;
+	bool only_read;                 /* there are no threads */
 	int lock;                       /* PATH.lock, flock(2)ed; the committer's */
 	struct ledgersql *sql;          /* writing: the committer's.  Asking, and the pointer: under
 					 * `reading` */
@@ -337,6 +340,8 @@ int ledgerschema_connect(const char *path, int flags, struct sqlite3 **ret, stru
 /* Is it ours, and of a version that we know?  Makes what is missing in a new one. */
 int ledgerschema_check(struct sqlite3 *db, bool whole, bool *ret_created, bool *ret_ours,
 		       struct reason *why);
+/* Can its history be asked, without a change to it?  0, REFUSED, -errno. */
+int ledgerschema_check_reading(struct sqlite3 *db, struct reason *why);
 /* The first bytes say whether it was a ledger, whatever is wrong with the rest. */
 bool ledgerschema_is_ours(const char *path);
 /* Moves one away, as PATH.`what`-TIME; `ret` has the new name. */

@@ -31,7 +31,7 @@ static int check_links(const struct stat *st, struct reason *why)
 	return REFUSED;
 }
 
-int ledgerlock_look(const char *path, struct reason *why)
+int ledgerlock_look(const char *path, bool reading, struct reason *why)
 {
 	static const char *const ending[] = { "-wal", "-shm", "-journal", ".lock" };
 	const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
@@ -42,13 +42,15 @@ int ledgerlock_look(const char *path, struct reason *why)
 		reason_set(why, "has no name: a file's path is wanted");
 		return REFUSED;
 	}
-	if (!lstat(path, &st)) {
+	if (reading && stat(path, &st))
+		return reason_errno(why, errno, "cannot be read");
+	if (reading || !lstat(path, &st)) {
 		if (!S_ISREG(st.st_mode)) {
 			reason_set(why, "is %s%s", kind_of(st.st_mode), S_ISLNK(st.st_mode)
 				   ? ": it is opened by its own name only" : "");
 			return REFUSED;
 		}
-		if (check_links(&st, why))
+		if (!reading && check_links(&st, why))
 			return REFUSED;
 	}
 	for (size_t i = 0; i < sizeof(ending) / sizeof(*ending); i++) {

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #define SCHEMA_VERSION 3
+#define HISTORY_VERSION 2               /* from which on the history can be asked */
 #define APPLICATION_ID 0x7272646d       /* "rrdm" */
 /* A larger one would take seconds to check; what is wrong with it shows when it is used. */
 #define CHECK_BYTES (256 << 20)
@@ -202,10 +203,10 @@ static int make_ours(sqlite3 *db, int64_t version, struct reason *why)
 	return r;
 }
 
-int ledgerschema_check(sqlite3 *db, bool whole, bool *ret_created, bool *ret_ours,
-		       struct reason *why)
+/* *ret_version 0: there is nothing in it. */
+static int identify(sqlite3 *db, int64_t *ret_version, bool *ret_ours, struct reason *why)
 {
-	int64_t id = 0, version = 0, objects = 0, pages = 0, page_size = 0;
+	int64_t id = 0, version = 0, objects = 0;
 	int r = ledgerschema_ask(db, "PRAGMA application_id", &id, why);
 
 	if (!r)
@@ -229,6 +230,38 @@ int ledgerschema_check(sqlite3 *db, bool whole, bool *ret_created, bool *ret_our
 		reason_set(why, "its schema has the number %lld", (long long)version);
 		return LEDGERSQL_ODD;
 	}
+	*ret_version = version;
+	return 0;
+}
+
+int ledgerschema_check_reading(sqlite3 *db, struct reason *why)
+{
+	struct reason damage = { "" };
+	int64_t version = 0;
+	bool ours = false;
+	int r = identify(db, &version, &ours, &damage);
+
+	if (r == LEDGERSQL_CORRUPT || r == LEDGERSQL_ODD) {
+		reason_set(why, ours ? "is damaged (%s)" : "is no ledger", damage.text);
+		return REFUSED;
+	}
+	*why = damage;
+	if (!r && version < HISTORY_VERSION) {
+		reason_set(why, version ? "was written by an older version: the first merge or undo "
+			   "with it brings it to this one" : "is empty");
+		r = REFUSED;
+	}
+	return r;
+}
+
+int ledgerschema_check(sqlite3 *db, bool whole, bool *ret_created, bool *ret_ours,
+		       struct reason *why)
+{
+	int64_t version = 0, pages = 0, page_size = 0;
+	int r = identify(db, &version, ret_ours, why);
+
+	if (r)
+		return r;
 	*ret_created = version == 0;
 	if (version) {
 		r = ledgerschema_ask(db, "PRAGMA page_count", &pages, why);

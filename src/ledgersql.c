@@ -1,11 +1,13 @@
 #include "config.h"
 #include "ledgerint.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -130,19 +132,21 @@ static void bind_text(struct ledgersql *sql, enum statement which, int n, const 
 
 /* ---- opening ---- */
 
-static int prepare(struct ledgersql *sql, struct reason *why)
+static int prepare(sqlite3 *db, const char *text, sqlite3_stmt **ret, struct reason *why)
 {
-	for (int i = 0; i <= STATEMENTS; i++) {
-		sqlite3 *db = i < WRITES ? sql->write : sql->read;
-		int code = sqlite3_prepare_v3(db, i < STATEMENTS ? statement_text[i]
-					      : history_of_all, -1, SQLITE_PREPARE_PERSISTENT,
-					      i < STATEMENTS ? &sql->statement[i]
-					      : &sql->history_of_all, NULL);
+	int code = sqlite3_prepare_v3(db, text, -1, SQLITE_PREPARE_PERSISTENT, ret, NULL);
 
-		if (code)
-			return ledgerschema_fail(db, code, why);
-	}
-	return 0;
+	return code ? ledgerschema_fail(db, code, why) : 0;
+}
+
+static int prepare_all(struct ledgersql *sql, struct reason *why)
+{
+	int r = 0;
+
+	for (int i = 0; i < STATEMENTS && !r; i++)
+		r = prepare(i < WRITES ? sql->write : sql->read, statement_text[i],
+			    &sql->statement[i], why);
+	return r ? r : prepare(sql->read, history_of_all, &sql->history_of_all, why);
 }
 
 static int count_log(void *arg, sqlite3 *db, const char *name, int pages)
@@ -196,7 +200,7 @@ static int open_both(const char *path, bool whole, struct ledgersql *sql, bool *
 	if (!r)
 		r = ledgerschema_run(sql->read, "PRAGMA cache_size = -500", why);
 	if (!r)
-		r = prepare(sql, why);
+		r = prepare_all(sql, why);
 	if (!r)
 		r = ledgersql_mark(sql, &sql->place.opened, why);
 	if (!r)
@@ -226,6 +230,63 @@ int ledgersql_open(const char *path, bool whole, struct ledgersql **ret, bool *r
 	*ret_created = created;
 	*ret = sql;
 	return 0;
+}
+
+/* Without a log nobody has it open, and it is what its file holds: then SQLite needs no right to
+ * write there (sqlite.org/c3ref/open.html, "immutable"). */
+static int connect_immutable(const char *path, sqlite3 **ret, struct reason *why)
+{
+	size_t size = strlen(path) * 3 + 64;
+	char *uri = malloc(size), *at = uri;
+
+	if (!uri)
+		return reason_errno(why, ENOMEM, "cannot be read");
+	at = stpcpy(at, *path == '/' ? "file://" : "file:");
+	for (const char *from = path; *from; from++)
+		if (isalnum((unsigned char)*from) || strchr("/._-", *from))
+			*at++ = *from;
+		else
+			at += sprintf(at, "%%%02x", (unsigned)(unsigned char)*from);
+	strcpy(at, "?immutable=1");
+	int r = ledgerschema_connect(uri, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI, ret, why);
+	free(uri);
+	return r;
+}
+
+static int open_to_read(struct ledgersql *sql, struct reason *why)
+{
+	char log[4200];
+	struct stat st;
+
+	snprintf(log, sizeof(log), "%s-wal", sql->path);
+	bool logged = !lstat(log, &st);
+	int r = logged ? ledgerschema_connect(sql->path, SQLITE_OPEN_READONLY, &sql->read, why)
+		: connect_immutable(sql->path, &sql->read, why);
+
+	if (!r)
+		r = ledgerschema_check_reading(sql->read, why);
+	if (r < 0 && logged)
+		reason_add(why, "without the right to write beside it, what is in its log cannot be "
+			   "read");
+	return r ? r : prepare(sql->read, history_of_all, &sql->history_of_all, why);
+}
+
+int ledgersql_open_reading(const char *path, struct ledgersql **ret, struct reason *why)
+{
+	struct ledgersql *sql = calloc(1, sizeof(*sql));
+	int r = -ENOMEM;
+
+	if (!sql)
+		return reason_errno(why, ENOMEM, "cannot be read");
+	sql->held = -1;
+	sql->path = strdup(path);
+	if (sql->path)
+		r = open_to_read(sql, why);
+	if (r)
+		ledgersql_close(sql);
+	else
+		*ret = sql;
+	return r;
 }
 
 void ledgersql_close(struct ledgersql *sql)

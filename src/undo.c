@@ -123,7 +123,8 @@ static bool list(struct ledger *ledger)
 		int r = ledger_history(ledger, NULL, before, LISTED, &entry, &count);
 
 		if (r) {
-			log_message(LOG_ERR, "the ledger cannot be read: %s", strerror(-r));
+			log_message(LOG_ERR, "the ledger cannot be read: %s", r == -EUCLEAN
+				    ? "it is damaged" : strerror(-r));
 			return false;
 		}
 		for (size_t i = 0; i < count; i++) {
@@ -147,6 +148,24 @@ static bool list(struct ledger *ledger)
 	return true;
 }
 
+/* What is on record; nothing is written for it. */
+static bool list_all(const char *path)
+{
+	struct ledger *ledger;
+	struct reason why = { "" };
+	char shown[LOG_PATH_SIZE];
+	int r = ledger_open_reading(path, &ledger, &why);
+
+	if (r) {
+		log_message(LOG_ERR, "ledger %s path=%s", why.text,
+			    log_escape(shown, sizeof(shown), path));
+		return false;
+	}
+	bool listed = list(ledger);
+	ledger_close(ledger, 0);
+	return listed;
+}
+
 bool undo_merges(const char *path, char *const *id, size_t ids)
 {
 	const struct ledger_options options = {
@@ -159,6 +178,8 @@ bool undo_merges(const char *path, char *const *id, size_t ids)
 	char shown[LOG_PATH_SIZE];
 	bool all = true;
 
+	if (!ids)
+		return list_all(path);
 	log_escape(shown, sizeof(shown), path);
 	if (access(path, R_OK)) {
 		log_message(LOG_ERR, "ledger cannot be read: %s; nothing was changed path=%s",
@@ -171,8 +192,6 @@ bool undo_merges(const char *path, char *const *id, size_t ids)
 			    why.text, shown);
 		return false;
 	}
-	if (!ids)
-		all = list(ledger);
 	for (size_t i = 0; i < ids; i++)
 		all = undo_one(ledger, id[i]) && all;
 	if (!ledger_ok(ledger, &why) || ledger_flush(ledger, io_now_ns() + RECORD_NS)) {

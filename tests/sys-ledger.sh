@@ -180,6 +180,13 @@ if [ "${runner[*]:-}" != none ]; then
 	}
 	mkdir fixed && cp led fixed/led && chmod 444 fixed/led && chmod 555 fixed
 	readonly_refuses "a read-only directory" "$work/fixed/led" '.*Permission denied.*'
+	program=$rrdmerge
+	readable || program=$work/bin/rrdmerge
+	run as_other "$program" --undo "$work/fixed/led"
+	want_rc 0
+	want_silent_err
+	want_out '^id=1 time=[^ ]+ what=merge cells=[0-9]+ file=/'
+	want_same "listed, and nothing made" "$(ls fixed)" led
 	readonly_refuses "a read-only directory, no ledger" "$work/fixed/new" '.*Permission denied.*'
 	chmod 755 fixed && touch fixed/led.lock && chmod 777 fixed && chmod 666 fixed/led.lock
 	readonly_refuses "a read-only file" "$work/fixed/led" '.*(may not be written|read.?only|Permission denied).*'
@@ -358,6 +365,12 @@ rm state/ledger.db.lock
 run timeout -k 5 30 "$rrdmergd" -f conf2 -e
 want_rc 2
 want_err "^rrdmergd: ledger is in use by another process, whose lock file is gone state_dir=$work/state\$"
+# But it can be listed.
+run "$rrdmerge" --undo state/ledger.db
+want_rc 0
+want_silent_err
+want_same "listed while a daemon has it" "$(grep -c '^id=.* what=merge ' out)" \
+	"$(sqlite3 -readonly state/ledger.db 'SELECT count(*) FROM merge WHERE what = 0')"
 kill -9 "$daemon"                       # what it leaves is no lock
 wait "$daemon" 2>/dev/null
 daemon=

@@ -373,6 +373,102 @@ static void test_odd_while_open(void **state)
 	close_it(ledger);
 }
 
+/* ---- only read ---- */
+
+static void copy_file(const char *from, const char *to)
+{
+	char block[65536];
+	int in = open(from, O_RDONLY), out = open(to, O_WRONLY | O_CREAT | O_TRUNC, 0644);
+	ssize_t got;
+
+	assert_true(in >= 0 && out >= 0);
+	while ((got = read(in, block, sizeof(block))) > 0)
+		assert_int_equal(write(out, block, (size_t)got), got);
+	close(in);
+	close(out);
+}
+
+/* How many are listed; nothing is made or written for it. */
+static int count_listed(const char *path)
+{
+	struct ledger *ledger;
+	struct ledger_entry *entry;
+	struct reason why = { "" };
+	struct stat before, after;
+	size_t count = 0;
+	int files = count_named("");
+
+	assert_int_equal(stat(path, &before), 0);
+	if (ledger_open_reading(path, &ledger, &why))
+		fail_msg("%s: %s", path, why.text);
+	assert_int_equal(ledger_history(ledger, NULL, 0, 100, &entry, &count), 0);
+	ledger_entries_free(entry, count);
+	assert_true(ledger_close(ledger, 0));
+	assert_int_equal(stat(path, &after), 0);
+	assert_memory_equal(&before.st_mtim, &after.st_mtim, sizeof(before.st_mtim));
+	assert_memory_equal(&before.st_ctim, &after.st_ctim, sizeof(before.st_ctim));
+	assert_int_equal(count_named(""), files);
+	return (int)count;
+}
+
+static void assert_unread(const char *path, const char *with)
+{
+	struct ledger *ledger;
+	struct reason why = { "" };
+	int files = count_named("");
+
+	if (!ledger_open_reading(path, &ledger, &why) || !strstr(why.text, with))
+		fail_msg("%s: %s", path, why.text);
+	assert_int_equal(count_named(""), files);
+}
+
+static void test_reading(void **state)
+{
+	static const char *const name[] = { "ledger.db", "a b%41?c#d", "file:x" };
+	struct ledger *ledger;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(name) / sizeof(*name); i++) {
+		const char *path = scratch(name[i]);
+		char doubled[4200];
+
+		make_one(path);
+		assert_int_equal(count_listed(path), 1);
+		snprintf(doubled, sizeof(doubled), "/%s", path);
+		assert_int_equal(count_listed(doubled), 1);
+	}
+	/* While it is open, and after it was killed: what is in the log counts. */
+	ledger = open_at(ledger_path());
+	assert_works(ledger);
+	assert_int_equal(count_listed(ledger_path()), 2);
+	copy_file(ledger_path(), scratch("killed"));
+	copy_file(scratch("ledger.db-wal"), scratch("killed-wal"));
+	copy_file(scratch("ledger.db-shm"), scratch("killed-shm"));
+	assert_works(ledger);
+	close_it(ledger);
+	assert_int_equal(count_listed(scratch("killed")), 2);
+	assert_int_equal(count_listed(ledger_path()), 3);
+	assert_int_equal(symlink("ledger.db", scratch("link")), 0);
+	assert_int_equal(count_listed(scratch("link")), 3);
+	/* What cannot be. */
+	assert_unread(scratch("none"), "No such file or directory");
+	assert_unread("", "has no name");
+	assert_unread("/dev/null", "is a device");
+	close(open(scratch("empty"), O_WRONLY | O_CREAT, 0644));
+	assert_unread(scratch("empty"), "is empty");
+	exec_on(scratch("theirs"), "CREATE TABLE t(a)");
+	assert_unread(scratch("theirs"), "no ledger");
+	int fd = open(scratch("letter"), O_WRONLY | O_CREAT, 0644);
+	for (int i = 0; i < 50; i++)
+		assert_int_equal(write(fd, "this is a letter to my aunt", 27), 27);
+	close(fd);
+	assert_unread(scratch("letter"), "is no ledger");
+	exec_on(ledger_path(), "PRAGMA user_version = 1");
+	assert_unread(ledger_path(), "older version");
+	exec_on(ledger_path(), "PRAGMA user_version = 99");
+	assert_unread(ledger_path(), "newer version");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -384,6 +480,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_odd, scratch_setup, scratch_teardown),
 		cmocka_unit_test_setup_teardown(test_odd_while_open, scratch_setup,
 						scratch_teardown),
+		cmocka_unit_test_setup_teardown(test_reading, scratch_setup, scratch_teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
