@@ -34,7 +34,8 @@ struct books {
 /* The path beneath the live tree; NULL: it is of another one. */
 static const char *rel_of(const struct books *books, const char *key)
 {
-	const char *live = books->options.site->live;
+	const struct merge_site *site = books->options.site;
+	const char *live = site->name ? site->name : site->live;
 	size_t len = strlen(live);
 
 	return !strncmp(key, live, len) && key[len] == '/' ? key + len + 1 : NULL;

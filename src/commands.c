@@ -41,11 +41,15 @@ static int no_answer(struct control_call *call, struct commands *c, int r)
 
 const char *commands_rel(const struct commands *c, const char *path)
 {
-	size_t len = strlen(c->site->live);
+	const char *const root[] = { c->site->live, c->site->name };
 
-	if (strncmp(path, c->site->live, len) || (path[len] && path[len] != '/'))
-		return path;
-	return path[len] ? path + len + 1 : path + len;
+	for (int i = 0; i < 2; i++) {
+		size_t len = root[i] ? strlen(root[i]) : 0;
+
+		if (len && !strncmp(path, root[i], len) && (!path[len] || path[len] == '/'))
+			return path[len] ? path + len + 1 : path + len;
+	}
+	return path;
 }
 
 /* The same as strings of their own, for whom a disk may keep waiting.  0 or -ENOMEM. */

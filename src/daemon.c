@@ -17,6 +17,7 @@
 #include "live.h"
 #include "log.h"
 #include "notify.h"
+#include "place.h"
 #include "privilege.h"
 #include "report.h"
 #include "reread.h"
@@ -63,6 +64,9 @@ struct daemon {
 	struct forgotten *forgotten;
 	struct control *control;
 	struct commands commands;
+	char *name;             /* of the live tree, see place_name() */
+	char *next_name;        /* while reloading */
+	uint64_t named_root;    /* which directory bears it; 0: nobody has looked */
 
 	atomic_bool log_files;  /* conf's, for workers: they may outlast a reload */
 
@@ -278,6 +282,7 @@ static void free_crew(struct crew *crew)
 	cached_free(crew->site.cached);
 	source_set_free(&crew->site.sources);
 	free((char *)(uintptr_t)crew->site.live);
+	free((char *)(uintptr_t)crew->site.name);
 	free(crew);
 }
 
@@ -340,9 +345,10 @@ static int start_workers(struct daemon *d)
 		return -ENOMEM;
 	crew->site = d->site;
 	crew->site.live = strdup(d->site.live);
+	crew->site.name = strdup(d->site.name);
 	crew->site.sources = (struct source_set){ 0 };
 	r = source_set_copy(&d->site.sources, &crew->site.sources);
-	if (!r && !crew->site.live)
+	if (!r && (!crew->site.live || !crew->site.name))
 		r = -ENOMEM;
 	if (!r && d->conf->rrdcached)
 		r = cached_new(d->conf->rrdcached, &crew->site.cached);
@@ -380,6 +386,19 @@ static int set_sources(struct daemon *d)
 	return r ? r : backups_follow(d->backups, d->conf->given, d->conf->givens);
 }
 
+/* What was undone is on record alone. */
+static void say_unheld(const struct daemon *d)
+{
+	char *path = NULL, shown[LOG_PATH_SIZE];
+
+	if (asprintf(&path, "%s/ledger.db", d->conf->state_dir) < 0)
+		return;
+	if (!access(path, F_OK))
+		log_message(LOG_WARNING, "ledger = false: what was undone is not known, and is merged "
+			    "again path=%s", log_escape(shown, sizeof(shown), path));
+	free(path);
+}
+
 /* 0, -errno, or REFUSED where we may not start, and said. */
 static int open_books(struct daemon *d)
 {
@@ -394,8 +413,10 @@ static int open_books(struct daemon *d)
 	char shown[LOG_PATH_SIZE];
 	int r = 0;
 
-	if (!d->books && !d->conf->ledger)
+	if (!d->books && !d->conf->ledger) {
+		say_unheld(d);
 		return 0;
+	}
 	if (d->books)
 		books_serve(d->books, d->queue, d->tally);
 	else
@@ -485,8 +506,14 @@ static int start(struct daemon *d)
 		.sources = &d->site.sources,
 	};
 
+	free(d->name);
+	d->name = place_name(d->conf->live);
+	d->named_root = 0;
+	if (!d->name)
+		return -ENOMEM;
 	d->site = (struct merge_site){
 		.live = d->conf->live,
+		.name = d->name,
 		.rest_s = REST_S,
 		.wait_quiet = !d->options->once,
 		.wait_sidecar = !d->options->once,
@@ -634,17 +661,26 @@ static void go_on_reloading(struct daemon *d)
 		stay(d, "it has errors");
 	if (r || !may_serve(d))
 		return;
+	free(d->next_name);
+	d->next_name = place_name(d->next.live);
 	d->reloading = true;
 	d->reload_ns = io_now_ns();
 	d->reread_said = false;
 	worker_leave(d->crew->pool);
 }
 
+/* Is it the same live tree?  Its path may lead elsewhere by now. */
+static bool is_same_live(const struct daemon *d)
+{
+	return !strcmp(d->conf->live, d->next.live) && d->next_name &&
+	       !strcmp(d->name, d->next_name);
+}
+
 /* The configuration is read: the files in hand are brought to their end.  True when that is so; who
  * waits for a disk is left behind, unless it is the live tree that is another. */
 static bool workers_are_off(struct daemon *d)
 {
-	bool same_live = !strcmp(d->conf->live, d->next.live);
+	bool same_live = is_same_live(d);
 
 	if (workers_ended(d, io_now_ns()) && (same_live || left_ended(d, io_now_ns())))
 		return true;
@@ -684,7 +720,7 @@ static void reopen_log(const struct daemon *d)
 static int finish_reload(struct daemon *d)
 {
 	struct conf old = *d->conf;
-	bool same_live = !strcmp(old.live, d->next.live);
+	bool same_live = is_same_live(d);
 	bool same_sources = conf_same_sources(&old, &d->next);
 	bool same_rules = old.no_spread == d->next.no_spread && old.rebuild == d->next.rebuild &&
 			  old.match == d->next.match;
@@ -725,6 +761,24 @@ static int finish_reload(struct daemon *d)
 
 /* ---- the loop ---- */
 
+/* Does the live tree's path lead elsewhere, by a symlink that was changed?  What is on record of the
+ * tree that it led to is not of this one.  Only another directory is asked for its name, which has
+ * just been looked at and so does not hang. */
+static bool is_elsewhere(struct daemon *d)
+{
+	uint64_t root = atomic_load(live_root(d->live));
+	char *name;
+
+	if (!root || root == d->named_root)
+		return false;
+	name = place_name(d->conf->live);
+	bool elsewhere = name && strcmp(name, d->name);
+	if (name)
+		d->named_root = root;
+	free(name);
+	return elsewhere;
+}
+
 static int once_status(struct daemon *d)
 {
 	struct tally_sums sums = tally_sums(d->tally);
@@ -755,6 +809,11 @@ static int loop(struct daemon *d)
 		if (!once && !d->reloading && !d->reread && backups_changed(d->backups)) {
 			log_message(LOG_NOTICE, "the patterns in \"backup\" stand for other directories "
 				    "now: reloading");
+			begin_reload(d);
+		}
+		if (!once && !d->reloading && !d->reread && is_elsewhere(d)) {
+			log_message(LOG_NOTICE, "the path of the live tree leads elsewhere now: "
+				    "reloading");
 			begin_reload(d);
 		}
 		if (d->reread)
@@ -829,6 +888,8 @@ int daemon_run(const struct daemon_options *options, struct conf *conf)
 		d.books = NULL;
 		drop_all(&d);
 		forgotten_free(d.forgotten);
+		free(d.name);
+		free(d.next_name);
 	}
 	notify_close();
 	return status;

@@ -642,8 +642,16 @@ static int recorded_of(struct ledger *ledger, const char *rel, struct recorded *
 		: -EIO;
 }
 
+/* As if they had not been undone. */
+static void revive(struct recorded *merge, size_t count, int64_t id)
+{
+	for (size_t n = 0; n < count; n++)
+		if (!id || merge[n].id == id)
+			merge[n].undone = false;
+}
+
 int ledger_undo(struct ledger *ledger, const char *rel, int64_t id, uint64_t ino, uint64_t identity,
-		struct ledger_undo *ret, struct reason *why)
+		bool again, struct ledger_undo *ret, struct reason *why)
 {
 	struct recorded *merge = NULL;
 	int64_t damaged = 0;
@@ -658,6 +666,8 @@ int ledger_undo(struct ledger *ledger, const char *rel, int64_t id, uint64_t ino
 	}
 	if (r)
 		return reason_errno(why, -r, "the ledger cannot be read");
+	if (again)
+		revive(merge, count, id);
 	r = ledgerundo_plan(merge, count, id, ino, identity, ret, why);
 	ledgersql_recorded_free(merge, count);
 	return r;

@@ -325,9 +325,10 @@ struct ledger_undo {
 };
 
 /* What is to be written so that merge `id` (0: all of the file's) is undone in the database that
- * `rel` is now.  REFUSED: there is nothing to undo, or it is another database; -errno. */
+ * `rel` is now.  `again`: those that were undone too, for what they wrote may be in the file again
+ * without a record.  REFUSED: there is nothing to undo, or it is another database; -errno. */
 int ledger_undo(struct ledger *ledger, const char *rel, int64_t id, uint64_t ino, uint64_t identity,
-		struct ledger_undo *ret, struct reason *why);
+		bool again, struct ledger_undo *ret, struct reason *why);
 void ledger_undo_free(struct ledger_undo *undo);
 /* Leaves out the cells of the runs that are `others`.  0 or -ENOMEM. */
 int ledger_undo_leave(struct ledger_undo *undo);

@@ -260,22 +260,27 @@ static int give_back_open(const struct site *site, struct ledger_undo *undo)
 static int choose(const struct recorded *merge, size_t count, int64_t id, uint64_t ino,
 		  uint64_t identity, bool *taken, struct reason *why)
 {
-	size_t chosen = 0, others = 0, undone = 0;
+	size_t chosen = 0, others = 0, renamed = 0, undone = 0;
 
 	for (size_t n = 0; n < count; n++) {
 		if (id && merge[n].id != id)
 			continue;
 		if (merge[n].undone)
 			undone++;
-		else if (!is_same(&merge[n], ino, identity))
+		else if (merge[n].ino != ino)
 			others++;
+		else if (merge[n].identity != identity)
+			renamed++;
 		else
 			taken[n] = true;
 		chosen += taken[n];
 	}
 	if (chosen)
 		return 0;
-	if (others)
+	if (renamed)
+		reason_set(why, "cannot be undone: its data sources or archives are not those that it "
+			   "had when it was merged: other names, types or sizes");
+	else if (others)
 		reason_set(why, "cannot be undone: the file was made anew since");
 	else if (undone)
 		reason_set(why, "was undone already");

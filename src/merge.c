@@ -351,6 +351,15 @@ static void note_times(struct merge_job *job)
 	job->result->future = newest > (int64_t)time(NULL) + FUTURE_S;
 }
 
+/* rrdcached knows the file by the path by which it is written to. */
+static void flush(const struct merge_job *job)
+{
+	char path[MERGE_KEY_SIZE];
+
+	snprintf(path, sizeof(path), "%s/%s", job->site->live, job->request->rel);
+	cached_flush(job->site->cached, path);
+}
+
 /* See merge_job.plan. */
 static int plan(struct merge_job *job, int fd)
 {
@@ -360,7 +369,7 @@ static int plan(struct merge_job *job, int fd)
 
 	/* Not under the lease: it would open the file, and wait for us. */
 	if (fd < 0 && job->site->cached && !job->request->just_written)
-		cached_flush(job->site->cached, scratch->key);
+		flush(job);
 	int r = merge_read_live(job, fd);
 
 	if (r)
@@ -525,7 +534,7 @@ static bool is_held(struct merge_job *job)
 
 char *merge_key(const struct merge_site *site, const char *rel, char *buffer)
 {
-	snprintf(buffer, MERGE_KEY_SIZE, "%s/%s", site->live, rel);
+	snprintf(buffer, MERGE_KEY_SIZE, "%s/%s", site->name ? site->name : site->live, rel);
 	return buffer;
 }
 

@@ -41,6 +41,7 @@ enum merge_denied {
 /* What holds for all files of a run; const while workers use it. */
 struct merge_site {
 	const char *live;       /* root of the live tree */
+	const char *name;       /* … for the ledger, as place_name() has it; NULL: the same */
 	struct source_set sources;
 	/* Which directory the live root must be, as merge_root_id() has it: 0 is none, until one
 	 * was found good.  NULL: any. */
@@ -115,7 +116,7 @@ static inline bool merge_wrote(const struct merge_result *result)
 /* Never 0. */
 uint64_t merge_root_id(const struct stat *st);
 
-/* The file in the ledger's terms: its whole path.  Returns `buffer`. */
+/* The file in the ledger's terms: its whole path, by the live tree's name.  Returns `buffer`. */
 #define MERGE_KEY_SIZE (2 * 4096)
 char *merge_key(const struct merge_site *site, const char *rel, char *buffer);
 

@@ -27,6 +27,8 @@ struct merge_scratch {
 	struct record record;
 	struct ledger_undo undo;
 	uint64_t undo_file, undo_identity;       /* of the database that it is for */
+	bool undo_again;                /* all that it undoes was undone before: */
+	struct reason undone;           /* … what that means, where nothing of it is there */
 	char key[MERGE_KEY_SIZE];       /* the file in the ledger's terms */
 };
 

@@ -60,6 +60,25 @@ static int undo_open(struct merge_job *job, const struct ledger_open_row *row)
 	return plan_put_open(&job->scratch->plan, live, &open);
 }
 
+/* What the ledger says is to be taken back.  What was undone may have come back while no record was
+ * kept. */
+static int ask(struct merge_job *job, uint64_t identity, struct reason *why)
+{
+	struct merge_scratch *scratch = job->scratch;
+	struct ledger *ledger = job->site->ledger;
+	int r = ledger_undo(ledger, scratch->key, job->merge, scratch->file_id, identity, false,
+			    &scratch->undo, why);
+
+	scratch->undo_again = r == REFUSED &&
+		!ledger_undo(ledger, scratch->key, job->merge, scratch->file_id, identity, true,
+			     &scratch->undo, NULL);
+	if (!scratch->undo_again)
+		return r;
+	scratch->undone = *why;
+	why->text[0] = '\0';
+	return 0;
+}
+
 /* See merge_job.plan. */
 static int plan(struct merge_job *job, int fd)
 {
@@ -76,13 +95,14 @@ static int plan(struct merge_job *job, int fd)
 	    scratch->undo_identity != identity) {
 		ledger_undo_free(undo);
 		*undo = (struct ledger_undo){ .last_up = 0 };
-		r = ledger_undo(job->site->ledger, scratch->key, job->merge,
-				scratch->file_id, identity, undo, &why);
+		r = ask(job, identity, &why);
 		scratch->undo_file = r ? 0 : scratch->file_id;
 		scratch->undo_identity = identity;
 	}
 	if (!r)
 		r = record_heed(undo, &scratch->live, &why);
+	if (r == REFUSED && scratch->undo_again)
+		why = scratch->undone;
 	job->result->why = why;
 	if (r) {
 		struct reason ledger = { "" };
@@ -106,6 +126,11 @@ static int plan(struct merge_job *job, int fd)
 	if (r) {
 		reason_errno(&why, -r, "cannot be undone");
 		merge_fail(job, "live", &why);
+		return 0;
+	}
+	if (scratch->undo_again && plan_is_empty(&scratch->plan) && !merge_wrote(job->result)) {
+		job->result->why = scratch->undone;
+		merge_finish(job, MERGE_FAILED);
 		return 0;
 	}
 	return 1;

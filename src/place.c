@@ -153,3 +153,26 @@ uint64_t place_mounts(void)
 		fclose(in);
 	return hash;
 }
+
+char *place_name(const char *path)
+{
+	char *part = strdup(path), *real = NULL, *name = NULL;
+	size_t len = strlen(path);
+
+	/* What is not there yet is named as it was given, beneath what is. */
+	while (part && !(real = realpath(part, NULL)) && len > 0) {
+		while (len > 0 && path[len - 1] != '/')
+			len--;
+		while (len > 0 && path[len - 1] == '/')
+			len--;
+		strcpy(part + len, len ? "" : "/");
+	}
+	const char *rest = path + len + strspn(path + len, "/");
+	if (part && (!real || !*rest))
+		name = strdup(real ? real : path);
+	else if (part && asprintf(&name, "%s/%s", strcmp(real, "/") ? real : "", rest) < 0)
+		name = NULL;
+	free(real);
+	free(part);
+	return name;
+}

@@ -254,10 +254,10 @@ refused "another inode" 'made anew'
 later shut 523 530
 make_rrd other.rrd 490 522 DS:x:GAUGE:8640:U:U DS:z:GAUGE:8640:U:U "${shut[@]:2}"
 cat other.rrd >shut.rrd
-refused "another data source" 'made anew'
+refused "another data source" 'data sources or archives are not those'
 make_rrd other.rrd 490 522 "${shut[@]:0:2}" RRA:AVERAGE:0.3:1:100 RRA:MAX:0.3:10:61
 cat other.rrd >shut.rrd
-refused "another archive" 'made anew'
+refused "another archive" 'data sources or archives are not those'
 # Written over in place, by one of the same structure.  same FILE X Y: values of x and y are so much
 # more than those of make_rrd.
 same() {

@@ -96,6 +96,7 @@ ctl undo h/three.rrd
 want_rc 0
 wait_for 'status_is backup_needed no' 20 || fail "the backup is still needed"
 mv backup away
+ctl rescan
 want_log '^rrdmergd: backup has gone: '
 ctl merge h/three.rrd
 want_rc 0
@@ -104,6 +105,7 @@ ctl status
 want_same "backup needed" "$(value backup_needed)" yes
 same_as "its backup is away" live/h/three.rrd new.rrd
 mv away backup
+ctl rescan
 wait_for 'cmp -s live/h/three.rrd merged.rrd' 20
 same_as "merged when the backup is back" live/h/three.rrd merged.rrd
 wait_for 'status_is backup_needed no' 20 || fail "the backup is still needed"
@@ -152,6 +154,95 @@ want_same "on record, when it works again" "$(what h/two.rrd)" "merged,undo,merg
 ctl undo h/two.rrd
 want_rc 0
 same_as "undone when it works again" live/h/two.rrd new.rrd
+
+# ---- another file at its path ----
+
+# It goes by the path: a copy that is moved there may be the very same data.
+cp new.rrd live/h/one.new && mv live/h/one.new live/h/one.rrd
+ctl rescan
+"$rrdmergctl" -s sock status --wait >/dev/null
+same_as "a file made anew where one was undone" live/h/one.rrd new.rrd
+want_same "… is left alone: shown" "$(shown h/one.rrd)" "unchanged, undone"
+
+# ---- what was undone comes back without a record ----
+
+end_daemon
+cp conf conf.kept && echo 'ledger = false;' >>conf
+start_daemon
+want_log '^rrdmergd: ledger = false: .*undone'
+want_log '^rrdmergd: idle merged=[0-9]+ '
+same_as "without a ledger, it is merged" live/h/four.rrd merged.rrd
+end_daemon
+cp conf.kept conf
+start_daemon
+ctl undo h/four.rrd
+want_rc 0
+want_same "taken back again" "$(value undone)" h/four.rrd
+same_as "taken back again" live/h/four.rrd new.rrd
+want_same "taken back again: on record" "$(what h/four.rrd)" "undo,undo,merged,"
+ctl undo h/four.rrd
+want_rc 1
+want_err 'h/four\.rrd: was undone already'
+# The other two as they were; one of them has no record that could be undone again.
+ctl undo h/two.rrd
+cat new.rrd >live/h/one.rrd
+
+# ---- what is said ----
+
+rrdtool tune live/h/three.rrd --data-source-rename x:z
+ctl undo h/three.rrd
+want_rc 1
+want_err 'h/three\.rrd: cannot be undone: its data sources or archives are not those '
+rrdtool tune live/h/three.rrd --data-source-rename z:x
+ctl undo 9223372036854775808
+want_rc 1
+want_err '^rrdmergctl: there is no merge 9223372036854775808 on record$'
+ctl undo 0
+want_err '^rrdmergctl: 0: is not in the live tree, nor the number of a merge$'
+ctl undo ''
+want_err '^rrdmergctl: an empty path'
+ctl undo /etc/passwd
+want_err '^rrdmergctl: /etc/passwd is not beneath the live tree, '
+
+# ---- the live tree by another name ----
+
+# What was undone stays so, and is found, however the path is spelt.
+ctl merge h/one.rrd
+ctl merge h/three.rrd
+wait_for 'cmp -s live/h/one.rrd merged.rrd && cmp -s live/h/three.rrd merged.rrd' 10
+ln -s . here && ln -s live link
+sum=$(tree_sum live)
+for name in here/live //live link live/; do
+	end_daemon
+	sed -i "s|^live = .*|live = \"$work/$name\";|" conf
+	start_daemon
+	want_log '^rrdmergd: idle merged=0 unchanged=4 '
+	want_same "live is $name" "$(tree_sum live)" "$sum"
+done
+ctl undo "$work/live/h/one.rrd"
+want_rc 0
+same_as "undone by the tree's other name" live/h/one.rrd new.rrd
+end_daemon
+sed -i "s|^live = .*|live = \"$work/link\";|" conf
+start_daemon
+ctl undo --all
+want_rc 0
+want_same "all" "$(sed -n 's/^undone: *//p' out)" h/three.rrd
+
+# Where the link leads elsewhere, that is another tree.
+mkdir -p other/h && cp new.rrd other/h/one.rrd && cp new.rrd other/h/two.rrd
+ln -s other new.link && mv -T new.link link
+want_log '^rrdmergd: the path of the live tree leads elsewhere now: '
+wait_for 'cmp -s other/h/one.rrd merged.rrd && cmp -s other/h/two.rrd merged.rrd' 20
+same_as "another tree" other/h/one.rrd merged.rrd
+same_as "another tree" other/h/two.rrd merged.rrd
+ctl undo --all
+want_rc 0
+want_same "all of the other tree" "$(sed -n 's/^undone: *//p' out | sort)" $'h/one.rrd\nh/two.rrd'
+ln -s live new.link && mv -T new.link link
+wait_lines '^rrdmergd: the path of the live tree leads elsewhere now: ' 2
+want_log '^rrdmergd: idle merged=0 unchanged=4 '
+same_as "the first tree again: what was undone" live/h/one.rrd new.rrd
 end_daemon
 
 finish

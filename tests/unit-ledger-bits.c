@@ -70,7 +70,7 @@ static void assert_good(struct ledger *ledger, const char *rel)
 	struct ledger_undo undo = { .last_up = 0 };
 	struct reason why = { "" };
 
-	if (ledger_undo(ledger, rel, 0, INO, IDENTITY, &undo, &why))
+	if (ledger_undo(ledger, rel, 0, INO, IDENTITY, false, &undo, &why))
 		fail_msg("%s", why.text);
 	assert_int_equal(undo.cells.runs, 3);
 	ledger_undo_free(&undo);
@@ -84,7 +84,7 @@ static void assert_distrusted(struct ledger *ledger, const char *what)
 	struct reason why = { "" };
 
 	for (int64_t id = 0; id < 2; id++) {
-		if (ledger_undo(ledger, "a.rrd", id, INO, IDENTITY, &undo, &why) != REFUSED)
+		if (ledger_undo(ledger, "a.rrd", id, INO, IDENTITY, false, &undo, &why) != REFUSED)
 			fail_msg("%s: may be undone (%s)", what, why.text);
 		if (!strstr(why.text, "merge 1 is damaged"))
 			fail_msg("%s: says %s", what, why.text);

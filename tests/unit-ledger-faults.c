@@ -543,7 +543,7 @@ static void older(int version)
 		assert_int_equal(cells.run[0].count, 500);
 		ledger_cells_free(&cells);
 		assert_false(ledger_notice(ledger, &why));
-		assert_int_equal(ledger_undo(ledger, "/live/a.rrd", 1, INO, IDENTITY, &undo, &why), 0);
+		assert_int_equal(ledger_undo(ledger, "/live/a.rrd", 1, INO, IDENTITY, false, &undo, &why), 0);
 		ledger_undo_free(&undo);
 		rel[6] = again ? 'e' : 'd';
 		assert_int_equal(stage_of(ledger, merge(ledger, &intent)), LEDGER_IS_DONE);

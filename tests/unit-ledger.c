@@ -233,7 +233,7 @@ static void test_interrupted(void **state)
 	for (int again = 0; again < 2; again++) {
 		ledger = open_at(ledger_path());
 		assert_int_equal(stage_of(ledger, id), LEDGER_INTERRUPTED);
-		assert_int_equal(ledger_undo(ledger, "a.rrd", id, INO, IDENTITY, &undo, NULL), 0);
+		assert_int_equal(ledger_undo(ledger, "a.rrd", id, INO, IDENTITY, false, &undo, NULL), 0);
 		/* The second time, its cells belong to the merge that came after. */
 		assert_int_equal(undo.cells.runs, again ? 0 : SOME_RUNS);
 		ledger_undo_free(&undo);
@@ -344,7 +344,7 @@ static int64_t undo_all(struct ledger *ledger, const char *rel, int64_t id)
 	struct reason why = { "" };
 	int64_t number;
 
-	if (ledger_undo(ledger, rel, id, INO, IDENTITY, &undo, &why))
+	if (ledger_undo(ledger, rel, id, INO, IDENTITY, false, &undo, &why))
 		fail_msg("cannot be undone: %s", why.text);
 	intent.run = undo.cells.run;
 	intent.runs = undo.cells.runs;
@@ -381,10 +381,10 @@ static void test_undo(void **state)
 	free(path[0]);
 	free(path[1]);
 	free(path);
-	assert_int_equal(ledger_undo(ledger, "a.rrd", 0, INO + 1, IDENTITY, &undo, &why), REFUSED);
+	assert_int_equal(ledger_undo(ledger, "a.rrd", 0, INO + 1, IDENTITY, false, &undo, &why), REFUSED);
 	assert_non_null(strstr(why.text, "made anew"));
-	assert_int_equal(ledger_undo(ledger, "a.rrd", id + 1, INO, IDENTITY, &undo, &why), REFUSED);
-	assert_int_equal(ledger_undo(ledger, "none.rrd", 0, INO, IDENTITY, &undo, &why), REFUSED);
+	assert_int_equal(ledger_undo(ledger, "a.rrd", id + 1, INO, IDENTITY, false, &undo, &why), REFUSED);
+	assert_int_equal(ledger_undo(ledger, "none.rrd", 0, INO, IDENTITY, false, &undo, &why), REFUSED);
 
 	done = undo_all(ledger, "a.rrd", id);
 	for (int again = 0; again < 2; again++) {
@@ -395,7 +395,7 @@ static void test_undo(void **state)
 		assert_int_equal(entry->what, LEDGER_UNDO);
 		assert_int_equal(entry->stage, LEDGER_IS_DONE);
 		ledger_entries_free(entry, 1);
-		assert_int_equal(ledger_undo(ledger, "a.rrd", 0, INO, IDENTITY, &undo, &why),
+		assert_int_equal(ledger_undo(ledger, "a.rrd", 0, INO, IDENTITY, false, &undo, &why),
 				 REFUSED);
 		assert_non_null(strstr(why.text, "undone already"));
 		assert_true(ledger_known(ledger, "a.rrd", &known));
@@ -410,7 +410,7 @@ static void test_undo(void **state)
 	ledger = open_at(ledger_path());
 	assert_true(ledger_known(ledger, "a.rrd", &known));
 	assert_false(known.held);
-	assert_int_equal(ledger_undo(ledger, "a.rrd", 0, INO, IDENTITY, &undo, &why), 0);
+	assert_int_equal(ledger_undo(ledger, "a.rrd", 0, INO, IDENTITY, false, &undo, &why), 0);
 	assert_int_equal(undo.ids, 1);
 	ledger_undo_free(&undo);
 	close_it(ledger);
@@ -449,7 +449,7 @@ static void test_undo_interrupted(void **state)
 	assert_true(known.held);
 	assert_undo(ledger, id, 0, first);
 	assert_int_equal(stage_of(ledger, first), LEDGER_INTERRUPTED);
-	assert_int_equal(ledger_undo(ledger, "a.rrd", 0, INO, IDENTITY, &undo, NULL), 0);
+	assert_int_equal(ledger_undo(ledger, "a.rrd", 0, INO, IDENTITY, false, &undo, NULL), 0);
 	assert_int_equal(undo.ids, 1);
 	assert_int_equal(undo.id[0], id);
 	assert_int_equal(undo.cells.runs, SOME_RUNS);
@@ -473,7 +473,7 @@ static void test_undo_interrupted(void **state)
 	for (int reopened = 0; reopened < 2; reopened++) {
 		assert_undo(ledger, id, again, 0);
 		assert_int_equal(stage_of(ledger, again), LEDGER_IS_DONE);
-		assert_int_equal(ledger_undo(ledger, "a.rrd", 0, INO, IDENTITY, &undo, NULL), REFUSED);
+		assert_int_equal(ledger_undo(ledger, "a.rrd", 0, INO, IDENTITY, false, &undo, NULL), REFUSED);
 		close_it(ledger);
 		ledger = open_at(ledger_path());
 	}
@@ -640,20 +640,20 @@ static void test_undo_open(void **state)
 
 	(void)state;
 	last = merge(ledger, &b);
-	assert_int_equal(ledger_undo(ledger, "a.rrd", 0, INO, IDENTITY, &undo, NULL), 0);
+	assert_int_equal(ledger_undo(ledger, "a.rrd", 0, INO, IDENTITY, false, &undo, NULL), 0);
 	assert_int_equal(undo.cells.opens, 1);
 	assert_int_equal(undo.last_up, 1000);
 	assert_true(undo.cells.open[0].old_val == 5 && undo.cells.open[0].old_unkn == 4);
 	assert_true(undo.cells.open[0].new_val == 9 && undo.cells.open[0].new_unkn == 0);
 	ledger_undo_free(&undo);
-	assert_int_equal(ledger_undo(ledger, "a.rrd", last, INO, IDENTITY, &undo, NULL), 0);
+	assert_int_equal(ledger_undo(ledger, "a.rrd", last, INO, IDENTITY, false, &undo, NULL), 0);
 	assert_true(undo.cells.open[0].old_val == 8 && undo.cells.open[0].old_unkn == 2);
 	ledger_undo_free(&undo);
-	assert_int_equal(ledger_undo(ledger, "a.rrd", id, INO, IDENTITY, &undo, NULL), 0);
+	assert_int_equal(ledger_undo(ledger, "a.rrd", id, INO, IDENTITY, false, &undo, NULL), 0);
 	assert_int_equal(undo.cells.opens, 0);          /* it is the second's now */
 	ledger_undo_free(&undo);
 	merge(ledger, &c);
-	assert_int_equal(ledger_undo(ledger, "a.rrd", 0, INO, IDENTITY, &undo, NULL), 0);
+	assert_int_equal(ledger_undo(ledger, "a.rrd", 0, INO, IDENTITY, false, &undo, NULL), 0);
 	assert_int_equal(undo.last_up, 2000);
 	assert_int_equal(undo.cells.opens, 1);
 	assert_true(undo.cells.open[0].old_val == 20);
