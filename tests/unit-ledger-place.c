@@ -132,18 +132,17 @@ static void test_overtaken(void **state)
 
 	(void)state;
 	assert_int_equal(mkdir(scratch("state"), 0755), 0);
-	ledger = open_at(scratch("state/ledger.db"));
-	assert_works(ledger);
-	assert_int_equal(rename(scratch("state"), scratch("moved")), 0);
-	assert_int_equal(mkdir(scratch("state"), 0755), 0);
 	assert_int_equal(pipe(tell) | pipe(go), 0);
+	/* Before there are threads here: it starts some. */
 	pid_t child = fork();
 	if (child == 0) {
 		struct ledger *second;
-		bool open = !try_open(scratch("state/ledger.db"), true, &second, &why)
-			&& ledger_ok(second, &why);
 
 		close(go[1]);
+		bool open = read(go[0], &byte, 1) == 1
+			&& !try_open(scratch("state/ledger.db"), true, &second, &why)
+			&& ledger_ok(second, &why);
+
 		if (!open || write(tell[1], "x", 1) != 1)
 			_exit(1);
 		while (read(go[0], &byte, 1) > 0)
@@ -151,6 +150,11 @@ static void test_overtaken(void **state)
 		_exit(0);
 	}
 	close(tell[1]);
+	ledger = open_at(scratch("state/ledger.db"));
+	assert_works(ledger);
+	assert_int_equal(rename(scratch("state"), scratch("moved")), 0);
+	assert_int_equal(mkdir(scratch("state"), 0755), 0);
+	assert_int_equal(write(go[1], "x", 1), 1);
 	assert_int_equal(read(tell[0], &byte, 1), 1);
 	ledger_check(ledger);
 	for (int i = 0; i < 6000 && ledger_ok(ledger, &why); i++)
