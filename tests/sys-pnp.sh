@@ -648,6 +648,7 @@ is_from a_c.rrd 1 a_c.rrd 1
 again
 backup svc 'a=@1@ b=@2@'
 live svc 'a=@1@ b=@2@' && rm live/h/svc.rrd
+sleep 0.1               # longer than a tick of the clock that files are stamped by
 checks 260 290 h svc 'b=@2@ a=@1@' | "$pnptree" -d 86400 live
 merge
 want_rc 1
