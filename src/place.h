@@ -12,8 +12,8 @@
  * where neither finds anything.  -errno where one cannot be reached. */
 int place_relate(const char *a, const char *b);
 
-/* The one name of a directory, however it was spelt: without symlinks, as far as it is there.  To free;
- * NULL without memory. */
+/* The one name of a directory, however it was spelt: without symlinks, as far as it is there.  To
+ * free; NULL without memory. */
 char *place_name(const char *path);
 
 /* A number that changes with the table of mounts. */
