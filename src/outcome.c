@@ -273,8 +273,11 @@ int outcome_conclude(struct outcome *o, const struct merge_site *site, bool inte
 		log_message(LOG_WARNING, "there was nothing to fill, and in every pair OLD was updated "
 			    "later than NEW: were they swapped?  OLD is the backup, NEW is in use");
 	if (interrupted) {
-		log_message(LOG_ERR, "interrupted; %zu files were not looked at; what was merged "
-			    "stays, run again for the rest", o->found - o->done);
+		size_t left = o->found - o->done;
+
+		log_message(LOG_ERR, "interrupted; %zu file%s not brought to %s end; what was merged "
+			    "stays, run again for the rest", left, left == 1 ? " was" : "s were",
+			    left == 1 ? "its" : "their");
 		status = EXIT_REFUSED;
 	} else if (o->queued && sums->skipped == o->queued) {
 		say_no_counterpart(o, site);
