@@ -200,17 +200,20 @@ static uint64_t left_s(const struct bulletin *bulletin, const struct tally_sums 
 {
 	size_t since = done_since(bulletin, sums);
 
-	return since ? (io_now_ns() - bulletin->busy_since_ns) / since * sums->pending / SECOND : 0;
+	size_t fresh = sums->pending - sums->retried;
+
+	return since ? (io_now_ns() - bulletin->busy_since_ns) / since * fresh / SECOND : 0;
 }
 
 long long bulletin_left_s(const struct bulletin *bulletin, const struct tally_sums *sums)
 {
-	size_t since = done_since(bulletin, sums);
+	size_t since = done_since(bulletin, sums), fresh = sums->pending - sums->retried;
 
 	if (!sums->pending)
 		return 0;
-	/* One file done while a backup rests says nothing of the rest. */
-	return since >= LEFT_FILES || since >= sums->pending
+	/* When a copy will be whole, or a busy file free, is not for us to tell; and one file done
+	 * while a backup rests says nothing of the rest. */
+	return fresh && (since >= LEFT_FILES || since >= fresh)
 		? (long long)left_s(bulletin, sums) : -1;
 }
 

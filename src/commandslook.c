@@ -40,7 +40,8 @@ static void take_standing(struct commands *c, struct standing *ret)
 	ret->seen = backups.whole ? "yes" : backups.walked_ns ? "no" : "not yet";
 	ret->walking = atomic_load(&c->rescan_ns) > backups.walked_ns &&
 		       backups.stalled_ns < STALLED_NS;
-	ret->lost = bulletin_is_lost(&ret->sums);
+	/* Where a backup is not there, that is why, and not a path. */
+	ret->lost = backups.whole && bulletin_is_lost(&ret->sums);
 	ret->path = strdup(c->site->live);
 	if (ret->group && ret->sums.refused)
 		ret->groups = tally_groups(c->tally, ret->group, GROUPS, &ret->all_groups);
@@ -65,8 +66,8 @@ static const char *state_of(const struct commands *c, const struct standing *now
 static bool is_well(const struct commands *c, const struct standing *now)
 {
 	return !now->live.missing && now->works && !atomic_load(&c->paused) &&
-	       !atomic_load(&c->stalled_s) && !now->sums.refused && !now->sums.failed && !now->live.unwatched && !now->lost &&
-	       strcmp(now->seen, "no");
+	       !atomic_load(&c->stalled_s) && !now->sums.refused && !now->sums.failed &&
+	       !now->live.unwatched && !now->lost && strcmp(now->seen, "no");
 }
 
 static void put_figures(struct control_call *call, const struct commands *c,
@@ -131,6 +132,8 @@ int commands_status(struct control_call *call, int argc, char **argv, void *arg)
 		control_put(call, "ledger", now.ledger.text);
 	else
 		control_put(call, "ledger", c->books ? "works" : "none");
+	control_number(call, "tried_again", (long long)now.sums.retried);
+	control_number(call, "undone", (long long)now.sums.undone);
 	put_groups(call, &now);
 	free(now.path);
 	free(now.group);

@@ -139,6 +139,7 @@ static void print_progress(FILE *to, const struct ctlstatus *status)
 {
 	unsigned long long files = ctlstatus_number(status, "files");
 	unsigned long long pending = ctlstatus_number(status, "pending");
+	unsigned long long again = ctlstatus_number(status, "tried_again");
 	unsigned long long done = files > pending ? files - pending : 0;
 
 	if (!files)
@@ -156,6 +157,10 @@ static void print_progress(FILE *to, const struct ctlstatus *status)
 	if (files)
 		fprintf(to, "%s %llu cell%s filled since the start.\n", pending ? "." : "",
 			ctlstatus_number(status, "cells"), s(ctlstatus_number(status, "cells")));
+	if (again)
+		fprintf(to, "%llu file%s to be tried again: %s in use just now, or not yet copied as "
+			"a whole (\"rrdmergctl list pending\").\n", again, again == 1 ? " is" : "s are",
+			again == 1 ? "it or its backup is" : "they or their backups are");
 }
 
 static void print_kind(FILE *to, const struct ctlstatus_kind *kind)
@@ -213,9 +218,14 @@ static void print_backup(FILE *to, const struct ctlstatus *status)
 	unsigned long long by = ctlstatus_number(status, "needed_by");
 	unsigned long long waiting = ctlstatus_number(status, "waiting");
 	unsigned long long rest = by > waiting ? by - waiting : 0;
+	unsigned long long undone = ctlstatus_number(status, "undone");
 
 	if (!is(status, "backup_needed", "yes")) {
 		fputs("The backup is not needed any more: it can be unmounted.\n", to);
+		if (undone)
+			fprintf(to, "But %llu file%s undone, and nothing but \"rrdmergctl merge\", with "
+				"the backup there, brings %s values back.\n", undone,
+				undone == 1 ? " was" : "s were", undone == 1 ? "its" : "their");
 		return;
 	}
 	if (!by) {

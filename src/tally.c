@@ -106,12 +106,16 @@ static void count(struct tally *tally, const struct file *file, size_t by)
 		tally->in_state[file->state] += by;
 		if (file->pending || file->suspect)
 			tally->pending += by;
+		if (file->pending && file->retried)
+			tally->retried += by;
 		if (file->why)
 			tally->refused += by;
 		if (file->sources)
 			tally->paired += by;
 		if ((!file->settled || file->doubted || file->recalled) && !is_alone(file))
 			tally->unsettled += by;
+		if (file->held)
+			tally->undone += by;
 		if (file->half_seen)
 			tally->half_seen += by;
 		if (file->unproven)
@@ -172,7 +176,7 @@ void tally_drop_live(struct tally *tally, struct file *file)
 	tally_before(tally, file);
 	drop_recalled(tally, file);
 	file->live = file->pending = file->settled = file->merged = file->alarmed = false;
-	file->held = false;
+	file->held = file->retried = false;
 	file->unpaired = file->half_seen = file->suspect = file->doubted = false;
 	file->unproven = false;
 	file->own_ns = 0;
@@ -281,6 +285,7 @@ static void set_other(struct tally *tally, struct file *file)
 {
 	file->settled = false;
 	file->pending = true;
+	file->retried = false;
 	drop_recalled(tally, file);
 }
 
@@ -435,7 +440,7 @@ void tally_result(struct tally *tally, const char *rel, const struct merge_resul
 		file->merged = file->merged || file->state == MERGED;
 		file->unproven = file->unproven || result->unproven;
 		/* A refusal that is looked at again once in a while holds nothing up. */
-		file->pending = will_retry && result->outcome >= MERGE_BUSY;
+		file->pending = file->retried = will_retry && result->outcome >= MERGE_BUSY;
 		file->suspect = file->doubted = false;
 		drop_recalled(tally, file);
 		file->unpaired = result->outcome == MERGE_SKIPPED && !result->source_missing;
@@ -467,10 +472,12 @@ struct tally_sums tally_sums(struct tally *tally)
 		.skipped = tally->in_state[SKIPPED],
 		.failed = tally->in_state[FAILED],
 		.pending = tally->pending,
+		.retried = tally->retried,
 		.refused = tally->refused,
 		.unsaid = tally->unsaid_count,
 		.paired = tally->paired,
 		.unsettled = tally->unsettled,
+		.undone = tally->undone,
 		.half_seen = tally->half_seen,
 		.unproven = tally->unproven,
 		.waiting = tally->waiting,

@@ -17,11 +17,13 @@ struct tally_sums {
 	size_t live;            /* files seen in the live tree */
 	size_t merged, unchanged, skipped, failed;
 	size_t pending;         /* not looked at yet, or to be tried again soon */
+	size_t retried;         /* of them, those to be tried again */
 	size_t refused;         /* failed, and those of which a part was refused */
 	size_t unsaid;          /* of them, not handed out by tally_next_refusal() yet */
 	size_t denied[MERGE_DENIALS];   /* of them, for want of a right */
 	size_t paired;          /* that some source has */
 	size_t unsettled;       /* a source may still have more to give, now or later */
+	size_t undone;          /* and left alone since, until somebody asks for them */
 	size_t half_seen;       /* looked at last while a backup was away */
 	size_t unproven;        /* whose data sources were matched by their numbers alone */
 	size_t waiting;         /* in a backup, not in live, and not forgotten */

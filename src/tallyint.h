@@ -15,6 +15,7 @@ struct file {
 	bool forgotten;         /* of those in a backup: nobody waits for it */
 	bool merged;            /* once: what comes after does not take that away */
 	bool pending;
+	bool retried;           /* pending, as its last try was not the last */
 	bool settled;
 	bool held;              /* it was undone, and nobody had asked for it at the last try */
 	bool half_seen;         /* at the last try, a source was missing */
@@ -47,8 +48,8 @@ struct tally {
 	void *index;            /* tsearch(3) over struct file, by rel */
 	TAILQ_HEAD(, file) unsaid;
 	TAILQ_HEAD(, file) recalled;
-	size_t live, waiting, pending, refused, unsaid_count, unsettled, paired, in_backup,
-	       half_seen, unproven;
+	size_t live, waiting, pending, retried, refused, unsaid_count, unsettled, paired,
+	       in_backup, undone, half_seen, unproven;
 	size_t forgotten;
 	tally_forgotten_fn *is_forgotten;       /* or NULL */
 	void *is_forgotten_arg;

@@ -83,6 +83,7 @@ void tally_new_sources(struct tally *tally)
 		tally_before(tally, file);
 		file->settled = file->backup = false;
 		file->pending = file->live;
+		file->retried = false;
 		file->sources = 0;
 		tally_after(tally, file);
 		tally_forget_unless_wanted(tally, file);

@@ -84,6 +84,9 @@ start_daemon
 ctl status --wait
 want_out '^All that could be done is done, and something needs a person'
 want_out 'A backup is not there, or cannot be read as a whole'
+# That is the whole reason.
+want_no_out 'Not one live file has a counterpart'
+want_out '^lost: +no$'
 want_out '^The backup is still needed'
 want_out '^backups_seen: +no$'
 end_daemon
@@ -396,6 +399,41 @@ said--json:1'
 cp waited--json out
 want_json '$a->{status}' error
 daemon=
+
+# ---- a backup's file that is copied by half, and one that was undone ----
+
+rm -rf state site
+mkdir -p site/live site/old
+cp two.rrd site/live/a.rrd
+cp two.rrd site/live/b.rrd
+cp one.rrd site/old/a.rrd
+touch -d '1 hour ago' site/old/a.rrd
+head -c $(($(stat -c %s one.rrd) / 2)) one.rrd >site/old/b.rrd
+configure site/live site/old
+start_daemon
+wait_for 'ctl status && grep -q "^tried_again: *1\$" out && grep -q "^merged: *1\$" out' 30 ||
+	fail "the half is not tried again"
+sleep 0.5                                       # the daemon's ticks
+ctl status
+want_out '^1 of 2 files done \(50 %\)\. [0-9]+ cells filled'
+want_out '^1 file is to be tried again: '
+want_no_out '^left_seconds:'
+cp one.rrd site/old/b.rrd
+touch -d '1 hour ago' site/old/b.rrd
+ctl rescan
+wait_for 'ctl status && grep -q "^backup_needed: *no\$" out' 60 || fail "the backup is still needed"
+want_out '^tried_again: +0$'
+want_out '^undone: +0$'
+want_out '^The backup is not needed any more: it can be unmounted\.$'
+want_no_out '^But '
+ctl undo a.rrd
+want_rc 0
+wait_for 'ctl status && grep -q "^undone: *1\$" out && grep -q "^backup_needed: *no\$" out' 60 ||
+	fail "what is undone is not counted"
+want_out '^But 1 file was undone, and nothing but "rrdmergctl merge", with the backup there, brings its '
+ctl merge a.rrd
+wait_for 'ctl status && grep -q "^undone: *0\$" out' 60 || fail "merged again, it is still undone"
+end_daemon
 
 # ---- without a ledger, and with a file of patterns that is none ----
 

@@ -14,7 +14,7 @@ static unsigned seed;
 enum { NEW = 100, NAMES = 40 };
 
 struct model {
-	bool live, backup, met, pending, settled, unpaired, merged;
+	bool live, backup, met, pending, retried, settled, unpaired, merged;
 	unsigned outcome;       /* an enum merge_outcome, or NEW */
 	const char *why;        /* NULL: not refused */
 	enum merge_denied denied;
@@ -66,6 +66,7 @@ static void assert_as_modelled(struct tally *tally)
 		mine.skipped += m->outcome == MERGE_SKIPPED;
 		mine.failed += m->outcome == MERGE_FAILED;
 		mine.pending += m->pending;
+		mine.retried += m->retried;
 		mine.refused += m->why != NULL;
 		mine.unsaid += m->unsaid > 0;
 		if (m->denied)
@@ -202,7 +203,7 @@ static void result_at_random(struct tally *tally, const char *name, struct model
 		model_gone(m);
 		return;
 	}
-	m->pending = !ends;
+	m->pending = m->retried = !ends;
 	m->unpaired = r.outcome == MERGE_SKIPPED && !r.source_missing;
 	m->half_seen = r.source_missing && !(m->settled && same);
 	if (!(m->settled && r.source_missing && same)) {
@@ -245,6 +246,7 @@ static void same_at_random(struct tally *tally, const char *name, struct model *
 	if (other) {
 		m->settled = false;
 		m->pending = true;
+		m->retried = false;
 		m->alarmed = rewritten;
 	}
 }
@@ -302,6 +304,7 @@ static void new_sources(struct tally *tally)
 
 		m->settled = m->backup = false;
 		m->pending = m->live;
+		m->retried = false;
 		m->sources = 0;
 		if (!m->live)
 			model_gone(m);

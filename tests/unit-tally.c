@@ -100,6 +100,7 @@ static void test_every_change(void **state)
 			assert_true(sums.changes > changes);
 			assert_true(sums.merged + sums.unchanged + sums.skipped + sums.failed <= 1);
 			assert_int_equal(sums.pending, all[j] >= MERGE_BUSY);
+			assert_int_equal(sums.retried, sums.pending);
 			if (all[j] < MERGE_GONE)
 				assert_int_equal(sums.merged + sums.unchanged + sums.skipped +
 						 sums.failed, 1);
