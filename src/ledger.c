@@ -362,7 +362,8 @@ int ledger_intend(struct ledger *ledger, const struct ledger_intent *intent, int
 		entry->ticket = ticket;
 		ticket->was_held = entry->state.held;
 		entry->state.held |= ticket->what == LEDGER_UNDO;
-		entry->state.spread |= ticket->intended[LEDGER_SPREAD] > 0;
+		entry->state.spread |= ticket->what != LEDGER_UNDO &&
+				       ticket->intended[LEDGER_SPREAD] > 0;
 		ledger->held += ticket->bytes;
 		TAILQ_INSERT_TAIL(&ledger->fresh, ticket, link);
 		ledgertable_wake_committer(ledger);

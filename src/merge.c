@@ -439,8 +439,8 @@ static struct ledger_outcome outcome_of(const struct merge_job *job, bool wrote)
 
 	return (struct ledger_outcome){
 		.result = !wrote ? LEDGER_VOID : complete ? LEDGER_DONE : LEDGER_PART,
-		.cells = { kind[PLAN_EXACT] + kind[PLAN_UNDONE], kind[PLAN_SEAM],
-			   kind[PLAN_CONSOLIDATED], kind[PLAN_SPREAD] },
+		.cells = { kind[PLAN_EXACT], kind[PLAN_SEAM], kind[PLAN_CONSOLIDATED],
+			   kind[PLAN_SPREAD] },
 		.took_ns = io_now_ns() - job->started_ns,
 		.reason = result->why.text[0] ? result->why.text : NULL,
 		.state = record_state(verdict_of(result->outcome),

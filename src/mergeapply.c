@@ -72,7 +72,7 @@ static void tell_written(struct merge_job *job, const struct plan_counts *now,
 
 	add_counts(&wrote, now, before);
 	const uint64_t cells[LEDGER_KINDS] = {
-		wrote.of_kind[PLAN_EXACT] + wrote.of_kind[PLAN_UNDONE], wrote.of_kind[PLAN_SEAM],
+		wrote.of_kind[PLAN_EXACT], wrote.of_kind[PLAN_SEAM],
 		wrote.of_kind[PLAN_CONSOLIDATED], wrote.of_kind[PLAN_SPREAD]
 	};
 

@@ -20,11 +20,30 @@ static bool same(double a, double b)
 	return memcmp(&a, &b, sizeof(a)) == 0 || (isnan(a) && isnan(b));
 }
 
+static enum plan_kind kind_of(enum ledger_kind kind)
+{
+	switch (kind) {
+	case LEDGER_SEAM:
+		return PLAN_SEAM;
+	case LEDGER_CONSOLIDATED:
+		return PLAN_CONSOLIDATED;
+	case LEDGER_SPREAD:
+		return PLAN_SPREAD;
+	default:
+		return PLAN_EXACT;
+	}
+}
+
 /* What is still in the ring, and is not so already. */
 static int undo_run(struct merge_job *job, const struct ledger_run *run)
 {
 	struct rrd *live = &job->scratch->live;
-	struct plan_run at = { .rra = run->rra, .ds = run->ds, .kind = PLAN_UNDONE };
+	struct plan_run at = {
+		.rra = run->rra,
+		.ds = run->ds,
+		.kind = kind_of(run->kind),
+		.undone = true,
+	};
 	int r = 0;
 
 	if (run->rra >= live->head.rra_cnt || run->ds >= live->head.ds_cnt ||

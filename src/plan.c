@@ -75,7 +75,7 @@ int plan_put(struct plan *plan, struct rrd *live, const struct plan_run *at, dou
 	struct plan_run run = *at;
 
 	run.count = 1;
-	run.old = at->kind == PLAN_UNDONE ? NAN : *cell;
+	run.old = at->undone ? NAN : *cell;
 	if (last && continues(last, &run, resolution)) {
 		last->count++;
 		note_time(plan, run.first, run.first);

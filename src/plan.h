@@ -23,7 +23,6 @@ enum plan_kind {
 	PLAN_SEAM,              /* no file has it whole: from rows of one PDP and prep areas */
 	PLAN_CONSOLIDATED,      /* from finer rows */
 	PLAN_SPREAD,            /* from a coarser row */
-	PLAN_UNDONE,            /* what a merge filled, taken back */
 	PLAN_KINDS
 };
 
@@ -46,7 +45,8 @@ struct plan_source {
 struct plan_run {
 	uint32_t rra, ds;
 	uint32_t source;        /* index in the order of trust */
-	enum plan_kind kind;
+	enum plan_kind kind;    /* how it came about, also where it is taken back */
+	bool undone;            /* it is: what it held is of no interest */
 	int64_t first;          /* end time of the oldest row, seconds since the epoch */
 	uint64_t count;         /* cells */
 	double old;             /* what a rebuilt one held, alone in its run; NAN: unknown */

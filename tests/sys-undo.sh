@@ -674,6 +674,10 @@ want_same "sources" "$(sed -n 's/^sources: *//p' out | sort -u)" "$work/backup/w
 want_same "undone by" "$(value undone_by 2)" "$(value id 1)"
 want_same "cells" "$(value cells 3)" "$filled"
 want_same "kinds sum up" "$(($(value exact 3) + $(value seam 3)))" "$filled"
+# What is taken back is counted by the kind that it was.
+for kind in cells exact seam; do
+	want_same "$kind taken back" "$(value $kind 1)" "$(value $kind 2)"
+done
 want_out '^time: +20[0-9]{2}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$'
 cp out plain
 ctl history "$work/live/web01/three.rrd"
@@ -716,7 +720,7 @@ cp out plain
 want_same "keys" "$(sed -n 's/^\([a-z_]*\):.*/\1/p' out | tr '\n' ' ')" "state well live files \
 merged unchanged skipped failed refused pending waiting forgotten unproven cells backup_needed \
 needed_by backups_seen lost paused watch_overflows unwatched_dirs \
-stalled_seconds ledger "
+stalled_seconds ledger tried_again undone "
 want_value live "$work/live"
 want_value files 5
 want_value failed 0
