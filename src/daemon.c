@@ -181,12 +181,15 @@ static bool is_elsewhere(struct daemon *d)
 	uint64_t root = atomic_load(live_root(d->live));
 	char *name;
 
-	if (!root || root == d->named_root)
+	if (!root || root == atomic_load(&d->named_root) || root == d->asked_root)
 		return false;
 	name = place_name(d->conf->live);
 	bool elsewhere = name && strcmp(name, d->name);
-	if (name)
-		d->named_root = root;
+	/* Nothing is written to another one before the reload. */
+	if (elsewhere)
+		d->asked_root = root;
+	else if (name)
+		atomic_store(&d->named_root, root);
 	free(name);
 	return elsewhere;
 }

@@ -46,7 +46,8 @@ struct daemon {
 	struct commands commands;
 	char *name;             /* of the live tree, see place_name() */
 	char *next_name;        /* while reloading */
-	uint64_t named_root;    /* which directory bears it; 0: nobody has looked */
+	atomic_uint_fast64_t named_root;        /* which directory bears it; 0: nobody has looked */
+	uint64_t asked_root;    /* the last for which a reload was asked */
 
 	atomic_bool log_files;  /* conf's, for workers: they may outlast a reload */
 

@@ -168,12 +168,14 @@ int daemon_start(struct daemon *d)
 
 	free(d->name);
 	d->name = place_name(d->conf->live);
-	d->named_root = 0;
+	atomic_store(&d->named_root, 0);
+	d->asked_root = 0;
 	if (!d->name)
 		return -ENOMEM;
 	d->site = (struct merge_site){
 		.live = d->conf->live,
 		.name = d->name,
+		.named = &d->named_root,
 		.rest_s = DAEMON_REST_S,
 		.wait_quiet = !d->options->once,
 		.wait_sidecar = !d->options->once,

@@ -487,11 +487,15 @@ uint64_t merge_root_id(const struct stat *st)
 /* The path of the live root may lead elsewhere by now: into a backup, say. */
 static bool is_good_root(struct merge_job *job)
 {
+	const struct merge_site *site = job->site;
 	struct reason why;
 	struct stat st;
 
-	if (!job->site->root || (!fstat(job->root, &st) &&
-				 merge_root_id(&st) == atomic_load(job->site->root)))
+	if (!site->root)
+		return true;
+	uint64_t root = fstat(job->root, &st) ? 0 : merge_root_id(&st);
+	uint64_t named = site->named ? atomic_load(site->named) : 0;
+	if (root && root == atomic_load(site->root) && (!named || root == named))
 		return true;
 	reason_set(&why, "tree is another directory than it was");
 	merge_again(job, MERGE_BUSY, ROOT_RETRY_MS, "live", &why);

@@ -46,6 +46,8 @@ struct merge_site {
 	/* Which directory the live root must be, as merge_root_id() has it: 0 is none, until one
 	 * was found good.  NULL: any. */
 	const atomic_uint_fast64_t *root;
+	/* … and which one bears `name`, likewise; 0: any. */
+	const atomic_uint_fast64_t *named;
 	struct plan_options options;
 	enum labels_match match;
 	struct ledger *ledger;  /* NULL: no record is kept */
