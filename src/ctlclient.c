@@ -83,7 +83,8 @@ static enum ctlclient_outcome say_unreached(char *text, const char *path, int er
 	if (error == ENOENT || error == ECONNREFUSED || error == ENOTDIR)
 		say(text, 0,
 		    "rrdmergd is not running: nobody answers on the socket %s; \"systemctl "
-		    "start rrdmergd\" starts it", path);
+		    "start rrdmergd\" starts it, and where it runs, it may be waiting as root for "
+		    "its live tree, with no socket yet: \"systemctl status rrdmergd\" tells", path);
 	else if (error == EACCES || error == EPERM)
 		say_denied(text, path);
 	else if (error == EAGAIN)

@@ -121,6 +121,8 @@ static void test_not_running(void **state)
 		assert_non_null(strstr(text, "rrdmergd is not running"));
 		assert_non_null(strstr(text, scratch("control.sock")));
 		assert_non_null(strstr(text, "systemctl start rrdmergd"));
+		/* Until it knows as whom to run, it has none. */
+		assert_non_null(strstr(text, "it may be waiting as root for its live tree"));
 		strcpy(left.sun_path, scratch("control.sock"));
 		int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 		assert_true(bind(fd, (const struct sockaddr *)&left, sizeof(left)) == 0 || stale);
