@@ -66,6 +66,19 @@ long=$(perl -CSD -ne 'chomp; 1 while s/\t/" " x (8 - $-[0] % 8)/e; print "$ARGV:
 	print "has more than 100 columns\n" if length > 100; close ARGV if eof' "$top_srcdir"/src/*.h)
 [ -z "$long" ] || fail "$long"
 
+# As they are installed, and so here: what the texts link to is there.
+installed=$(mktemp -d) || exit 99
+trap 'rm -rf "$installed"' EXIT
+(unset MAKEFLAGS MAKELEVEL MFLAGS
+	make -s -C "$top_builddir" install-nobase_dist_docDATA DESTDIR="$installed" docdir=/doc) ||
+	fail "the texts cannot be installed"
+links=0
+while IFS=: read -r text link; do
+	links=$((links + 1))
+	[ -e "$(dirname "$text")/$link" ] || fail "${text#"$installed"/doc/}: links to $link, which is not installed"
+done < <(grep -roP '\]\(\K[^)#:]+(?=[^):]*\))' "$installed/doc")
+[ "$links" -ge 10 ] || fail "where are the texts' links?"
+
 # What recovery.md says that the daemon says, it says: each piece of it, but for what differs each time,
 # stands in the sources.  (Permission denied is the C library's.)
 spoken=$(sed -z 's/"[[:space:]]*"//g' "$top_srcdir"/src/*.c "$top_srcdir"/src/*.h | tr -d '\0' |

@@ -101,6 +101,7 @@ done
 for file in "${conf#/}" '(usr/)?lib/systemd/system/rrdmergd.service' \
 	usr/share/man/man{1/rrdmerge.1,5/rrdmergd.conf.5,8/rrdmergd.8,8/rrdmergctl.8}.gz \
 	usr/share/man/man8/check_rrdmergd.8.gz usr/share/doc/rrdmergd/README.Debian \
+	usr/share/doc/rrdmergd/README.md usr/share/doc/rrdmergd/docs/recovery.md \
 	usr/share/doc/rrdmergd/copyright usr/share/doc/rrdmergd/examples/nagios-rrdmergd.cfg; do
 	want_out "^-rw-r--r-- root/root \./$file\$"
 done
