@@ -54,6 +54,12 @@ for key in $(sed -nE 's/^\.It Ic ([a-z_]+)$/\1/p' "$man/rrdmergd.conf.5"); do
 	grep -qxF "$key" <<< "$keys" || fail "setting $key: described, but src/confkeys.c has none"
 done
 
+# What a newcomer does not know is told where the messages are.
+words=$(sed -n '/^\.Ss Words/,/^\.Ss One file/p' "$man/rrdmergd.8")
+for word in cell exact consolidated seam 'open row' sidecar unproven torn counterpart; do
+	grep -qE "^\.It Em $word( ,|$)" <<< "$words" || fail "rrdmergd.8: Words do not tell what \"$word\" is"
+done
+
 # Each file of src/ has its place in the house.
 rooms=$(sed -n '/^## Rooms/,/^## /p' "$man/architecture.md")
 for file in "$top_srcdir"/src/*.c; do
@@ -70,7 +76,7 @@ long=$(perl -CSD -ne 'chomp; 1 while s/\t/" " x (8 - $-[0] % 8)/e; print "$ARGV:
 installed=$(mktemp -d) || exit 99
 trap 'rm -rf "$installed"' EXIT
 (unset MAKEFLAGS MAKELEVEL MFLAGS
-	make -s -C "$top_builddir" install-nobase_dist_docDATA DESTDIR="$installed" docdir=/doc) ||
+	make -s -C "$top_builddir" install-nobase_dist_docDATA DESTDIR="$installed" docdir=/doc >/dev/null) ||
 	fail "the texts cannot be installed"
 links=0
 while IFS=: read -r text link; do
