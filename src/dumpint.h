@@ -47,6 +47,7 @@ struct dump_tree {
 	enum dump_place place;          /* which element we are in */
 	uint64_t seen[DUMP_PLACES];     /* what was in it so far */
 	const struct dump_element *leaf; /* being read, or NULL */
+	bool cut;                       /* by a comment, after its text had begun */
 	uint64_t in_row, in_prep;       /* values in this row, <ds> in this <cdp_prep> */
 	char cdef[DUMP_WORD_SIZE];
 	size_t word_len;

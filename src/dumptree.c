@@ -108,6 +108,14 @@ static uint64_t bit(const struct dump_element *element)
 	return UINT64_C(1) << (element - elements);
 }
 
+static const struct dump_element *find(enum dump_place place, const char *name)
+{
+	for (size_t i = 0; i < ELEMENTS; i++)
+		if (elements[i].in == place && !strcmp(elements[i].name, name))
+			return &elements[i];
+	return NULL;
+}
+
 /* ---- when something is wrong ---- */
 
 static void stop(struct dump_tree *tree, int error)
@@ -367,6 +375,7 @@ static void enter_rra(struct dump_tree *tree)
 		refuse(tree, "more than %d RRAs", LAYOUT_RRA_MAX);
 	else if (grow(tree, &tree->rra, &tree->rra_room, tree->head.rra_cnt, sizeof(*tree->rra)))
 		tree->head.rra_cnt++;
+	tree->seen[DUMP_PARAMS] = 0;    /* it may have none */
 }
 
 static void enter_cdp(struct dump_tree *tree)
@@ -432,16 +441,29 @@ static bool is_computed(const struct dump_tree *tree)
 	return !strcmp(this_ds(tree)->type, layout_dst_name(DST_COMPUTE));
 }
 
+/* One of the four consolidations that everybody uses. */
+static bool is_plain(const struct dump_tree *tree)
+{
+	for (enum layout_cf cf = CF_AVERAGE; cf <= CF_LAST; cf++)
+		if (!strcmp(this_rra(tree)->cf, layout_cf_name(cf)))
+			return true;
+	return false;
+}
+
 static bool is_needed(const struct dump_tree *tree, const struct dump_element *element)
 {
 	if (element->need != PLAIN && element->need != COMPUTED)
 		return element->need == MUST;
 	if (element->in == DUMP_DS)
 		return is_computed(tree) == (element->need == COMPUTED);
-	for (enum layout_cf cf = CF_AVERAGE; cf <= CF_LAST; cf++)
-		if (!strcmp(this_rra(tree)->cf, layout_cf_name(cf)))
-			return true;
-	return false;
+	return is_plain(tree);
+}
+
+/* rrdtool 1.0 had it in the <rra> itself. */
+static bool has_xff(const struct dump_tree *tree)
+{
+	return (tree->seen[DUMP_RRA] & bit(find(DUMP_RRA, "xff"))) ||
+	       (tree->seen[DUMP_PARAMS] & bit(find(DUMP_PARAMS, "xff")));
 }
 
 /* True where all is there that must be. */
@@ -458,6 +480,8 @@ static bool is_whole(struct dump_tree *tree)
 	for (const struct dump_element *e = elements; e < elements + ELEMENTS && !tree->error; e++)
 		if (e->in == tree->place && !(tree->seen[e->in] & bit(e)) && is_needed(tree, e))
 			refuse(tree, "no <%s> in %s", e->name, place_names[e->in]);
+	if (tree->place == DUMP_RRA && !tree->error && is_plain(tree) && !has_xff(tree))
+		refuse(tree, "no <xff> in %s", place_names[DUMP_RRA]);
 	return !tree->error;
 }
 
@@ -474,14 +498,6 @@ static void leave(struct dump_tree *tree)
 }
 
 /* ---- what expat calls ---- */
-
-static const struct dump_element *find(enum dump_place place, const char *name)
-{
-	for (size_t i = 0; i < ELEMENTS; i++)
-		if (elements[i].in == place && !strcmp(elements[i].name, name))
-			return &elements[i];
-	return NULL;
-}
 
 static void refuse_root(struct dump_tree *tree, const char *name)
 {
@@ -522,6 +538,7 @@ static void XMLCALL on_start(void *arg, const XML_Char *name, const XML_Char **a
 	}
 	tree->leaf = element;
 	tree->word_len = 0;
+	tree->cut = false;
 }
 
 static void XMLCALL on_end(void *arg, const XML_Char *name)
@@ -547,10 +564,14 @@ static void XMLCALL on_text(void *arg, const XML_Char *text, int len)
 		bool white = text[i] == ' ' || text[i] == '\t' || text[i] == '\n' ||
 			     text[i] == '\r';
 
-		if (white && (!tree->leaf || !tree->word_len))
+		if (white && (!tree->leaf || !tree->word_len || tree->cut))
 			continue;
 		if (!tree->leaf) {
 			refuse(tree, "text in %s, where none belongs", place_names[tree->place]);
+			return;
+		}
+		if (tree->cut) {
+			refuse(tree, "a comment within the value of <%s>", tree->leaf->name);
 			return;
 		}
 		if (tree->word_len == sizeof(tree->word) - 1) {
@@ -559,6 +580,26 @@ static void XMLCALL on_text(void *arg, const XML_Char *text, int len)
 		}
 		tree->word[tree->word_len++] = text[i];
 	}
+}
+
+/* What is on both sides of one is no value: which part would it be? */
+static void XMLCALL on_comment(void *arg, const XML_Char *text)
+{
+	struct dump_tree *tree = arg;
+
+	(void)text;
+	tree->cut = tree->leaf && tree->word_len;
+}
+
+static void XMLCALL on_instruction(void *arg, const XML_Char *target, const XML_Char *text)
+{
+	(void)target;
+	on_comment(arg, text);
+}
+
+static void XMLCALL on_cdata(void *arg)
+{
+	refuse(arg, "a CDATA section, which no dump has");
 }
 
 static void XMLCALL on_doctype(void *arg, const XML_Char *name, const XML_Char *system_id,
@@ -584,6 +625,9 @@ void dump_tree_attach(struct dump_tree *tree, XML_Parser xml)
 	XML_SetUserData(xml, tree);
 	XML_SetElementHandler(xml, on_start, on_end);
 	XML_SetCharacterDataHandler(xml, on_text);
+	XML_SetCommentHandler(xml, on_comment);
+	XML_SetProcessingInstructionHandler(xml, on_instruction);
+	XML_SetStartCdataSectionHandler(xml, on_cdata);
 	XML_SetStartDoctypeDeclHandler(xml, on_doctype);
 	XML_SetSkippedEntityHandler(xml, on_entity);
 }

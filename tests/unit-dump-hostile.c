@@ -110,7 +110,7 @@ static void test_missing(void **state)
 	static const char *const names[] = {
 		"version", "step", "lastupdate", "name", "type", "minimal_heartbeat", "min", "max",
 		"cdef", "last_ds", "value", "unknown_sec", "cf", "pdp_per_row", "database",
-		"cdp_prep", "unknown_datapoints",
+		"cdp_prep", "unknown_datapoints", "xff",
 	};
 	char from[40], to[40], needle[80];
 
@@ -143,6 +143,37 @@ static void test_missing(void **state)
 	must_read(with(whole, "<last_ds>"));
 	free(whole);
 	must_refuse(with("<name> twice </name>", ""), "no <name> in ds");
+	/* That of the first RRA is not that of the second. */
+	char *second = strstr(strstr(sample.at, "</rra>"), "<params>");
+	end = strstr(second, "</params>") + strlen("</params>");
+	struct text text = copy();
+	size_t at = (size_t)(second - sample.at), len = (size_t)(end - second);
+	memset(text.at + at, ' ', len);
+	must_refuse(text, "no <xff> in rra");
+}
+
+/* rrdtool does not restore what stands on both sides of a comment, nor CDATA. */
+static void test_cut_values(void **state)
+{
+	static const char *const cuts[] = { "<!-- x -->", "<?x y?>", "<!-- x --> <?x y?>\n" };
+	char to[80];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cuts) / sizeof(*cuts); i++) {
+		snprintf(to, sizeof(to), "<step>1%s0<", cuts[i]);
+		must_refuse(with("<step>10<", to), "a comment within the value of <step>");
+		snprintf(to, sizeof(to), "<v>1%s2</v><v>", cuts[i]);
+		must_refuse(with("<v>", to), "a comment within the value of <v>");
+		snprintf(to, sizeof(to), "<step>%s10<", cuts[i]);
+		must_read(with("<step>10<", to));
+		snprintf(to, sizeof(to), "<step>10%s<", cuts[i]);
+		must_read(with("<step>10<", to));
+		snprintf(to, sizeof(to), "%s<step>1", cuts[i]);
+		must_read(with("<step>1", to));
+	}
+	must_refuse(with("<step>10<", "<step><![CDATA[10]]><"), "a CDATA section");
+	must_refuse(with("<step>10<", "<step>10<![CDATA[]]><"), "a CDATA section");
+	must_refuse(with("<row>", "<![CDATA[]]><row>"), "a CDATA section");
 }
 
 static void test_structure(void **state)
@@ -499,6 +530,7 @@ int main(void)
 		cmocka_unit_test(test_entities),
 		cmocka_unit_test(test_foreign_elements),
 		cmocka_unit_test(test_missing),
+		cmocka_unit_test(test_cut_values),
 		cmocka_unit_test(test_structure),
 		cmocka_unit_test(test_values),
 		cmocka_unit_test(test_bytes),
