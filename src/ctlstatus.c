@@ -158,9 +158,9 @@ static void print_progress(FILE *to, const struct ctlstatus *status)
 		fprintf(to, "%s %llu cell%s filled since the start.\n", pending ? "." : "",
 			ctlstatus_number(status, "cells"), s(ctlstatus_number(status, "cells")));
 	if (again)
-		fprintf(to, "%llu file%s to be tried again: %s in use just now, or not yet copied as "
-			"a whole (\"rrdmergctl list pending\").\n", again, again == 1 ? " is" : "s are",
-			again == 1 ? "it or its backup is" : "they or their backups are");
+		fprintf(to, "%llu file%s to be tried again: %s in use just now, or not yet copied "
+			"as a whole (\"rrdmergctl list pending\").\n", again,
+			again == 1 ? " is" : "s are", again == 1 ? "it or its backup is" : "they or their backups are");
 }
 
 static void print_kind(FILE *to, const struct ctlstatus_kind *kind)
@@ -223,8 +223,8 @@ static void print_backup(FILE *to, const struct ctlstatus *status)
 	if (!is(status, "backup_needed", "yes")) {
 		fputs("The backup is not needed any more: it can be unmounted.\n", to);
 		if (undone)
-			fprintf(to, "But %llu file%s undone, and nothing but \"rrdmergctl merge\", with "
-				"the backup there, brings %s values back.\n", undone,
+			fprintf(to, "But %llu file%s undone, and nothing but \"rrdmergctl merge\", "
+				"with the backup there, brings %s values back.\n", undone,
 				undone == 1 ? " was" : "s were", undone == 1 ? "its" : "their");
 		return;
 	}
