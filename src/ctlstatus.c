@@ -160,7 +160,8 @@ static void print_progress(FILE *to, const struct ctlstatus *status)
 	if (again)
 		fprintf(to, "%llu file%s to be tried again: %s in use just now, or not yet copied "
 			"as a whole (\"rrdmergctl list pending\").\n", again,
-			again == 1 ? " is" : "s are", again == 1 ? "it or its backup is" : "they or their backups are");
+			again == 1 ? " is" : "s are",
+			again == 1 ? "it or its backup is" : "they or their backups are");
 }
 
 static void print_kind(FILE *to, const struct ctlstatus_kind *kind)

@@ -276,8 +276,8 @@ int outcome_conclude(struct outcome *o, const struct merge_site *site, bool inte
 		size_t left = o->found - o->done;
 
 		log_message(LOG_ERR, "interrupted; %zu file%s not brought to %s end; what was "
-			    "merged stays, run again for the rest", left, left == 1 ? " was" : "s were",
-			    left == 1 ? "its" : "their");
+			    "merged stays, run again for the rest", left,
+			    left == 1 ? " was" : "s were", left == 1 ? "its" : "their");
 		status = EXIT_REFUSED;
 	} else if (o->queued && sums->skipped == o->queued) {
 		say_no_counterpart(o, site);
