@@ -443,7 +443,8 @@ static uint64_t scan_directory(struct live *live, const char *rel)
 	if (!*rel) {
 		if (atomic_exchange(&live->root_lost, false))
 			tally_gone_beneath(live->tally, "");
-		r = find_root_good(live, false);
+		/* What is found now may lie in a part of a backup that is mounted here. */
+		r = find_root_good(live, is_to_relate_again(live));
 		if (r)
 			return root_missing(live, r);
 	}
