@@ -208,6 +208,20 @@ static int add_renamed_siblings(const char *other, void *arg)
 	return index_find(search->set->index, other, add_renamed_sibling, arg);
 }
 
+/* The live path's own files first, of both storage types, then those that rules lead there: among
+ * equals, what was found first. */
+static void sort_by_rule(struct source_found *found)
+{
+	for (unsigned i = 1; i < found->count; i++) {
+		const struct source_file file = found->file[i];
+		unsigned k = i;
+
+		for (; k && found->file[k - 1].rule > file.rule; k--)
+			found->file[k] = found->file[k - 1];
+		found->file[k] = file;
+	}
+}
+
 int source_find_siblings(const struct source_set *set, const struct sidecar *live, const char *rel,
 			 struct source_found *found)
 {
@@ -216,6 +230,7 @@ int source_find_siblings(const struct source_set *set, const struct sidecar *liv
 
 	if (!r && set->index)
 		r = pnp_others(live, rel, add_renamed_siblings, &search);
+	sort_by_rule(found);
 	return r;
 }
 

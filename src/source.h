@@ -58,8 +58,9 @@ int source_find(const struct source_set *set, unsigned n, const char *rel,
 bool source_is_dump(int fd, const char *name);
 /* Appends the dumps of the RRD that is found->file[at]: it cannot be used.  As source_find(). */
 int source_find_dumps(struct source_found *found, unsigned at);
-/* Appends those of pnp4nagios' other storage type that hold values of `rel`, of which `live` is the
- * sidecar: beside where `rel` itself would be, and where rename rules lead from there. */
+/* Adds those of pnp4nagios' other storage type that hold values of `rel`, of which `live` is the
+ * sidecar: beside where `rel` itself would be, and where rename rules lead from there.  What has
+ * the path by itself stays before what a rule leads to it, and that goes by the rule's number. */
 int source_find_siblings(const struct source_set *set, const struct sidecar *live, const char *rel,
 			 struct source_found *found);
 /* Has any source a sidecar of pnp4nagios where one of `rel` would be? */

@@ -144,9 +144,15 @@ renamed_site() {
 	backup other 'a=@8@'            # led away, and so it is nobody's
 	live other 'a=@1@' -m
 	backup both 'a=@1@ b=@2@'
+	backup mix 'a=@5@ b=@6@' -m     # the last that is asked
+	backup xim 'a=@5@ b=@6@'
 	mv backup/h backup/old
 	backup both 'a=@1@ b=@2@' -m    # newer, and of the same name
 	live both 'b=@2@ a=@1@' -m
+	backup mix 'a=@1@ b=@2@'        # its own, of the other storage type
+	live mix 'b=@2@ a=@1@' -m
+	backup xim 'a=@1@ b=@2@' -m
+	live xim 'b=@2@ a=@1@'
 }
 
 # dump_all: each RRD of the backup becomes a dump; its own values are kept in `kept`.
@@ -288,6 +294,10 @@ want_joined() {
 	is_from back.rrd 1 rueck_C___x.rrd 1
 	is_from back.rrd 2 rueck__.rrd 1
 	is_untouched other_a.rrd
+	was=h is_from mix_a.rrd 1 mix.rrd 1
+	was=h is_from mix_b.rrd 1 mix.rrd 2
+	was=h is_from xim.rrd 1 xim_b.rrd 1
+	was=h is_from xim.rrd 2 xim_a.rrd 1
 }
 
 # kept: is_from goes by the RRDs that there were before.
@@ -305,25 +315,25 @@ merge -v "${rules[@]}"
 want_rc 0
 want_silent_err
 want_joined
-want_summary 6 0 1 0
+want_summary 9 0 1 0
 want_out 'merged .* rule=3 backup_file="old/disk\.rrd" .*file=h/disk__\.rrd$'
 want_out 'merged .* rule=1 backup_file="old/rueck_.*\.rrd" .*file=h/back\.rrd$'
 run "$rrdmerge" "${rules[@]}" backup live
-want_summary 0 6 1 0
+want_summary 0 9 1 0
 # Without the rules they are strangers; without a sidecar on one side, nothing is proved.
 renamed_site
 merge
-want_summary 2 0 5 0
+want_summary 5 0 5 0
 rm backup/old/disk.xml live/h/back.xml
 merge "${rules[@]}"
-want_summary 0 2 5 0
+want_summary 0 5 5 0
 
 renamed_site
 dump_all
 merge "${rules[@]}"
 want_rc 0
 kept want_joined
-want_summary 6 0 1 0
+want_summary 9 0 1 0
 rm -rf kept
 
 # What serves them waits for nobody: no dump either, nor what a rule leads there.
@@ -336,7 +346,7 @@ for site in joined joined-dumps; do
 	configure live backup "$rename"
 	rm -rf state
 	start_daemon
-	want_idle 'merged=6 unchanged=0 skipped=1 failed=0 waiting=1 backup_needed=yes'
+	want_idle 'merged=9 unchanged=0 skipped=1 failed=0 waiting=1 backup_needed=yes'
 	want_log '^rrdmergd: waiting files=1 dir=x$'
 	if [ $site = joined ]; then want_joined; else kept want_joined; fi
 	ctl show h/both_a.rrd
@@ -351,7 +361,7 @@ for site in joined joined-dumps; do
 	# Nor is anything read again after a restart, also what has a counterpart of each kind.
 	can_trace || continue
 	start_traced -e trace=open,openat,openat2
-	want_idle 'merged=0 unchanged=6 skipped=1 failed=0 waiting=1 backup_needed=yes'
+	want_idle 'merged=0 unchanged=9 skipped=1 failed=0 waiting=1 backup_needed=yes'
 	pid=$daemon
 	daemon=$tracer
 	end_daemon 10 "$pid"
