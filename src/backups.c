@@ -578,6 +578,7 @@ struct backups_state backups_state(struct backups *backups)
 	state.at = atomic_load(&backups->at);
 	pthread_mutex_lock(&backups->mutex);
 	state.walked_ns = backups->walked_ns;
+	state.misled = backups->misled_said;
 	for (unsigned n = 0; n < backups->set.count; n++) {
 		const struct backup *backup = &backups->backup[n];
 

@@ -200,7 +200,8 @@ static int once_status(struct daemon *d)
 
 	if (bulletin_is_lost(&sums) || live_state(d->live).missing)
 		return STATUS_CONFIG;
-	return sums.failed || sums.refused ? STATUS_FAILED : STATUS_FINE;
+	return sums.failed || sums.refused || backups_state(d->backups).misled ? STATUS_FAILED
+									       : STATUS_FINE;
 }
 
 static int loop(struct daemon *d)

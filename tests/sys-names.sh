@@ -237,8 +237,14 @@ tree live web01/PING.rrd=now gone/PING.rrd=now
 configure live old "$rules"
 sed -i "s|$work/state|$work/state2|" conf
 run "$rrdmergd" -f conf -e --once
-want_rc 0
+want_rc 1                       # as rrdmerge has it: one is led outside
+want_err '^rrdmergd: refused count=1 reason="rename rule 4 leads to .*file=out/x\.rrd$'
+want_err '^rrdmergd: idle .* skipped=0 failed=0 '
 want_merged one.rrd now.rrd live/web01/PING.rrd
 want_merged one.rrd now.rrd live/gone/PING.rrd
+tree live web01/PING.rrd=now gone/PING.rrd=now
+rm old/out/x.rrd
+run "$rrdmergd" -f conf -e --once
+want_rc 0
 
 finish
