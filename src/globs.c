@@ -168,6 +168,15 @@ struct list {
 	size_t *from, count;
 };
 
+/* What is named by itself stays where that is, before or after a pattern that matches it too. */
+static bool is_named(char *const *given, size_t givens, const char *path)
+{
+	for (size_t i = 0; i < givens; i++)
+		if (!globs_is(given[i]) && same_directory(given[i], path))
+			return true;
+	return false;
+}
+
 /* Moves what is not there yet to the end of the list, and frees the rest. */
 static int append(struct list *list, char **more, size_t mores, size_t from, bool pattern)
 {
@@ -197,6 +206,18 @@ static int append(struct list *list, char **more, size_t mores, size_t from, boo
 	return 0;
 }
 
+static void leave_out_named(char *const *given, size_t givens, char **path, size_t *paths)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < *paths; i++)
+		if (is_named(given, givens, path[i]))
+			free(path[i]);
+		else
+			path[kept++] = path[i];
+	*paths = kept;
+}
+
 int globs_expand_all(char *const *given, size_t givens, char ***ret, size_t *ret_count,
 		     size_t **ret_from)
 {
@@ -209,8 +230,12 @@ int globs_expand_all(char *const *given, size_t givens, char ***ret, size_t *ret
 		int error;
 
 		r = globs_expand(given[i], &more, &mores, &error);
-		if (!r)
-			r = append(&list, more, mores, i, strcmp(more[0], given[i]) || mores > 1);
+		if (r)
+			break;
+		bool pattern = strcmp(more[0], given[i]) || mores > 1;
+		if (pattern)
+			leave_out_named(given, givens, more, &mores);
+		r = append(&list, more, mores, i, pattern);
 	}
 	if (r) {
 		globs_free(list.path, list.count);

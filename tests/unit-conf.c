@@ -401,6 +401,9 @@ static void same_directory(void **state)
 	expect_error(LIVE "backup = [ \"@/back\", \"@/two\",\n\"@/back/\" ];\n",
 		     "E :3: \"backup\" @/back and \"backup\" @/back are the same directory; "
 		     "name it once\n");
+	/* What a pattern matches too was meant to have its own place. */
+	expect(LIVE "backup = [ \"@/ba*\", \"@/back\" ];\n", 0, "");
+	expect(LIVE "backup = [ \"@/back\", \"@/ba*\" ];\n", 0, "");
 	/* Neither need exist. */
 	expect_error("live = \"@/none\";\nbackup = \"@/none/\";\n",
 		     "W :1: \"live\" does not exist yet: @/none; check the path, or create it\n"

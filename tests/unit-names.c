@@ -715,6 +715,20 @@ static void lists(void **state)
 	assert_false(globs_same_set(list, 4, turned, 4));
 	free(from);
 	globs_free(list, found);
+	/* What is named by itself has its own place, also after a pattern that matches it. */
+	snprintf(path[0], sizeof(path[0]), "%s/list/*", scratch_dir);
+	snprintf(path[1], sizeof(path[1]), "%s/list/[13]", scratch_dir);
+	snprintf(path[2], sizeof(path[2]), "%s/list/../list/1", scratch_dir);
+	assert_int_equal(globs_expand_all(given, 3, &list, &found, &from), 0);
+	assert_int_equal(found, 3);
+	for (size_t i = 0; i < 3; i++) {
+		assert_string_equal(list[i] + strlen(scratch_dir), ((const char *const[]){
+			"/list/2", "/list/3", "/list/../list/1" })[i]);
+		assert_int_equal(from[i], ((const size_t[]){ 0, 0, 2 })[i]);
+	}
+	free(from);
+	globs_free(list, found);
+	snprintf(path[0], sizeof(path[0]), "%s/list/2", scratch_dir);
 	/* Twice the same by name is for others to judge. */
 	given[1] = given[0];
 	assert_int_equal(globs_expand_all(given, 2, &list, &found, NULL), 0);
