@@ -117,9 +117,9 @@ want_merged other.rrd now.rrd live/x/y.rrd
 tree old a/x.rrd=one b/x.rrd=one
 tree live a/x.rrd=now b/x.rrd=now
 cp now.rrd outside.rrd
-for to in ../outside.rrd "$work/outside.rrd" a/../../outside.rrd x.xml ''; do
+for to in ../outside.rrd "$work/outside.rrd" 'a/..$2..$2outside.rrd' x.xml ''; do
 	tree live a/x.rrd=now b/x.rrd=now
-	run "$rrdmerge" --rename '(.*)a/x\.rrd$' "\$1$to" old live
+	run "$rrdmerge" --rename '(.*)a(/)x\.rrd' "\$1$to" old live
 	want_rc 1
 	want_err '^rrdmerge: refused reason="rename rule 1 leads to .*" file=a/x\.rrd$'
 	want_summary 1 0 1 0
@@ -138,6 +138,8 @@ while IFS=@ read -r from to why; do
 	want_rc 2
 	want_err "^rrdmerge: --rename: $why"
 done <<'RULES'
+^a/@../b/@"to" leads to a path with \. or \.\. in it: \.\./b/; no file is led out of the live tree$
+rrd$@xml@"to" leads to what is no \.rrd: xml; "from" ends in \$
 a(@b@"from" is no regular expression: .*: a\(; see regex\(7\)$
 @b@"from" is empty
 a@$1@"to" asks for \$1: \$1; "from" has 0 groups, in \( \)$
@@ -182,7 +184,7 @@ rules='rename = (
 	{ from = "^web01\\.old/(.*)"; to = [ "web01/$1", "web02/$1" ]; },
 	{ from = "^web01/"; to = "web03/"; },
 	{ from = "^a/"; to = "b/"; },
-	{ from = "^out/"; to = "../out"; },
+	{ from = "^out(/)"; to = "..$1out"; },
 	{ from = "\\.old/"; to = "/"; }
 );'
 configure live old 'rename = ( { from = "^a/"; to = "b/"; },' '{ from = "^(a/"; to = "$2"; } );'

@@ -150,7 +150,7 @@ static void who_came_too_early_looks_again(void **state)
 static void what_leads_nowhere_waits_for_nobody(void **state)
 {
 	(void)state;
-	begin_with_rule("^a\\.old/", "../");
+	begin_with_rule("^a\\.old(/)", "..$1");
 	assert_string_equal(waiting(), "");
 	assert_int_equal(index_count(set.index), 0);
 	assert_int_equal(queue_count(queue).due, 0);

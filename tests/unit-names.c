@@ -230,9 +230,9 @@ static void several_live_files(void **state)
 
 	(void)state;
 	no_rules();
-	rule("^a/(.*)", "b/$1");
-	also_to("../$1");
-	also_to("a/$1");
+	rule("^a(/)(.*)", "b/$2");
+	also_to("..$1$2");
+	also_to("a/$2");
 	names = compiled();
 	assert_int_equal(names_apply(names, "a/x.rrd", 0, buffer, &by, NULL), 0);
 	assert_string_equal(buffer, "b/x.rrd");
@@ -309,6 +309,30 @@ static void rules_that_are_wrong(void **state)
 	wrong("web", "$x", "a $ without a number");
 	wrong("web", "x$", "a $ without a number");
 	wrong("^web", "/srv/x", "absolute path");
+	/* What no live path can come of, whatever is matched; and what one can. */
+	static const char *const nowhere[][2] = {
+		{ "^a/", "../x/" }, { "^a/", "./" }, { "^(a|b)/", "../" }, { "/a/", "/../" },
+		{ "a", "x/./y" }, { "^a/(.*)", "$1/../x.rrd" }, { "x$", "/.." },
+		{ "rrd$", "xml" }, { "^(.*)\\.rrd$", "$1.xml" }, { "(a|b).rrd$", "$1" "d.r" },
+		{ "^a.*$", "b" }, { "x[|]rrd$", "xml" }, { "rrd$", "$$xml" },
+	}, *const somewhere[][2] = {
+		{ "a/", "../x/" }, { "^a|b", "/x" }, { "^a|b/", "../" },
+		{ "^a/", "..x/" }, { "^a/", "x../" }, { "^a/", "..$0" }, { "^(a)", "$1../" },
+		{ "^a", ".." }, { "^a", "x/.." }, { "rrd$", "rrd" }, { "rrd$", "" },
+		{ "(rrd|xml)$", "$1" }, { "a$|rrd", "xml" }, { "rrd\\$", "xml" },
+		{ "rrd[$]", "xml" }, { "^(.*)\\.(rrd)$", "$1.xml.$2" }, { "^x.*$", "y.rrd" },
+		{ "d$", "d" }, { "[$]", "xml" }, { "\\|\\^", "../" },
+	};
+	for (size_t i = 0; i < sizeof(nowhere) / sizeof(*nowhere); i++)
+		wrong(nowhere[i][0], nowhere[i][1], "\"to\" leads to ");
+	for (size_t i = 0; i < sizeof(somewhere) / sizeof(*somewhere); i++) {
+		struct reason why = { "" };
+
+		no_rules();
+		rule(somewhere[i][0], somewhere[i][1]);
+		if (names_check(&rules[0], &why))
+			fail_msg("%s → %s: %s", somewhere[i][0], somewhere[i][1], why.text);
+	}
 	no_rules();
 	rule("(a)(b)", "$0$1$2$$");
 	assert_int_equal(names_check(&rules[0], NULL), 0);
@@ -481,10 +505,10 @@ static void names_that_are_changed_about(void **state)
 	index_free(index);
 	/* One for two, of which its own may be one. */
 	no_rules();
-	rule("^a/(.*)", "b/$1");
-	also_to("a/$1");
-	also_to("../$1");
-	also_to("b/$1");
+	rule("^a(/)(.*)", "b/$2");
+	also_to("a/$2");
+	also_to("..$1$2");
+	also_to("b/$2");
 	index = indexed();
 	index_begin(index);
 	add(index, "a/x.rrd");
