@@ -440,6 +440,7 @@ scene_fuse() {
 	: >log
 	launch
 	want_log '^rrdmergd: backup has not answered for 5 s: starting without a look .* backup=.*/fuse$' 30
+	wait_for '[ -S "$work/sock" ]' 20 || fail "no socket while a backup hangs"
 	want_answer
 	wait_for 'want_answer >/dev/null; grep -q "^       A disk has not answered for [0-9]* s," out' 20 ||
 		fail "status does not say that a disk hangs"
