@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +19,7 @@
 #define MS UINT64_C(1000000)
 #define SECOND (1000 * MS)
 #define PROOFS 4                /* files a tick that are read to see whether they are what was merged */
+#define RUSH 1000
 #define TICK_NS (100 * MS)
 #define END_NS (600 * MS)       /* for the files in hand when a signal ends us */
 #define CLOSE_NS (280 * MS)     /* after that for the ledger and who asks */
@@ -127,6 +129,10 @@ static bool tick(struct daemon *d)
 		news.busy = true;
 	}
 	bulletin_tick(&d->bulletin, &news);
+	/* What a rush has used goes back to the system. */
+	if (!news.busy && d->rushed)
+		malloc_trim(0);
+	d->rushed = news.busy && (d->rushed || news.sums.pending > RUSH);
 	if (!news.busy)
 		prove(d);
 	atomic_store(&d->commands.busy, news.busy);

@@ -59,6 +59,7 @@ struct daemon {
 	struct bulletin bulletin;
 	uint64_t busy_until_ns, alive_ns, walked_ns, reload_ns;
 	bool ready, stall_said, was_root, concluded, reread_said;
+	bool rushed;            /* many files were to be looked at, since it was idle */
 	bool reloading, reload_again;   /* the file may be another since it was read */
 	struct reread *reread;  /* the configuration is being read again */
 	struct conf next;       /* while reloading */

@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <sys/queue.h>
 
+#include "blocks.h"
 #include "ledger.h"
 
 /* ---- ledgercells.c: sets of cells ---- */
@@ -276,6 +277,7 @@ struct ledger {
 	struct reason why;              /* !ok */
 	struct reason notice;
 
+	struct blocks blocks;           /* the entries' memory */
 	struct entry **table;           /* by path, open addressing */
 	size_t entries, capacity;
 	int64_t last_file, last_merge;

@@ -59,8 +59,8 @@ void ledgertable_free(struct ledger *ledger)
 	for (size_t slot = 0; slot < ledger->capacity; slot++) {
 		if (ledger->table[slot])
 			free(ledger->table[slot]->refusal);
-		free(ledger->table[slot]);
 	}
+	blocks_free(&ledger->blocks);
 	free(ledger->table);
 	ledger->table = NULL;
 	ledger->capacity = ledger->entries = 0;
@@ -109,7 +109,7 @@ struct entry *ledgertable_add(struct ledger *ledger, const char *rel, int64_t id
 		return entry;
 	if (grow_table(ledger))
 		return NULL;
-	entry = calloc(1, sizeof(*entry) + size);
+	entry = blocks_get(&ledger->blocks, sizeof(*entry) + size);
 	if (!entry)
 		return NULL;
 	memcpy(entry->path, rel, size);
@@ -139,22 +139,40 @@ void ledgertable_list(struct ledger *ledger, struct entry *entry)
 	ledgertable_wake_committer(ledger);
 }
 
-static struct ledger_source *copy_sources(const struct ledger_intent *intent, size_t *bytes)
+/* The tickets' memory: they come by the hundred thousand, and go. */
+static pthread_mutex_t tickets_mutex = PTHREAD_MUTEX_INITIALIZER;
+static struct blocks tickets;
+
+static void *get_memory(size_t size)
 {
-	size_t size = intent->sources * sizeof(struct ledger_source);
-	struct ledger_source *copy;
-	char *at;
+	pthread_mutex_lock(&tickets_mutex);
+	void *memory = blocks_get(&tickets, size);
+	pthread_mutex_unlock(&tickets_mutex);
+	return memory;
+}
+
+static void put_memory(void *memory)
+{
+	pthread_mutex_lock(&tickets_mutex);
+	blocks_put(&tickets, memory);
+	pthread_mutex_unlock(&tickets_mutex);
+}
+
+static size_t names_size(const struct ledger_intent *intent)
+{
+	size_t size = 0;
 
 	for (size_t n = 0; n < intent->sources; n++) {
 		size += strlen(intent->source[n].root) + 1;
 		if (intent->source[n].rel)
 			size += strlen(intent->source[n].rel) + 1;
 	}
-	copy = malloc(size ? size : 1);
-	if (!copy)
-		return NULL;
-	*bytes += size;
-	at = (char *)(copy + intent->sources);
+	return size;
+}
+
+/* The names stand behind. */
+static void copy_sources(const struct ledger_intent *intent, struct ledger_source *copy, char *at)
+{
 	for (size_t n = 0; n < intent->sources; n++) {
 		const struct ledger_source *source = &intent->source[n];
 
@@ -166,7 +184,31 @@ static struct ledger_source *copy_sources(const struct ledger_intent *intent, si
 			at = stpcpy(at, source->rel) + 1;
 		}
 	}
-	return copy;
+}
+
+/* A ticket with room for all that it has, each behind the other in one piece of memory. */
+static struct ticket *new_ticket(const struct ledger_intent *intent, size_t runs_size)
+{
+	size_t given = intent->sources * sizeof(*((struct ticket *)NULL)->given);
+	size_t undoes = intent->undone * sizeof(*intent->undoes);
+	size_t sources = intent->sources * sizeof(struct ledger_source);
+	size_t size = sizeof(struct ticket) + given + undoes + sources + names_size(intent) +
+		      runs_size;
+	struct ticket *ticket = get_memory(size);
+
+	if (!ticket)
+		return NULL;
+	uint8_t *at = (uint8_t *)(ticket + 1);
+	ticket->bytes = size;
+	ticket->given = (void *)at;
+	ticket->undoes = (void *)(at += given);
+	ticket->source = (void *)(at += undoes);
+	ticket->runs = at += sources;
+	ticket->runs_size = runs_size;
+	ticket->sources = intent->sources;
+	ticket->undone = intent->undone;
+	copy_sources(intent, ticket->source, (char *)at + runs_size);
+	return ticket;
 }
 
 static void count_cells(const struct ledger_intent *intent, struct ticket *ticket)
@@ -182,41 +224,36 @@ static void count_cells(const struct ledger_intent *intent, struct ticket *ticke
 
 int ledgertable_ticket(const struct ledger_intent *intent, struct ticket **ret)
 {
-	struct ticket *ticket = calloc(1, sizeof(*ticket));
+	struct ticket *ticket;
 	struct timespec now;
-	int r = -ENOMEM;
+	uint8_t *runs;
+	size_t runs_size;
+	int r = ledgercells_pack(intent, &runs, &runs_size);
 
+	if (r)
+		return r;
+	ticket = new_ticket(intent, runs_size);
+	if (ticket) {
+		clock_gettime(CLOCK_REALTIME, &now);
+		ticket->what = intent->undone ? LEDGER_UNDO : LEDGER_MERGE;
+		ticket->time_ms = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+		ticket->dev = intent->dev;
+		ticket->ino = intent->ino;
+		ticket->identity = intent->identity;
+		ticket->last_up = intent->last_up;
+		ticket->digest = ledger_digest(intent->rel, intent->source, intent->sources);
+		if (intent->undone)
+			memcpy(ticket->undoes, intent->undoes,
+			       intent->undone * sizeof(*ticket->undoes));
+		if (runs_size)
+			memcpy(ticket->runs, runs, runs_size);
+		count_cells(intent, ticket);
+	}
+	free(runs);
 	if (!ticket)
 		return -ENOMEM;
-	clock_gettime(CLOCK_REALTIME, &now);
-	ticket->what = intent->undone ? LEDGER_UNDO : LEDGER_MERGE;
-	ticket->time_ms = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-	ticket->dev = intent->dev;
-	ticket->ino = intent->ino;
-	ticket->identity = intent->identity;
-	ticket->last_up = intent->last_up;
-	ticket->digest = ledger_digest(intent->rel, intent->source, intent->sources);
-	ticket->bytes = sizeof(*ticket) + intent->undone * sizeof(*intent->undoes)
-		+ intent->sources * sizeof(*ticket->given);
-	ticket->source = copy_sources(intent, &ticket->bytes);
-	ticket->sources = intent->sources;
-	ticket->given = calloc(intent->sources + 1, sizeof(*ticket->given));
-	ticket->undoes = calloc(intent->undone + 1, sizeof(*ticket->undoes));
-	ticket->undone = intent->undone;
-	if (!ticket->source || !ticket->given || !ticket->undoes)
-		goto out;
-	if (intent->undone)
-		memcpy(ticket->undoes, intent->undoes, intent->undone * sizeof(*ticket->undoes));
-	r = ledgercells_pack(intent, &ticket->runs, &ticket->runs_size);
-	if (r)
-		goto out;
-	count_cells(intent, ticket);
-	ticket->bytes += ticket->runs_size;
 	*ret = ticket;
-	ticket = NULL;
-out:
-	ledgertable_ticket_free(NULL, ticket);
-	return r;
+	return 0;
 }
 
 void ledgertable_ticket_free(struct ledger *ledger, struct ticket *ticket)
@@ -225,12 +262,8 @@ void ledgertable_ticket_free(struct ledger *ledger, struct ticket *ticket)
 		return;
 	if (ledger)
 		ledger->held -= ticket->bytes;
-	free(ticket->runs);
-	free(ticket->source);
-	free(ticket->given);
-	free(ticket->undoes);
 	free(ticket->reason);
-	free(ticket);
+	put_memory(ticket);
 }
 
 void ledgertable_drop(struct ledger *ledger, struct ticket *ticket)

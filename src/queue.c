@@ -4,10 +4,11 @@
 #include <assert.h>
 #include <errno.h>
 #include <pthread.h>
-#include <search.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+
+#include "blocks.h"
 
 #define NOT_QUEUED SIZE_MAX
 #define NS_PER_S UINT64_C(1000000000)
@@ -20,7 +21,8 @@ struct key {
 /* An item is in `index` from its first put to the queue_done() that lets it go, and in `heap`
  * while it waits to be taken. */
 struct item {
-	struct key key;         /* first: the index compares keys */
+	struct key key;
+	struct item *next;      /* in its bucket */
 	uint64_t due_ns;
 	uint64_t sequence;
 	size_t place;           /* in the heap, or NOT_QUEUED: in flight */
@@ -44,7 +46,9 @@ struct queue {
 	bool timed;             /* somebody waits on `timer` */
 	bool ended, stopped, paused;
 	uint64_t held_until_ns; /* no file is handed out before */
-	void *index;            /* tsearch(3): struct item by key */
+	struct item **bucket;   /* [buckets], by the key's hash */
+	size_t buckets;         /* a power of 2, or 0 */
+	struct blocks blocks;   /* the items' memory: they come by the hundred thousand, and go */
 	size_t items;           /* in the index */
 	size_t scans_in_flight; /* of them, not QUEUE_FILE */
 	struct heap files, scans;       /* QUEUE_FILE, and all else: while paused, only these */
@@ -59,13 +63,48 @@ static uint64_t now_ns(void)
 	return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
 }
 
-static int compare_keys(const void *left, const void *right)
-{
-	const struct key *a = left, *b = right;
+/* The index.  Callers hold the mutex. */
 
-	if (a->kind != b->kind)
-		return a->kind < b->kind ? -1 : 1;
-	return strcmp(a->path, b->path);
+/* Where the item stands, or would. */
+static struct item **find(const struct queue *queue, const struct key *key)
+{
+	uint64_t hash = UINT64_C(14695981039346656037) + (uint64_t)key->kind;
+	struct item **place;
+
+	for (const char *c = key->path; *c; c++)                /* FNV-1a */
+		hash = (hash ^ (uint8_t)*c) * UINT64_C(1099511628211);
+	place = &queue->bucket[(hash ^ hash >> 32) & (queue->buckets - 1)];
+	while (*place && ((*place)->key.kind != key->kind || strcmp((*place)->path, key->path)))
+		place = &(*place)->next;
+	return place;
+}
+
+/* Room for one more, at any rate. */
+static int grow_index(struct queue *queue)
+{
+	size_t count = queue->buckets, more = count ? count * 2 : 64;
+	struct item **was = queue->bucket, **bucket;
+
+	if (queue->items < count)
+		return 0;
+	bucket = calloc(more, sizeof(struct item *));
+	if (!bucket)
+		return -ENOMEM;
+	queue->bucket = bucket;
+	queue->buckets = more;
+	for (size_t i = 0; i < count; i++)
+		for (struct item *item = was[i], *next; item; item = next) {
+			next = item->next;
+			item->next = NULL;
+			*find(queue, &item->key) = item;
+		}
+	free(was);
+	return 0;
+}
+
+static struct item *look_up(const struct queue *queue, const struct key *key)
+{
+	return queue->buckets ? *find(queue, key) : NULL;
 }
 
 /* The heap.  Callers hold the mutex. */
@@ -212,7 +251,8 @@ void queue_free(struct queue *queue)
 {
 	if (!queue)
 		return;
-	tdestroy(queue->index, free);
+	blocks_free(&queue->blocks);
+	free(queue->bucket);
 	free(queue->files.item);
 	free(queue->scans.item);
 	pthread_cond_destroy(&queue->idle);
@@ -227,19 +267,17 @@ static struct item *add(struct queue *queue, enum queue_kind kind, const char *p
 	size_t size = strlen(path) + 1;
 	struct item *item;
 
-	if (reserve(kind == QUEUE_FILE ? &queue->files : &queue->scans, queue->items + 1) < 0)
+	if (reserve(kind == QUEUE_FILE ? &queue->files : &queue->scans, queue->items + 1) < 0 ||
+	    grow_index(queue) < 0)
 		return NULL;
-	item = calloc(1, sizeof(*item) + size);
+	item = blocks_get(&queue->blocks, sizeof(*item) + size);
 	if (!item)
 		return NULL;
 	memcpy(item->path, path, size);
 	item->key.kind = kind;
 	item->key.path = item->path;
 	item->place = NOT_QUEUED;
-	if (!tsearch(item, &queue->index, compare_keys)) {
-		free(item);
-		return NULL;
-	}
+	*find(queue, &item->key) = item;
 	queue->items++;
 	return item;
 }
@@ -255,14 +293,12 @@ int queue_put(struct queue *queue, enum queue_kind kind, const char *path, uint6
 	      unsigned flags)
 {
 	const struct key key = { kind, path };
-	struct item *item = NULL;
-	void *found;
+	struct item *item;
 	int result = 0;
 
 	pthread_mutex_lock(&queue->mutex);
-	found = tfind(&key, &queue->index, compare_keys);
-	if (found) {
-		item = *(struct item **)found;
+	item = look_up(queue, &key);
+	if (item) {
 		if (item->place == NOT_QUEUED) {
 			if (!item->put_meanwhile || due_ns < item->due_ns)
 				set_due(queue, item, due_ns);
@@ -356,8 +392,8 @@ int queue_claim(struct queue *queue, enum queue_kind kind, const char *path,
 	int r = 0;
 
 	pthread_mutex_lock(&queue->mutex);
-	void *found = tfind(&key, &queue->index, compare_keys);
-	item = found ? *(struct item **)found : add(queue, kind, path);
+	struct item *found = look_up(queue, &key);
+	item = found ? found : add(queue, kind, path);
 	if (!item) {
 		r = -ENOMEM;
 	} else if (found && item->place == NOT_QUEUED) {
@@ -396,9 +432,9 @@ void queue_done(struct queue *queue, struct queue_job *job, bool again, uint64_t
 		if (item == first(queue))
 			wake_one(queue);
 	} else {
-		tdelete(item, &queue->index, compare_keys);
+		*find(queue, &item->key) = item->next;
 		queue->items--;
-		free(item);
+		blocks_put(&queue->blocks, item);
 		if (is_over(queue))
 			wake_all(queue);
 	}

@@ -25,35 +25,36 @@ struct tally *tally_new(void)
 
 	if (tally) {
 		pthread_mutex_init(&tally->mutex, NULL);
+		tally->blocks.reuse = true;
 		TAILQ_INIT(&tally->unsaid);
 		TAILQ_INIT(&tally->recalled);
 	}
 	return tally;
 }
 
-static void free_file(void *node)
+static void empty_file(void *node)
 {
 	struct file *file = node;
 
 	free(file->why);
-	free(file);
 }
 
 void tally_free(struct tally *tally)
 {
 	if (!tally)
 		return;
-	tdestroy(tally->index, free_file);
+	tdestroy(tally->index, empty_file);
+	blocks_free(&tally->blocks);
 	pthread_mutex_destroy(&tally->mutex);
 	free(tally);
 }
 
 /* ---- one file; caller holds the mutex ---- */
 
-static struct file *make(const char *rel)
+static struct file *make(struct tally *tally, const char *rel)
 {
 	size_t len = strlen(rel) + 1;
-	struct file *file = calloc(1, sizeof(*file) + len);
+	struct file *file = blocks_get(&tally->blocks, sizeof(*file) + len);
 
 	if (file)
 		memcpy(file->rel, rel, len);
@@ -79,9 +80,9 @@ struct file *tally_find_or_add(struct tally *tally, const char *rel)
 
 	if (file)
 		return file;
-	file = make(rel);
+	file = make(tally, rel);
 	if (file && !tsearch(file, &tally->index, by_rel)) {
-		free(file);
+		blocks_put(&tally->blocks, file);
 		file = NULL;
 	}
 	return file;
@@ -194,7 +195,8 @@ void tally_forget_unless_wanted(struct tally *tally, struct file *file)
 	if (file->live || file->backup)
 		return;
 	tdelete(file, &tally->index, by_rel);
-	free_file(file);
+	empty_file(file);
+	blocks_put(&tally->blocks, file);
 }
 
 /* ---- one live file ---- */

@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <sys/queue.h>
 
+#include "blocks.h"
 #include "tally.h"
 
 enum state { NEW, MERGED, UNCHANGED, SKIPPED, FAILED, STATES };
@@ -45,6 +46,7 @@ struct file {
 
 struct tally {
 	pthread_mutex_t mutex;
+	struct blocks blocks;   /* the files' memory */
 	void *index;            /* tsearch(3) over struct file, by rel */
 	TAILQ_HEAD(, file) unsaid;
 	TAILQ_HEAD(, file) recalled;
