@@ -15,6 +15,10 @@
  * which there is a file, so many are read. */
 #define READ_MAX 32
 
+/* As a backup may have them. */
+static const char *const packings[] = { "", ".gz", ".zst", ".xz" };
+#define PACKINGS (sizeof(packings) / sizeof(*packings))
+
 /* What is left of the other storage type, which the service had once. */
 #define ELSEWHERE "tells of other files: its values are not kept in this one now"
 
@@ -44,14 +48,42 @@ static bool tells(const struct sidecar *sidecar, const char *file)
 	return false;
 }
 
-/* Opens <service>.xml in the directory of `rel`, `service` being the first `len` bytes of the last
- * part of it.  -ENOENT where there is none. */
-static int open_of_service(int root, const char *rel, size_t len, int *ret_fd, struct reason *why)
+/* "dir/service.xml", packed so, and what is of no use of it after that. */
+static void name_it(struct reason *why, const char *rel, size_t len, const char *packing,
+		    const char *what)
+{
+	int dir_len = (int)(last_part(rel) - rel);
+
+	reason_set(why, "%.*s" XML "%s %s", dir_len + (int)len, rel, packing ? packing : "", what);
+}
+
+/* A file of which it tells, and of which no sidecar of its name would: it was moved here without
+ * being written anew, or damaged, and what it says of others is not to be believed either. */
+static const char *find_stray(const struct sidecar *sidecar)
+{
+	for (size_t i = 0; i < sidecar->count; i++) {
+		const struct sidecar_ds *ds = &sidecar->ds[i];
+		char own[NAME_MAX + 1];
+
+		if (!ds->file)
+			continue;
+		int n = snprintf(own, sizeof(own), "%s%s%s" RRD, sidecar->service,
+				 ds->multiple ? "_" : "", ds->multiple ? ds->name : "");
+		if (n >= (int)sizeof(own) || strcmp(own, ds->file))
+			return ds->file;
+	}
+	return NULL;
+}
+
+/* Opens <service>.xml, packed so, in the directory of `rel`, `service` being the first `len` bytes
+ * of the last part of it.  -ENOENT where there is none. */
+static int open_of_service(int root, const char *rel, size_t len, const char *packing, int *ret_fd,
+			   struct reason *why)
 {
 	char path[PATH_MAX];
 	struct stat st;
 	int dir_len = (int)(last_part(rel) - rel);
-	int n = snprintf(path, sizeof(path), "%.*s" XML, dir_len + (int)len, rel);
+	int n = snprintf(path, sizeof(path), "%.*s" XML "%s", dir_len + (int)len, rel, packing);
 
 	if (n >= (int)sizeof(path) || !len || len > NAME_MAX - ENDING)
 		return -ENOENT;
@@ -61,17 +93,47 @@ static int open_of_service(int root, const char *rel, size_t len, int *ret_fd, s
 	return io_open_file(root, path, O_RDONLY, ret_fd, NULL, why);
 }
 
+/* -ENOENT where none stands there, or a dump.  `why` begins with its path. */
+static int read_packed(int root, const char *rel, size_t len, const char *packing,
+		       struct sidecar *ret, struct reason *why)
+{
+	struct reason one_why = { "" };
+	int fd, r = open_of_service(root, rel, len, packing, &fd, &one_why);
+
+	if (!r) {
+		r = sidecar_read(fd, ret, &one_why);
+		close(fd);
+	}
+	if (!r) {
+		memcpy(ret->service, last_part(rel), len);
+		ret->packing = packing;
+	} else if (r != -ENOENT) {
+		name_it(why, rel, len, packing, one_why.text);
+	}
+	return r;
+}
+
+/* The one that is not packed is the newest: that alone is written. */
 static int read_of_service(int root, const char *rel, size_t len, struct sidecar *ret,
 			   struct reason *why)
 {
-	int fd, r = open_of_service(root, rel, len, &fd, why);
+	int r = read_packed(root, rel, len, packings[0], ret, why);
 
-	if (!r) {
-		r = sidecar_read(fd, ret, why);
+	for (size_t i = 1; i < PACKINGS && r == -ENOENT; i++)
+		r = read_packed(root, rel, len, packings[i], ret, why);
+	for (size_t i = 1; i < PACKINGS && !r && *ret->packing; i++) {
+		int fd;
+
+		if (!strcmp(packings[i], ret->packing) ||
+		    open_of_service(root, rel, len, packings[i], &fd, NULL))
+			continue;
+		if (sidecar_is_one(fd)) {
+			name_it(why, rel, len, packings[i], "stands there packed in two ways");
+			sidecar_free(ret);
+			r = REFUSED;
+		}
 		close(fd);
 	}
-	if (!r)
-		memcpy(ret->service, last_part(rel), len);
 	return r;
 }
 
@@ -83,18 +145,10 @@ static size_t stem_length(const char *rel)
 	return len > ENDING && !strcmp(last_part(rel) + len - ENDING, RRD) ? len - ENDING : 0;
 }
 
-/* "dir/service.xml", what is of no use of it after that. */
-static void name_it(struct reason *why, const char *rel, size_t len, const char *what)
-{
-	int dir_len = (int)(last_part(rel) - rel);
-
-	reason_set(why, "%.*s" XML " %s", dir_len + (int)len, rel, what);
-}
-
 void pnp_name_sidecar(const char *rel, const struct sidecar *sidecar, const char *what,
 		      struct reason *why)
 {
-	name_it(why, rel, strlen(sidecar->service), what);
+	name_it(why, rel, strlen(sidecar->service), sidecar->packing, what);
 }
 
 int pnp_find_sidecar(int root, const char *rel, struct sidecar *ret, struct reason *why)
@@ -132,11 +186,18 @@ int pnp_find_sidecar(int root, const char *rel, struct sidecar *ret, struct reas
 			return -ENOTUNIQ;
 		}
 		/* Which of the beginnings is the service's, only a sidecar can tell: but for one. */
+		const char *stray = r ? NULL : find_stray(&one);
 		if (!r && len == stem && tells_only_of(&one, true)) {
-			name_it(&useless, rel, len, ELSEWHERE);
+			name_it(&useless, rel, len, one.packing, ELSEWHERE);
 			result = -EXDEV;
-		} else if (r && r != -ENOENT && result == -ENOENT) {
-			name_it(&useless, rel, len, one_why.text);
+		} else if (result == -ENOENT && stray) {
+			struct reason what;
+
+			reason_set(&what, "tells of a file that is not its own, \"%.60s\"", stray);
+			name_it(&useless, rel, len, one.packing, what.text);
+			result = REFUSED;
+		} else if (result == -ENOENT && r && r != -ENOENT) {
+			useless = one_why;
 			result = REFUSED;
 		}
 		sidecar_free(&one);
@@ -168,11 +229,14 @@ bool pnp_sidecar_is_near(int root, const char *rel)
 	int fd;
 
 	for (size_t len = stem; len && !near; len--) {
-		if ((len != stem && file[len] != '_') ||
-		    open_of_service(root, rel, len, &fd, NULL))
+		if (len != stem && file[len] != '_')
 			continue;
-		near = sidecar_is_one(fd);
-		close(fd);
+		for (size_t i = 0; i < PACKINGS && !near; i++) {
+			if (open_of_service(root, rel, len, packings[i], &fd, NULL))
+				continue;
+			near = sidecar_is_one(fd);
+			close(fd);
+		}
 	}
 	return near;
 }
@@ -209,7 +273,7 @@ bool pnp_disowns(const struct sidecar *live, const char *rel, int root, const ch
 		return false;
 	bool disowns = tells_only_of(&backup, false);
 	if (disowns)
-		name_it(why, backup_rel, len, ELSEWHERE);
+		name_it(why, backup_rel, len, backup.packing, ELSEWHERE);
 	sidecar_free(&backup);
 	return disowns;
 }

@@ -13,11 +13,13 @@
 /* ---- the sidecar of an RRD ---- */
 
 /* Finds and reads the sidecar that tells of the RRD `rel` beneath `root`, be that file there or
- * not: <service>.xml for <service>.rrd, and for <service>_<name>.rrd of the same service.  On
- * success the caller frees it with sidecar_free(); otherwise *ret is untouched.
+ * not: <service>.xml for <service>.rrd, and for <service>_<name>.rrd of the same service; or that
+ * packed, as .xml.gz, .xml.zst or .xml.xz, where it does not stand there itself.  On success the
+ * caller frees it with sidecar_free(); otherwise *ret is untouched.
  *    -ENOENT    none does
- *    REFUSED    one stands there that should or might, and is of no use, as it is damaged or
- *               cannot be read: `why` begins with its path
+ *    REFUSED    one stands there that should or might, and is of no use, as it is damaged,
+ *               cannot be read, or tells of a file that is not its own (it was moved here, and
+ *               another service's perhaps): `why` begins with its path
  *    -EXDEV     the same, as its values are kept in files of the other storage type
  *    -ENOTUNIQ  two do, or there are too many: whatever is taken for proved may be wrong */
 int pnp_find_sidecar(int root, const char *rel, struct sidecar *ret, struct reason *why);

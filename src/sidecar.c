@@ -7,9 +7,13 @@
 #include <unistd.h>
 
 #include "layout.h"
+#include "unpack.h"
 
 #define RRD ".rrd"
 #define XML ".xml"
+#define LOOK 4096               /* bytes in which a dump shows what it is */
+
+#define NO_ELEMENT "it holds no whole element"
 
 /* ---- is it one? ---- */
 
@@ -20,86 +24,115 @@ bool sidecar_is_name(const char *name)
 	return len > ending && !strcmp(name + len - ending, XML);
 }
 
-enum root { ROOT_OURS, ROOT_OTHER, ROOT_CUT };
-
-/* Does all of a file end before its first element is whole? */
-static bool is_cut(const char *at, const char *end)
+/* Moves *at past what begins with `begin` and ends with `end`.  False where it does not begin so,
+ * or has no end in sight. */
+static bool skip_markup(const char **at, const char *limit, const char *begin, const char *end)
 {
-	for (;;) {
-		while (at < end && strchr(" \t\r\n\xef\xbb\xbf", *at))
-			at++;
-		if (end - at < 2 || memcmp(at, "<?", 2))
-			break;
-		const char *close = memmem(at, (size_t)(end - at), "?>", 2);
-		if (!close)
-			return true;
-		at = close + 2;
-	}
-	return (size_t)(end - at) < strlen("<NAGIOS>") && !memcmp(at, "<NAGIOS>", (size_t)(end - at));
+	size_t begin_len = strlen(begin), end_len = strlen(end);
+
+	if ((size_t)(limit - *at) < begin_len || memcmp(*at, begin, begin_len))
+		return false;
+	const char *close = memmem(*at, (size_t)(limit - *at), end, end_len);
+	if (close)
+		*at = close + end_len;
+	return close;
 }
 
-/* A dump has the same ending, and may be large. */
-static enum root root_of(int fd)
+/* rrdtool's dump may have the same name, and be large.  What is not plainly one is taken for a
+ * sidecar, sound or not. */
+static bool is_dump(const char *at, size_t size)
 {
-	char head[512];
-	ssize_t n = pread(fd, head, sizeof(head), 0);
+	static const char doctype[] = "<!DOCTYPE rrd", root[] = "<rrd";
+	const char *limit = at + size;
 
-	/* What cannot be read is told by who reads all. */
-	if (n < 0 || memmem(head, (size_t)n, "<NAGIOS>", strlen("<NAGIOS>")))
-		return ROOT_OURS;
-	/* Nobody's XML; after a crash, or a restore to a full disk, ours may look like that. */
-	if (memchr(head, '\0', (size_t)n) || (n < (ssize_t)sizeof(head) && is_cut(head, head + n)))
-		return ROOT_CUT;
-	return ROOT_OTHER;
+	if (size >= 3 && !memcmp(at, "\xef\xbb\xbf", 3))
+		at += 3;
+	do {
+		while (at < limit && *at && strchr(" \t\r\n", *at))
+			at++;
+		if ((size_t)(limit - at) >= strlen(doctype) &&
+		    !memcmp(at, doctype, strlen(doctype)))
+			return true;
+	} while (skip_markup(&at, limit, "<?", "?>") || skip_markup(&at, limit, "<!--", "-->") ||
+		 skip_markup(&at, limit, "<!DOCTYPE", ">"));
+	return (size_t)(limit - at) > strlen(root) && !memcmp(at, root, strlen(root)) &&
+	       at[strlen(root)] && strchr("> \t\r\n/", at[strlen(root)]);
+}
+
+/* ---- its bytes ---- */
+
+struct slurp {
+	char *bytes;            /* a NUL stands after them */
+	size_t size, capacity;
+};
+
+static bool make_room(struct slurp *slurp)
+{
+	size_t capacity = slurp->capacity ? slurp->capacity * 4 : 4 * LOOK;
+
+	if (slurp->size < slurp->capacity)
+		return true;
+	char *grown = realloc(slurp->bytes, capacity + 1);
+	if (grown) {
+		slurp->bytes = grown;
+		slurp->capacity = capacity;
+	}
+	return grown;
+}
+
+/* Reads until it has as much as `enough`, or all. */
+static int read_until(struct slurp *slurp, struct unpack *unpack, size_t enough,
+		      struct reason *why)
+{
+	size_t len = 1;
+	int r = 0;
+
+	while (!r && len && slurp->size < enough) {
+		if (!make_room(slurp))
+			return reason_errno(why, ENOMEM, "cannot be read");
+		r = unpack_read(unpack, slurp->bytes + slurp->size, slurp->capacity - slurp->size,
+				&len, why);
+		if (!r)
+			slurp->size += len;
+	}
+	if (slurp->bytes)
+		slurp->bytes[slurp->size] = '\0';
+	return r;
+}
+
+/* Unpacked where it is packed.  -ENOENT: a dump, and `why` is untouched. */
+static int read_bytes(struct slurp *slurp, int fd, uint64_t size, size_t enough, struct reason *why)
+{
+	struct unpack *unpack;
+	int r = unpack_open(fd, size, &unpack, why);
+
+	if (r)
+		return r;
+	r = read_until(slurp, unpack, LOOK, why);
+	if (!r && is_dump(slurp->bytes, slurp->size < LOOK ? slurp->size : LOOK))
+		r = -ENOENT;
+	if (!r)
+		r = read_until(slurp, unpack, enough, why);
+	unpack_close(unpack);
+	if (!r && slurp->size > SIDECAR_SIZE_MAX) {
+		reason_set(why, "is larger than %u bytes", SIDECAR_SIZE_MAX);
+		r = REFUSED;
+	}
+	return r;
 }
 
 bool sidecar_is_one(int fd)
 {
-	return root_of(fd) == ROOT_OURS;
+	struct slurp slurp = { 0 };
+	struct stat st;
+	bool is_one = fstat(fd, &st) || read_bytes(&slurp, fd, (uint64_t)st.st_size, LOOK,
+						   NULL) != -ENOENT;
+
+	free(slurp.bytes);
+	return is_one;
 }
 
-/* ---- reading ---- */
-
-/* Reads all of it: a sidecar that is being restored may grow while we do. */
-static int slurp(int fd, char **ret_bytes, size_t *ret_size, struct reason *why)
-{
-	size_t size = 0, capacity = 16384;
-	char *bytes = malloc(capacity + 1);
-
-	while (bytes) {
-		ssize_t n = pread(fd, bytes + size, capacity - size, (off_t)size);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0) {
-			int r = reason_errno(why, errno, "cannot be read");
-
-			free(bytes);
-			return r;
-		}
-		size += (size_t)n;
-		if (size > SIDECAR_SIZE_MAX) {
-			free(bytes);
-			reason_set(why, "is larger than %u bytes", SIDECAR_SIZE_MAX);
-			return REFUSED;
-		}
-		if (!n) {
-			bytes[size] = '\0';
-			*ret_bytes = bytes;
-			*ret_size = size;
-			return 0;
-		}
-		if (size == capacity) {
-			char *grown = realloc(bytes, capacity * 4 + 1);
-
-			if (!grown)
-				free(bytes);
-			bytes = grown;
-			capacity *= 4;
-		}
-	}
-	return reason_errno(why, ENOMEM, "cannot be read");
-}
+/* ---- what they say ---- */
 
 enum part { PART_PROLOG, PART_BODY, PART_DS, PART_RRD, PART_END };
 
@@ -195,18 +228,27 @@ static int take_ds_line(struct parse *parse, char *line, size_t len)
 	return 0;
 }
 
+static int take_prolog_line(struct parse *parse, const char *line, size_t len)
+{
+	if (!strcmp(line, "<NAGIOS>")) {
+		parse->part = PART_BODY;
+		return 0;
+	}
+	if (strstr(line, "<NAGIOS>"))
+		return damaged(parse, "it does not have one element a line");
+	/* Of what is cut off, the end says it. */
+	if (!strncmp("<NAGIOS>", line, len) || !strncmp(line, "<?", 2) || !strncmp(line, "<!", 2))
+		return 0;
+	return damaged(parse, "it does not begin with <NAGIOS>");
+}
+
 static int take_line(struct parse *parse, char *line, size_t len)
 {
 	const char *rc, *time;
 
 	switch (parse->part) {
 	case PART_PROLOG:
-		if (!len || !strncmp(line, "<?", 2) || !strncmp(line, "<!", 2))
-			return 0;
-		if (strcmp(line, "<NAGIOS>"))
-			return -ENOENT;
-		parse->part = PART_BODY;
-		return 0;
+		return take_prolog_line(parse, line, len);
 	case PART_BODY:
 		if (!strcmp(line, "<DATASOURCE>"))
 			return begin_ds(parse);
@@ -238,8 +280,12 @@ static int parse_lines(struct parse *parse, char *bytes, size_t size)
 	char *at = bytes, *end = bytes + size;
 	int r = 0;
 
+	if (!size)
+		return damaged(parse, "it is empty");
+	/* After a crash, or a restore to a full disk, it may look like that. */
 	if (memchr(bytes, '\0', size))
-		return damaged(parse, "it holds a NUL byte");
+		return damaged(parse, strstr(bytes, "<NAGIOS>") ? "it holds a NUL byte"
+							       : NO_ELEMENT);
 	if (size >= 3 && !memcmp(bytes, "\xef\xbb\xbf", 3))
 		at += 3;
 	while (at < end && !r && parse->part != PART_END) {
@@ -256,9 +302,11 @@ static int parse_lines(struct parse *parse, char *bytes, size_t size)
 		at = next;
 	}
 	if (!r && parse->part == PART_PROLOG)
-		return -ENOENT;
+		return damaged(parse, NO_ELEMENT);
 	if (!r && parse->part != PART_END)
 		return damaged(parse, "it ends in the middle");
+	if (!r && !parse->sidecar->count)
+		return damaged(parse, "it lists no value");
 	return r;
 }
 
@@ -266,20 +314,16 @@ int sidecar_read(int fd, struct sidecar *ret, struct reason *why)
 {
 	struct sidecar sidecar = { 0 };
 	struct parse parse = { .sidecar = &sidecar, .why = why };
+	struct slurp slurp = { 0 };
 	struct stat st;
-	size_t size = 0;
 
 	if (fstat(fd, &st))
 		return reason_errno(why, errno, "cannot be looked at");
 	sidecar.stamp = io_stamp_of(&st);
-	enum root is = root_of(fd);
-	if (is == ROOT_OTHER)
-		return -ENOENT;
-	if (is == ROOT_CUT)
-		return damaged(&parse, st.st_size ? "it holds no whole element" : "it is empty");
-	int r = slurp(fd, &sidecar.bytes, &size, why);
+	int r = read_bytes(&slurp, fd, (uint64_t)st.st_size, SIDECAR_SIZE_MAX + 1, why);
+	sidecar.bytes = slurp.bytes;
 	if (!r)
-		r = parse_lines(&parse, sidecar.bytes, size);
+		r = parse_lines(&parse, slurp.bytes, slurp.size);
 	if (r)
 		sidecar_free(&sidecar);
 	else

@@ -34,7 +34,7 @@
 
 #include "io.h"
 
-#define SIDECAR_SIZE_MAX (4u << 20)     /* bytes: some 6,000 values */
+#define SIDECAR_SIZE_MAX (4u << 20)     /* bytes, unpacked: some 6,000 values */
 
 struct sidecar_ds {
 	const char *file;       /* RRDFILE's last part; NULL: not said (pnp4nagios before 0.6) */
@@ -52,21 +52,24 @@ struct sidecar {
 	int64_t time;
 	struct io_stamp stamp;
 	char service[NAME_MAX + 1];     /* its own name without ".xml"; "": who found it sets it */
+	/* the ending of its name after that, "" or ".gz", …; NULL: who found it sets it */
+	const char *packing;
 	char *bytes;            /* into which all of it points */
 };
 
-/* Reads one, wherever the file's offset is.  On success the caller frees it with sidecar_free(),
- * which takes a zeroed one too, and leaves one; otherwise *ret is untouched, and `why` says it:
- *    -ENOENT    it is something else: another root element; `why` is untouched
- *    REFUSED    too large, cut off, damaged
+/* Reads one, packed (unpack.h) or not, wherever the file's offset is.  On success the caller frees
+ * it with sidecar_free(), which takes a zeroed one too, and leaves one; otherwise *ret is
+ * untouched, and `why` says it:
+ *    -ENOENT    it is one of rrdtool's dumps, whose root is <rrd>; `why` is untouched
+ *    REFUSED    too large, cut off, damaged, without any value: whatever else stands there
  *    -errno     */
 int sidecar_read(int fd, struct sidecar *ret, struct reason *why);
 void sidecar_free(struct sidecar *sidecar);
 
 /* Has it such a name, "*.xml"?  A dump may have, too. */
 bool sidecar_is_name(const char *name);
-/* Is it one, by its first bytes?  Costs less than to read it, and does not say that it is whole.
- * True also where they cannot be read: sidecar_read() tells why. */
+/* Is it one, sound or not, and no dump, by its first bytes?  Costs less than to read it.  True also
+ * where they cannot be read: sidecar_read() tells why. */
 bool sidecar_is_one(int fd);
 
 /* Is this value, one of those in `sidecar`, whose `service` must be set, kept in the RRD of this

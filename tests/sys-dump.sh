@@ -139,7 +139,9 @@ want_expected live/x.rrd
 
 # A sidecar is none, and hides none.
 rm -rf back/* live/*
-printf '<?xml version="1.0" encoding="UTF-8" standalone="yes"?>\n<NAGIOS>\n</NAGIOS>\n' >back/x.xml
+printf '<?xml version="1.0" encoding="UTF-8" standalone="yes"?>\n<NAGIOS>\n' >back/x.xml
+printf '<DATASOURCE>\n</DATASOURCE>\n%.0s' 1 2 >>back/x.xml
+echo '</NAGIOS>' >>back/x.xml
 cp base.rrd live/x.rrd
 run "$rrdmerge" back live
 want_rc 2

@@ -164,7 +164,11 @@ mkdir dumps dumps/web01.old dumps/web02.old
 rrdtool dump one.rrd >dumps/web01.old/PING.xml
 rrdtool dump one.rrd | gzip >dumps/web02.old/PING.rrd.xml.gz
 cp one.rrd dumps/web02.old/Disk.rrd
-printf '<?xml version="1.0"?>\n<NAGIOS>\n</NAGIOS>\n' >dumps/web02.old/Disk.xml
+{
+	printf '<?xml version="1.0"?>\n<NAGIOS>\n'
+	printf '<DATASOURCE>\n</DATASOURCE>\n%.0s' 1 2
+	echo '</NAGIOS>'
+} >dumps/web02.old/Disk.xml
 tree live web01/PING.rrd=now web02/PING.rrd=now web02/Disk.rrd=now
 run "$rrdmerge" -v --rename '^(.*)\.old/([A-Za-z]+)\.rrd$' '$1/$2.rrd' dumps live
 want_rc 0
