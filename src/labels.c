@@ -252,20 +252,25 @@ static const char *label_of(const struct sidecar_ds *ds)
 	return *ds->label ? ds->label : ds->name;
 }
 
-static void list_labels(const struct sidecar *sidecar, char *buffer, size_t size)
+/* Those of `file` alone, or of all files where that is NULL. */
+static void list_labels(const struct sidecar *sidecar, const char *file, char *buffer, size_t size)
 {
 	size_t used = 0;
 
 	buffer[0] = '\0';
 	for (size_t i = 0; i < sidecar->count; i++) {
 		const char *label = label_of(&sidecar->ds[i]);
+
+		if (file && !sidecar_tells_of(sidecar, &sidecar->ds[i], file))
+			continue;
 		size_t room = size - used - (i + 1 < sidecar->count ? sizeof(",...") : 1);
 
 		if (strlen(label) + 1 > room) {
-			snprintf(buffer + used, size - used, "%s...", i ? "," : "");
+			snprintf(buffer + used, size - used, "%s...", used ? "," : "");
 			return;
 		}
-		used += (size_t)snprintf(buffer + used, size - used, "%s%s", i ? "," : "", label);
+		used += (size_t)snprintf(buffer + used, size - used, "%s%s", used ? "," : "",
+				 label);
 	}
 }
 
@@ -274,9 +279,16 @@ static int differ(struct by_label *by)
 	char ours[100], theirs[100];
 
 	if (!by->differ_said) {
-		list_labels(by->live->sidecar, ours, sizeof(ours));
-		list_labels(by->backup->sidecar, theirs, sizeof(theirs));
-		reason_add(by->why, "labels differ: live has %s and backup has %s", ours, theirs);
+		list_labels(by->live->sidecar, NULL, ours, sizeof(ours));
+		list_labels(by->backup->sidecar, NULL, theirs, sizeof(theirs));
+		bool as_whole = strcmp(ours, theirs);
+		if (!as_whole) {
+			list_labels(by->live->sidecar, by->live->file, ours, sizeof(ours));
+			list_labels(by->backup->sidecar, by->backup->file, theirs, sizeof(theirs));
+		}
+		reason_add(by->why, as_whole ? "labels differ: live has %s and backup has %s"
+			   : "labels differ: live keeps %s in this file and backup %s", ours,
+			   strcmp(ours, theirs) ? theirs : "others");
 	}
 	by->differ_said = true;
 	return REFUSED;
@@ -303,6 +315,31 @@ static int check_pair(struct by_label *by, uint64_t i, uint64_t j)
 	return 0;
 }
 
+/* The only data source that keeps a value, in a file of storage type MULTIPLE; LAYOUT_NO_DS. */
+static uint64_t only_value(const struct layout_header *head, const struct sidecar_ds *const *of)
+{
+	uint64_t found = LAYOUT_NO_DS;
+
+	for (uint64_t i = 0; i < head->ds_cnt; i++) {
+		if (!of[i])
+			continue;
+		if (found != LAYOUT_NO_DS || !of[i]->multiple)
+			return LAYOUT_NO_DS;
+		found = i;
+	}
+	return found;
+}
+
+/* Does a rename rule say which is live's i-th, the name of the value being in that of the file?
+ * (One that changes the host alone does not.) */
+static bool is_ruled(const struct by_label *by, uint64_t i, uint64_t *ret_j)
+{
+	*ret_j = only_value(by->backup->head, by->theirs);
+	return by->backup->ruled && strcmp(by->live->file, by->backup->file) &&
+	       *ret_j != LAYOUT_NO_DS && only_value(by->live->head, by->ours) == i &&
+	       !is_same(by->ours[i], by->theirs[*ret_j]);
+}
+
 /* Finds the backup's for live's i-th. */
 static int match_label(struct by_label *by, uint64_t i)
 {
@@ -311,6 +348,9 @@ static int match_label(struct by_label *by, uint64_t i)
 	uint64_t found = LAYOUT_NO_DS;
 	size_t there = count_same(backup, ours);
 
+	if (is_ruled(by, i, &found))
+		return check_pair(by, i, found);
+	found = LAYOUT_NO_DS;
 	if (!there) {
 		if (by->backup_has_more < 0)
 			by->backup_has_more = has_more(backup, live);
@@ -404,8 +444,9 @@ static int map_told(struct by_label *by, enum labels_match match, struct labels_
 	if (match == LABELS_AUTO)
 		return map_numbers(by->live, by->backup, by->map, verdict, by->why);
 	verdict->told = true;
+	const char *lacks = ours == TOLD ? "backup" : theirs == TOLD ? "live" : "live or backup";
 	reason_add(by->why, "no sidecar of %s tells which data source is which, and match is "
-		   "\"label\"", ours == TOLD ? "backup" : "live");
+		   "\"label\"", lacks);
 	return refuse_all(live, by->map, &verdict->refused);
 }
 

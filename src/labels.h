@@ -14,6 +14,8 @@
  *  3. a label that the backup lacks is new, and no contradiction, unless the backup has labels in
  *     its turn that live lacks: it may be one of these under another name.  Then it is refused.
  *
+ *     But where the administrator's own rename rule leads from one file of storage type MULTIPLE to
+ *     another of another name, each of one value, the rule says that they are the same.
  *  4. a sidecar that stands there and is of no use is no missing one: it may contradict what the
  *     numbers say, and it can be mended.  Data sources called by numbers are all refused then.
  *
@@ -37,6 +39,7 @@ struct labels_side {
 	/* its words for one that is of no use; NULL: there is none */
 	const char *useless;
 	const char *file;               /* the RRD's name, by which the sidecar knows it */
+	bool ruled;                     /* of the backup's: a rename rule led from it to live's */
 };
 
 struct labels_verdict {

@@ -263,6 +263,7 @@ static int match(const struct merge_job *job, const struct gather_input *input, 
 		.sidecar = input->sidecar.bytes ? &input->sidecar : NULL,
 		.useless = input->useless.text[0] ? input->useless.text : NULL,
 		.file = file_name(named ? rrd : input->file.rel),
+		.ruled = input->file.way == SOURCE_RENAMED,
 	};
 
 	return labels_map(&live, &backup, input->file.way == SOURCE_SIBLING ? LABELS_LABEL

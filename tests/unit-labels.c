@@ -27,6 +27,7 @@ struct side {
 	bool has;
 	const char *useless;
 	const char *file;
+	bool ruled;
 };
 
 /* A database as rrdtool makes it of these data sources, "NAME:TYPE" or "NAME:COMPUTE:RPN". */
@@ -108,9 +109,9 @@ static void assert_map(struct side *live, struct side *backup, struct expected e
 		       const uint64_t *map)
 {
 	const struct labels_side ours = { &live->head, live->has ? &live->sidecar : NULL,
-					  live->useless, live->file };
+					  live->useless, live->file, false };
 	const struct labels_side theirs = { &backup->head, backup->has ? &backup->sidecar : NULL,
-					    backup->useless, backup->file };
+					    backup->useless, backup->file, backup->ruled };
 	struct labels_verdict verdict = { .refused = 99, .unproven = true, .useless = true };
 	bool damaged = live->useless || backup->useless;
 	struct reason why = { "of old" };
@@ -501,7 +502,68 @@ static void test_match(void **state)
 	backup = gauges(1, "svc.rrd");
 	SAY(&backup, "a");
 	assert_map(&live, &backup,
-		   EXPECT(LABELS_LABEL, REFUSED, 1, .words = "no sidecar of live"), MAP(NONE));
+		   EXPECT(LABELS_LABEL, REFUSED, 1, .words = "no sidecar of live tells"),
+		   MAP(NONE));
+	live = gauges(1, "svc.rrd");
+	backup = gauges(1, "svc.rrd");
+	assert_map(&live, &backup,
+		   EXPECT(LABELS_LABEL, REFUSED, 1, .words = "no sidecar of live or backup tells"),
+		   MAP(NONE));
+}
+
+/* A rename rule led from svc_<old>.rrd to svc_<new>.rrd. */
+static void test_ruled(void **state)
+{
+	struct side live, backup;
+
+	(void)state;
+	for (int ruled = 0; ruled < 2; ruled++) {
+		live = gauges(1, "svc_new.rrd");
+		backup = gauges(1, "svc_old.rrd");
+		backup.ruled = ruled;
+		SAY(&live, "*x", "*new");
+		SAY(&backup, "*old", "*x");
+		assert_map(&live, &backup, ruled ? EXPECT(.words = "")
+			   : EXPECT(.result = REFUSED, .refused = 1,
+				    .words = "labels differ: live has x,new and backup has old,x"),
+			   MAP(ruled ? 0 : NONE));
+		/* Both sides know both names. */
+		live = gauges(1, "svc_a.rrd");
+		backup = gauges(1, "svc_b.rrd");
+		backup.ruled = ruled;
+		SAY(&live, "*a", "*b");
+		SAY(&backup, "*a", "*b");
+		assert_map(&live, &backup, ruled ? EXPECT(.words = "")
+			   : EXPECT(.result = REFUSED,
+				    .words = "labels differ: live keeps a in this file and backup b"),
+			   MAP(ruled ? 0 : NONE));
+	}
+	/* A rule says nothing of the unit; nor, where it changes the host, of the value. */
+	live = gauges(1, "svc_new.rrd");
+	backup = gauges(1, "svc_old.rrd");
+	backup.ruled = true;
+	SAY(&live, "*new|s");
+	SAY(&backup, "*old|ms");
+	assert_map(&live, &backup, EXPECT(.result = REFUSED, .refused = 1, .words = "live is in s"),
+		   MAP(NONE));
+	live = gauges(1, "svc_a_b.rrd");
+	backup = gauges(1, "svc_a_b.rrd");
+	backup.ruled = true;
+	SAY(&live, "*a_b");
+	say(&backup, "svc_a", (const char *[]){ "*b", NULL });
+	assert_map(&live, &backup,
+		   EXPECT(.result = REFUSED, .refused = 1,
+			  .words = "live has a_b and backup has b"),
+		   MAP(NONE));
+	/* Nor what is what in files of storage type SINGLE. */
+	live = gauges(1, "new.rrd");
+	backup = gauges(1, "old.rrd");
+	backup.ruled = true;
+	say(&live, "new", (const char *[]){ "a", NULL });
+	say(&backup, "old", (const char *[]){ "b", NULL });
+	assert_map(&live, &backup,
+		   EXPECT(.result = REFUSED, .refused = 1, .words = "live has a and backup has b"),
+		   MAP(NONE));
 }
 
 /* SINGLE and MULTIPLE: by NAME, one file to several and several to one. */
@@ -601,6 +663,7 @@ int main(void)
 		cmocka_unit_test(test_without),
 		cmocka_unit_test(test_useless),
 		cmocka_unit_test(test_match),
+		cmocka_unit_test(test_ruled),
 		cmocka_unit_test(test_storage),
 		cmocka_unit_test(test_compute),
 	};
