@@ -111,6 +111,14 @@ void merge_advise(struct reason *why, int error)
 
 /* ---- sources ---- */
 
+/* May a sidecar of live's, which is still to come, lead to files of pnp4nagios' other storage type? */
+static bool lacks_sidecar(const struct merge_job *job)
+{
+	return job->site->wait_sidecar && job->site->match != LABELS_NAME &&
+	       !job->scratch->sidecar.bytes &&
+	       source_has_sidecar(&job->site->sources, job->request->rel);
+}
+
 /* No source has the file.  What is no file in the first place is said all the same. */
 static void skip(struct merge_job *job)
 {
@@ -129,6 +137,7 @@ static void skip(struct merge_job *job)
 		job->result->settled = true;    /* no backup will change that */
 	} else {
 		job->result->stamp = io_stamp_of(&st);
+		job->result->unlabelled = lacks_sidecar(job);
 	}
 }
 

@@ -81,7 +81,8 @@ struct merge_result {
 	enum merge_outcome outcome;
 	bool partial;           /* something was refused although the rest was taken: why */
 	bool unproven;          /* data sources called by numbers alone were matched by these */
-	/* live's sidecar is of no use; it is written anew sooner or later */
+	/* live's sidecar is of no use, or there is none and no source has the file: it is written
+	 * sooner or later, and then the file is to be looked at again */
 	bool unlabelled;
 	bool settled;           /* live's last_update has passed every source's */
 	bool no_lease;          /* leases are refused here; a lock alone was used */

@@ -109,6 +109,8 @@ backup torn 'a=@1@ b=@2@'
 live torn 'a=@1@ b=@2@'
 head -c 700 live/h/torn.xml >torn.xml && mv torn.xml live/h/torn.xml
 cp -a live by-label
+backup sole 'a=@1@ b=@2@' -n
+checks $NEW h sole 'a=@1@ b=@2@' | "$pnptree" -n by-label
 cp -a live by-name
 cp -a live by-hand
 mkdir several
@@ -369,6 +371,20 @@ for site in joined joined-dumps; do
 done
 was=h
 
+# One value is called otherwise now, as a rule says; or two have changed their names.
+again
+backup svc 'was=@1@ b=@2@' -m
+live svc 'is=@1@ b=@2@' -m
+backup swap 'a=@1@ b=@2@' -m
+live swap 'a=@2@ b=@1@' -m
+merge --rename svc_was svc_is --rename swap_a swap_b --rename swap_b swap_a
+want_rc 0
+want_silent_err
+is_from svc_is.rrd 1 svc_was.rrd 1
+is_from svc_b.rrd 1 svc_b.rrd 1
+is_from swap_a.rrd 1 swap_b.rrd 1
+is_from swap_b.rrd 1 swap_a.rrd 1
+
 # Both in one directory, and services whose names look like files of others.
 again
 backup disk 'a=@1@ b=@2@' -m
@@ -505,6 +521,8 @@ for file in one ours; do
 done
 want_err "refused reason=\"live sidecar is of no use, and match is 'label': h/torn.xml is damaged: "
 is_untouched torn.rrd
+want_err "refused reason=\"no sidecar of live or backup tells .* match is 'label'\" file=h/sole.rrd"
+is_untouched sole.rrd
 want_err "refused reason=\"no sidecar of backup tells .* match is 'label'\" file=h/theirs.rrd"
 want_no_err unproven
 is_untouched theirs.rrd
@@ -529,6 +547,16 @@ spoil() {
 	begun)  head -c 30 "$1" >spoilt ;;
 	empty)  : >spoilt ;;
 	zeros)  head -c 2000 /dev/zero >spoilt ;;
+	prolog) sed '1s/^</=/' "$1" >spoilt ;;
+	junk)   { echo junk; cat "$1"; } >spoilt ;;
+	remark) sed '1a <!-- a\n b -->' "$1" >spoilt ;;
+	root)   sed 's/^<NAGIOS>$/<NAGIOT>/' "$1" >spoilt ;;
+	oneline) tr -d '\n' <"$1" >spoilt ;;
+	returns) tr '\n' '\r' <"$1" >spoilt ;;
+	html)   echo '<html><body>404</body></html>' >spoilt ;;
+	block)  { head -c 512 "$0"; tail -c +513 "$1"; } >spoilt ;;
+	none)   sed '/<DATASOURCE>/,/<\/DATASOURCE>/d' "$1" >spoilt ;;
+	moved)  sed 's:/[^/]*</RRDFILE>:/moved.rrd</RRDFILE>:' "$1" >spoilt ;;
 	huge)   { cat "$1"; head -c 5000000 /dev/zero; } >spoilt ;;
 	link)   ln -s ours.xml spoilt ;;
 	fifo)   mkfifo spoilt ;;
@@ -541,7 +569,13 @@ spoil() {
 declare -A says=([cut]='is damaged: it ends in the middle' [empty]='is damaged: it is empty'
 	[begun]='is damaged: it holds no whole element' [zeros]='is damaged: it holds no whole element'
 	[huge]='is larger than 4194304 bytes' [link]='is a symbolic link' [fifo]='is a FIFO'
-	[dir]='is a directory')
+	[dir]='is a directory' [none]='is damaged: it lists no value'
+	[moved]="tells of a file that is not its own, 'moved.rrd'")
+for how in prolog junk remark root html block; do
+	says[$how]='is damaged: it does not begin with <NAGIOS>'
+done
+says[oneline]='is damaged: it does not have one element a line'
+says[returns]=${says[oneline]}
 
 # Which of the two it is does not matter, nor how many values there are; where the names of the data
 # sources mean something, none is needed.
@@ -576,6 +610,34 @@ for how in "${!says[@]}"; do
 		is_from named.rrd 1 named.rrd 1
 	done
 done
+
+# Packed, it tells what it told; what stands there unpacked is the newer.
+again
+backup svc 'a=@1@ b=@2@'
+backup two 'a=@1@ b=@2@'
+backup many 'a=@1@ b=@2@' -m
+live svc 'b=@2@ a=@1@'
+live two 'b=@2@ a=@1@'
+live many 'b=@2@ a=@1@' -m
+gzip backup/h/svc.xml backup/h/many.xml
+sed 's/<NAME>a</<NAME>x</' backup/h/two.xml | gzip >backup/h/two.xml.gz
+merge
+want_rc 0
+want_silent_err
+for file in svc two; do
+	is_from $file.rrd 1 $file.rrd 2
+	is_from $file.rrd 2 $file.rrd 1
+done
+is_from many_a.rrd 1 many_a.rrd 1
+again
+backup svc 'a=@1@ b=@2@'
+live svc 'b=@2@ a=@1@'
+gzip backup/h/svc.xml
+truncate -s -9 backup/h/svc.xml.gz
+merge
+want_rc 1
+want_err 'refused reason="backup sidecar is of no use, .*: h/svc.xml.gz is truncated: .*" file=h/svc'
+is_untouched svc.rrd
 
 # Without it, nobody knows that files of the other storage type hold the values.
 again
@@ -738,6 +800,8 @@ mv mended.whole mended.xml
 checks 260 261 h anew 'b=@2@ a=@1@' | "$pnptree" -n live
 backup slow 'a=@1@ b=@2@' && mv backup/h/slow.xml .
 live slow 'b=@2@ a=@1@'
+backup sole 'a=@1@ b=@2@' -m            # which only the sidecar of live's can tell
+live sole 'b=@2@ a=@1@' && mv live/h/sole.xml .
 configure live backup 'ledger = false;'
 start_daemon
 sleep 8
@@ -754,6 +818,11 @@ for file in mended anew slow; do
 	is_from $file.rrd 1 $file.rrd 2
 	is_from $file.rrd 2 $file.rrd 1
 done
+want_no_log "file=h/sole.rrd"
+mv sole.xml live/h/
+want_log "${merged}sole.rrd"
+is_from sole.rrd 1 sole_b.rrd 1
+is_from sole.rrd 2 sole_a.rrd 1
 want_no_log unproven
 end_daemon
 
@@ -769,23 +838,36 @@ mangle() {
 			     ">", "/", "../" x 50, "x" x 100000, "%s%n", "\xff\xfe", "MULTIPLE",
 			     "</NAGIOS>\n", "<RRD>\n", "a" . "_b" x 100);
 		for (1 .. 1 + rand 8) {
-			my $at = int rand length $text;
-			my $way = int rand 4;
+			my $at = int rand(rand() < 0.2 ? 80 : length $text);
+			my $way = int rand 5;
 			substr($text, $at, 1) = chr int rand 256 if $way == 0;
 			substr($text, $at, rand 10) = $piece[rand @piece] if $way == 1;
 			substr($text, $at, rand 300) = "" if $way == 2;
 			substr($text, $at, 0) = substr($text, rand length $text, rand 2000) if $way == 3;
+			substr($text, $at & ~511, 512) = "another file\n" x 40 if $way == 4;
+			last if length $text < 1000;
 		}
 		$text = substr($text, 0, rand length $text) if rand() < 0.1;
 		open(my $out, ">:raw", $file) or die; print $out $text;
 	' "$1" "$2"
 }
 
+# none_but FILE COLUMN N: all that is known before its own time is of the series N.
+none_but() {
+	local mixed
+
+	mixed=$(rows "live/h/$1.rrd" AVERAGE 60 "$2" |
+		awk -v n="$3" '$2 < n * 1000 || $2 >= n * 1000 + 101' | head -n 3)
+	[ -z "$mixed" ] && return
+	fail "round $round: $1 $2 is not of $3 alone: $mixed"
+	show_last
+}
+
 again
 backup svc 'a=@1@ b=@2@ c=@3@'
 backup many 'a=@1@ b=@2@ c=@3@' -m
-live svc 'a=@1@ b=@2@ c=@3@'
-live many 'c=@3@ b=@2@ a=@1@'
+live svc 'b=@2@ c=@3@ a=@1@'
+live many 'c=@3@ a=@1@ b=@2@'
 rm -rf clean
 mkdir clean
 cp -a backup live clean/
@@ -804,6 +886,12 @@ for ((round = 0; round < ${ROUNDS:-25}; round++)); do
 	done
 	run "$rrdmerge" backup live
 	[ "$rc" -le 1 ] || { fail "round $round"; show_last; }
+	svc=(2 3 1)
+	many=(3 1 2)
+	for column in 1 2 3; do
+		none_but svc $column "${svc[column - 1]}"
+		none_but many $column "${many[column - 1]}"
+	done
 	[ "$(own_rows)" = "$known" ] || fail "round $round: what live knew is not what it was"
 done
 pass "sidecars made to do harm"
