@@ -13,8 +13,21 @@
 
 #define GROUPS 10               /* $0 to $9 */
 
+/* The C library's own UTF-8 is no choice: its regexec() takes minutes for what takes a millisecond
+ * byte by byte.  So a text is held against an expression with one byte for each character: those
+ * that the expression names have a byte each, and all others beyond ASCII are OTHER. */
+#define FIRST 0x80u
+#define OTHER 0xffu
+
+struct expression {
+	regex_t bytes;          /* as it is written */
+	regex_t chars;          /* a byte for each character; only where it has others than ASCII */
+	bool has_chars;
+	char *letter;           /* these, each once; NULL: it is no UTF-8 or has too many */
+};
+
 struct compiled {
-	regex_t from;
+	struct expression from;
 	char *prefix;           /* what a path that matches begins with; "" where not known */
 	char **to;
 	size_t tos;
@@ -27,8 +40,126 @@ struct names {
 
 /* ---- the rules ---- */
 
+/* Bytes of the character at `at`; 0: it is no UTF-8. */
+static size_t char_len(const char *at)
+{
+	unsigned char c = (unsigned char)*at;
+	size_t len = c < 0x80 ? 1 : c < 0xc2 ? 0 : c < 0xe0 ? 2 : c < 0xf0 ? 3 : c < 0xf5 ? 4 : 0;
+
+	for (size_t i = 1; i < len; i++)
+		if (((unsigned char)at[i] & 0xc0) != 0x80)
+			return 0;
+	return len;
+}
+
+static unsigned code_of(const char *letter, const char *at, size_t len)
+{
+	unsigned code = FIRST;
+
+	if (len == 1)
+		return (unsigned char)*at;
+	for (size_t n; *letter; letter += n, code++) {
+		n = char_len(letter);
+		if (n == len && !memcmp(letter, at, len))
+			return code;
+	}
+	return OTHER;
+}
+
+/* `to` has room for as many bytes as `text` has.  False: it is no UTF-8. */
+static bool translate(const char *text, const char *letter, char *to)
+{
+	for (size_t len; *text; text += len) {
+		len = char_len(text);
+		if (!len)
+			return false;
+		*to++ = (char)code_of(letter, text, len);
+	}
+	*to = '\0';
+	return true;
+}
+
+/* Those of `from`; false: there are too many, or it is no UTF-8. */
+static bool collect(const char *from, char *letter)
+{
+	size_t used = 0, count = 0;
+
+	*letter = '\0';
+	for (size_t len; *from; from += len) {
+		len = char_len(from);
+		if (!len)
+			return false;
+		if (len == 1 || code_of(letter, from, len) != OTHER)
+			continue;
+		if (++count > OTHER - FIRST)
+			return false;
+		memcpy(letter + used, from, len);
+		used += len;
+		letter[used] = '\0';
+	}
+	return true;
+}
+
+static void free_expression(struct expression *e)
+{
+	regfree(&e->bytes);
+	if (e->has_chars)
+		regfree(&e->chars);
+	free(e->letter);
+}
+
+/* 0 or regcomp()'s error; what is compiled is to be freed where it is 0. */
+static int compile_both(const char *from, struct expression *ret)
+{
+	char *letter = malloc(strlen(from) + 1), *chars = malloc(strlen(from) + 1);
+	struct expression e = { .letter = letter };
+	int error = letter && chars ? regcomp(&e.bytes, from, REG_EXTENDED) : REG_ESPACE;
+
+	if (error) {
+		free(letter);
+	} else if (!collect(from, letter)) {
+		free(letter);
+		e.letter = NULL;
+	} else if (*letter && translate(from, letter, chars)) {
+		error = regcomp(&e.chars, chars, REG_EXTENDED);
+		e.has_chars = !error;
+		if (error)
+			free_expression(&e);
+	}
+	free(chars);
+	if (!error)
+		*ret = e;
+	return error;
+}
+
+/* Where the nth character begins. */
+static regoff_t offset_of(const char *text, regoff_t n)
+{
+	const char *at = text;
+
+	for (; n > 0; n--)
+		at += char_len(at);
+	return (regoff_t)(at - text);
+}
+
+/* As regexec(), of a text of up to NAMES_MATCH_MAX bytes. */
+static int match_text(const struct expression *e, const char *text, regmatch_t match[GROUPS])
+{
+	char chars[NAMES_MATCH_MAX + 1];
+
+	if (!e->letter || !translate(text, e->letter, chars))
+		return regexec(&e->bytes, text, GROUPS, match, 0);
+	int r = regexec(e->has_chars ? &e->chars : &e->bytes, chars, GROUPS, match, 0);
+	for (size_t i = 0; i < GROUPS && !r; i++)
+		if (match[i].rm_so >= 0) {
+			match[i].rm_so = offset_of(text, match[i].rm_so);
+			match[i].rm_eo = offset_of(text, match[i].rm_eo);
+		}
+	return r;
+}
+
 /* What is compiled is to be freed where this returns 0. */
-static int compile(const struct names_rule *rule, regex_t *ret, struct reason *why)
+static int compile(const struct names_rule *rule, struct expression *ret, struct reason *why)
 {
 	char words[160];
 	int error;
@@ -40,16 +171,16 @@ static int compile(const struct names_rule *rule, regex_t *ret, struct reason *w
 	}
 	if (names_check_from(rule->from, why))
 		return REFUSED;
-	error = regcomp(ret, rule->from, REG_EXTENDED);
+	error = compile_both(rule->from, ret);
 	if (error) {
-		regerror(error, ret, words, sizeof(words));
+		regerror(error, NULL, words, sizeof(words));
 		reason_set(why, "\"from\" is no regular expression: %s: %.100s; see regex(7)",
 			   words, rule->from);
 		return error == REG_ESPACE ? -ENOMEM : REFUSED;
 	}
 	for (size_t i = 0; i < rule->tos; i++)
-		if (names_check_to(rule->from, rule->to[i], ret->re_nsub, why)) {
-			regfree(ret);
+		if (names_check_to(rule->from, rule->to[i], ret->bytes.re_nsub, why)) {
+			free_expression(ret);
 			return REFUSED;
 		}
 	return 0;
@@ -57,11 +188,11 @@ static int compile(const struct names_rule *rule, regex_t *ret, struct reason *w
 
 int names_check(const struct names_rule *rule, struct reason *why)
 {
-	regex_t compiled;
+	struct expression compiled;
 	int r = compile(rule, &compiled, why);
 
 	if (!r)
-		regfree(&compiled);
+		free_expression(&compiled);
 	return r;
 }
 
@@ -107,6 +238,9 @@ static char *prefix_of(const char *from)
 		bool escaped = *from == '\\';
 		char c = from[escaped];
 
+		/* A repeat is of all of a character's bytes. */
+		if ((unsigned char)c >= FIRST)
+			break;
 		/* Not what GNU's expressions have besides: \w, \<, \1 … */
 		if (escaped ? !c || isalnum((unsigned char)c) || strchr("<>`'", c)
 			    : !!strchr(".[]()*+?{}^$", c))
@@ -159,7 +293,7 @@ void names_free(struct names *names)
 	if (!names)
 		return;
 	for (size_t i = 0; i < names->count; i++) {
-		regfree(&names->rule[i].from);
+		free_expression(&names->rule[i].from);
 		free(names->rule[i].prefix);
 		free_list(names->rule[i].to, names->rule[i].tos);
 	}
@@ -260,7 +394,7 @@ int names_apply(const struct names *names, const char *rel, unsigned nth, char b
 
 		if (strncmp(rel, rule->prefix, strlen(rule->prefix)))
 			continue;
-		int r = regexec(&rule->from, rel, GROUPS, match, 0);
+		int r = match_text(&rule->from, rel, match);
 		if (r == REG_NOMATCH)
 			continue;
 		if (r)

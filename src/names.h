@@ -5,7 +5,9 @@
  *     looked at.  Where none matches, the live file has the same path.
  *  2. What the expression matches is replaced; what stands before and after it stays.
  *  3. A rule may have several replacements: the backup file then serves several live files.
- *  4. What comes out is a path beneath the live root that names an RRD, or the file is refused. */
+ *  4. Paths and rules are UTF-8 in any locale: a character is one.  A path that is none is held
+ *     against a rule byte by byte; so is any against a rule that is none.
+ *  5. What comes out is a path beneath the live root that names an RRD, or the file is refused. */
 #ifndef NAMES_H
 #define NAMES_H
 

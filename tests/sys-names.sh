@@ -238,7 +238,23 @@ want_log '^rrdmergd: merged .* file=web01\.old/PING\.rrd$'
 want_merged one.rrd now.rrd live/web01.old/PING.rrd
 end_daemon
 
+# Names beyond ASCII, in UTF-8 or not, without a locale.
+tree old "h/Müll ü.rrd=one" h/$'M\xfcll'.rrd=other
+tree live h/Muell.rrd=now i/$'M\xfcll'.rrd=now
+env -u LANG -u LC_ALL -u LC_CTYPE "$rrdmerge" --rename '^h/M.ll .' h/Muell --rename '^h/(.*)' 'i/$1' \
+	old live >out 2>err
+want_same "rrdmerge without a locale" "$?" 0
+want_merged one.rrd now.rrd live/h/Muell.rrd
+want_merged other.rrd now.rrd live/i/$'M\xfcll'.rrd
+tree live h/Muell.rrd=now
+configure live old 'rename = ( { from = "M[äöü]ll ."; to = "Muell"; } );'
+sed -i "s|$work/state|$work/state3|" conf
+run env -u LANG -u LC_ALL -u LC_CTYPE "$rrdmergd" -f conf -e --once
+want_rc 0
+want_merged one.rrd now.rrd live/h/Muell.rrd
+
 # At once, too.
+tree old web01.old/PING.rrd=one a/x.rrd=one out/x.rrd=one gone.old/PING.rrd=one
 tree live web01/PING.rrd=now gone/PING.rrd=now
 configure live old "$rules"
 sed -i "s|$work/state|$work/state2|" conf

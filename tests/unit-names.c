@@ -222,6 +222,58 @@ static void how_an_expression_begins(void **state)
 	}
 }
 
+/* No locale is set here: a daemon has none either. */
+static void beyond_ascii(void **state)
+{
+	static const char *const matching[][2] = {
+		{ "^wü*b", "wb.rrd" }, { "^wü?b", "wb.rrd" }, { "^wü{2}b", "wüüb.rrd" },
+		{ "^.{3}\\.rrd", "üxü.rrd" }, { "^[^a]\\.rrd", "ü.rrd" },
+		{ "^[^[:alpha:]]\\.rrd", "ü.rrd" }, { "^ü", "ü.rrd" }, { "^…ü", "…ü.rrd" },
+		/* Latin-1, by what is ASCII in it, or byte by byte. */
+		{ "^web/(.*)\\.rrd$", "web/M\xfcll.rrd" }, { "^web/M.ll", "web/M\xfcll.rrd" },
+		{ "^M\xfc*ll", "Mll.rrd" }, { "^M\xfcll", "M\xfcll.rrd" },
+		{ "^M[\xfc]ll", "M\xfcll.rrd" }, { "^(ü|M..ll)", "Müll\xfc.rrd" },
+	}, *const other[][2] = {
+		{ "^M..ll", "Müll.rrd" }, { "^[äöü]{2}", "ü.rrd" }, { "Mü", "M\xfc.rrd" },
+		{ "M\xfc", "Mü.rrd" }, { "^M.ll", "M\xfc\xfcll.rrd" },
+	};
+
+	(void)state;
+	no_rules();
+	rule("M.ll .", "Muell");
+	leads("h/Müll ü.rrd", "h/Muell.rrd", 1);
+	no_rules();
+	rule("([äöü])(.)", "$2$1");
+	leads("h/Höß.rrd", "h/Hßö.rrd", 1);
+	for (size_t i = 0; i < sizeof(matching) / sizeof(matching[0]); i++) {
+		no_rules();
+		rule(matching[i][0], "$0");
+		leads(matching[i][1], matching[i][1], 1);
+	}
+	for (size_t i = 0; i < sizeof(other) / sizeof(other[0]); i++) {
+		no_rules();
+		rule(other[i][0], "$0");
+		leads(other[i][1], other[i][1], 0);
+	}
+}
+
+/* What the C library's own UTF-8 would take minutes for. */
+static void beyond_ascii_costs_no_more(void **state)
+{
+	char from[NAMES_COST_MAX] = "", path[NAMES_MATCH_MAX + 1] = "";
+
+	(void)state;
+	for (unsigned i = 0; i < 160; i++)
+		strcat(from, "(.*)");
+	strcat(from, "z");
+	for (unsigned i = 0; i < (NAMES_MATCH_MAX - 4) / 2; i++)
+		strcat(path, "ü");
+	strcat(path, ".rrd");
+	no_rules();
+	rule(from, "$0");
+	leads(path, path, 0);
+}
+
 static void several_live_files(void **state)
 {
 	struct names *names;
@@ -769,6 +821,8 @@ int main(void)
 		cmocka_unit_test(groups_and_dollars),
 		cmocka_unit_test(the_first_that_matches),
 		cmocka_unit_test(how_an_expression_begins),
+		cmocka_unit_test(beyond_ascii),
+		cmocka_unit_test(beyond_ascii_costs_no_more),
 		cmocka_unit_test(several_live_files),
 		cmocka_unit_test(what_is_no_name),
 		cmocka_unit_test(rules_that_are_wrong),
