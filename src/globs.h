@@ -15,9 +15,10 @@ bool globs_is(const char *path);
  * directory could not be searched for it, an errno, or 0.  May wait for a disk.  0 or -ENOMEM. */
 int globs_expand(const char *given, char ***ret, size_t *ret_count, int *ret_error);
 
-/* The same for a list, one after the other.  A directory that a pattern matches is left out where it
- * is named by itself, anywhere in the list, or another pattern before has matched it.  (*ret_from)[i], to be freed, is the place in `given` that led to
- * the ith; `ret_from` may be NULL. */
+/* The same for a list, one after the other.  A directory that a pattern matches is left out where
+ * it is named by itself, anywhere in the list, or another pattern before has matched it.
+ * (*ret_from)[i], to be freed, is the place in `given` that led to the ith; `ret_from` may be
+ * NULL. */
 int globs_expand_all(char *const *given, size_t givens, char ***ret, size_t *ret_count,
 		     size_t **ret_from);
 
