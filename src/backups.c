@@ -16,6 +16,7 @@
 #include "index.h"
 #include "io.h"
 #include "log.h"
+#include "place.h"
 #include "pnp.h"
 #include "privilege.h"
 #include "report.h"
@@ -25,6 +26,7 @@
 #define MISSING_NS (5 * SECOND) /* to the next walk where one is not there */
 #define PRESENT_NS (45 * SECOND)        /* what is unpacked meanwhile is seen within a minute */
 #define IDLE_SHARE 300          /* a walk that takes long comes less often: so much longer apart */
+#define MOUNTS_NS (2 * SECOND)  /* how often a look is taken at what is mounted */
 #define LONGEST_NS (600 * SECOND)
 #define WANTED_NS SECOND        /* between two walks that are asked for, or … */
 #define WANTED_SHARE 20         /* … so much longer than one takes */
@@ -52,6 +54,7 @@ struct backups {
 	pthread_mutex_t mutex;
 	pthread_cond_t wake;    /* stopping, or wanted */
 	bool stopping, wanted;
+	uint64_t mounts;        /* place_mounts() of before the last walk */
 	char **given;           /* [givens]; none: there is no pattern among them */
 	size_t givens;
 	bool changed;           /* the patterns stand for others, which was not told yet */
@@ -436,6 +439,16 @@ static uint64_t walk(struct backups *backups)
 	return in_ns > (all ? PRESENT_NS : MISSING_NS) ? in_ns : all ? PRESENT_NS : MISSING_NS;
 }
 
+/* What was mounted or unmounted may be a backup.  Caller holds the mutex. */
+static void look_at_mounts(struct backups *backups)
+{
+	uint64_t mounts = place_mounts();
+
+	if (mounts != backups->mounts)
+		backups->wanted = true;
+	backups->mounts = mounts;
+}
+
 /* Waits until it is time.  Caller holds the mutex. */
 static void wait_until(struct backups *backups, uint64_t due_ns)
 {
@@ -444,13 +457,17 @@ static void wait_until(struct backups *backups, uint64_t due_ns)
 		uint64_t soon = backups->walks > 1 ? backups->took_ns * WANTED_SHARE : 0;
 		uint64_t due = due_ns;
 
+		look_at_mounts(backups);
 		if (backups->walks > 1 && soon < WANTED_NS)
 			soon = WANTED_NS;
 		soon += backups->ended_ns;
 		if (backups->wanted && soon < due)
 			due = soon;
-		if (backups->stopping || io_now_ns() >= due)
+		uint64_t now = io_now_ns();
+		if (backups->stopping || now >= due)
 			return;
+		if (due > now + MOUNTS_NS)
+			due = now + MOUNTS_NS;
 		const struct timespec until = {
 			.tv_sec = (time_t)(due / SECOND),
 			.tv_nsec = (long)(due % SECOND),
@@ -503,6 +520,7 @@ int backups_new(const struct source_set *set, const char *live, struct queue *qu
 		r = -ENOMEM;
 	backups->queue = queue;
 	backups->tally = tally;
+	backups->mounts = place_mounts();
 	pthread_mutex_init(&backups->mutex, NULL);
 	pthread_condattr_init(&monotonic);
 	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);

@@ -88,7 +88,9 @@ static int open_of_service(int root, const char *rel, size_t len, const char *pa
 	if (n >= (int)sizeof(path) || !len || len > NAME_MAX - ENDING)
 		return -ENOENT;
 	/* Most names that are tried are no file's: that must cost little. */
-	if (fstatat(root, path, &st, AT_SYMLINK_NOFOLLOW) && (errno == ENOENT || errno == ENOTDIR))
+	/* Of a name that is too long for a file there is none. */
+	if (fstatat(root, path, &st, AT_SYMLINK_NOFOLLOW) &&
+	    (errno == ENOENT || errno == ENOTDIR || errno == ENAMETOOLONG))
 		return -ENOENT;
 	return io_open_file(root, path, O_RDONLY, ret_fd, NULL, why);
 }
