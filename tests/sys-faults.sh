@@ -400,6 +400,7 @@ scene_fuse() {
 	umount -l fuse
 	bindfs -f -o direct_io backup fuse 2>bindfs.err &
 	bindfs=$!
+	wait_for 'mountpoint -q fuse' 20 || { fail "cannot mount it again"; cat bindfs.err; }
 	want_file live/h1/c.rrd new.want 40
 	want_answer
 	# While it hangs, and whether live lies in it is asked anew since something was mounted, it is
@@ -408,7 +409,8 @@ scene_fuse() {
 	configure live fuse 'rescan_interval = 600;'
 	kill -HUP "$daemon"
 	want_log '^rrdmergd: reloaded '
-	want_log '^rrdmergd: (idle|watching) '
+	run timeout 30 "$rrdmergctl" -s "$work/sock" status --wait
+	want_rc 0
 	kill -STOP $bindfs
 	mkdir -p aside && mount -t tmpfs none aside
 	sleep 3
