@@ -442,7 +442,8 @@ scene_fuse() {
 	: >log
 	launch
 	want_log '^rrdmergd: backup has not answered for 5 s: starting without a look .* backup=.*/fuse$' 30
-	wait_for '[ -S "$work/sock" ]' 20 || fail "no socket while a backup hangs"
+	wait_for '"$rrdmergctl" -s "$work/sock" status >/dev/null 2>&1' 30 ||
+		fail "no answer while a backup hangs at the start"
 	want_answer
 	wait_for 'want_answer >/dev/null; grep -q "^       A disk has not answered for [0-9]* s," out' 20 ||
 		fail "status does not say that a disk hangs"
