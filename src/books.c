@@ -58,9 +58,30 @@ static void on_durable(const char *key, int64_t id, void *arg)
 
 static void on_done(const char *key, int64_t id, int error, void *arg)
 {
+	char shown[LOG_PATH_SIZE];
+
 	(void)id;
-	if (error)
-		look(arg, key, io_now_ns() + SECOND);
+	if (!error)
+		return;
+	log_file(LOG_ERR, "unsynced reason=\"live: %s: what was merged may not be on disk\" file=%s",
+		 strerror(-error), log_escape(shown, sizeof(shown), key));
+	look(arg, key, io_now_ns() + SECOND);
+}
+
+size_t books_unsynced(struct books *books)
+{
+	size_t failed = 0;
+
+	if (books)
+		ledger_unsynced(books->ledger, &failed);
+	return failed;
+}
+
+size_t books_syncing(struct books *books)
+{
+	size_t failed = 0, all = books ? ledger_unsynced(books->ledger, &failed) : 0;
+
+	return all - failed;
 }
 
 /* ---- opening ---- */

@@ -31,6 +31,10 @@ void books_serve(struct books *books, struct queue *queue, struct tally *tally);
 /* The backups from now on; none before the first time.  0 or -ENOMEM. */
 int books_set_sources(struct books *books, const struct source_set *sources);
 
+/* Merges that are on the way to the disk, and those for which it has failed.  NULL: none. */
+size_t books_syncing(struct books *books);
+size_t books_unsynced(struct books *books);
+
 struct ledger *books_ledger(struct books *books);
 
 /* For workers: is the file, never looked at since the start, done by the record?  It is the

@@ -19,6 +19,7 @@ struct standing {
 	struct live_state live;
 	struct queue_count queued;
 	struct reason ledger;           /* why it does not work */
+	size_t unsynced;                /* merges for which live's disk has failed */
 	bool works, needed, lost;
 	bool walking;                   /* over the backups, for a rescan */
 	const char *seen;               /* the backups */
@@ -36,6 +37,7 @@ static void take_standing(struct commands *c, struct standing *ret)
 	ret->queued = queue_count(c->queue);
 	ret->works = !c->books || ledger_ok(books_ledger(c->books), &ret->ledger);
 	ret->needed = c->backup_needed(c->arg);
+	ret->unsynced = books_unsynced(c->books);
 	struct backups_state backups = backups_state(c->backups);
 	ret->seen = backups.whole ? "yes" : backups.walked_ns ? "no" : "not yet";
 	ret->walking = atomic_load(&c->rescan_ns) > backups.walked_ns &&
@@ -65,7 +67,7 @@ static const char *state_of(const struct commands *c, const struct standing *now
 /* Does nothing want a person? */
 static bool is_well(const struct commands *c, const struct standing *now)
 {
-	return !now->live.missing && now->works && !atomic_load(&c->paused) &&
+	return !now->live.missing && now->works && !now->unsynced && !atomic_load(&c->paused) &&
 	       !atomic_load(&c->stalled_s) && !now->sums.refused && !now->sums.failed &&
 	       !now->live.unwatched && !now->lost && strcmp(now->seen, "no");
 }
@@ -134,6 +136,7 @@ int commands_status(struct control_call *call, int argc, char **argv, void *arg)
 		control_put(call, "ledger", c->books ? "works" : "none");
 	control_number(call, "tried_again", (long long)now.sums.retried);
 	control_number(call, "undone", (long long)now.sums.undone);
+	control_number(call, "unsynced", (long long)now.unsynced);
 	put_groups(call, &now);
 	free(now.path);
 	free(now.group);

@@ -182,14 +182,20 @@ static void print_needs(FILE *to, const struct ctlstatus *status)
 	unsigned long long unwatched = ctlstatus_number(status, "unwatched_dirs");
 	unsigned long long lost = ctlstatus_number(status, "watch_overflows");
 
+	unsigned long long unsynced = ctlstatus_number(status, "unsynced");
 	unsigned long long stalled = ctlstatus_number(status, "stalled_seconds");
 	bool unseen = is(status, "backups_seen", "no"), apart = is(status, "lost", "yes");
 
-	if (!status->kinds && !unwatched && !lost && !unseen && !apart && !stalled) {
+	if (!status->kinds && !unwatched && !lost && !unseen && !apart && !stalled &&
+	    !unsynced) {
 		fputs("No file needs a person.\n", to);
 		return;
 	}
 	fputs("What needs a person:\n", to);
+	if (unsynced)
+		fprintf(to, "  %6llu merge%s may not be on disk, as live's disk has failed: see the "
+			"kernel's log, keep the backup, and restart the machine before rrdmergd.\n",
+			unsynced, s(unsynced));
 	if (stalled)
 		fprintf(to, "       A disk has not answered for %llu s, and what lies on it waits; the log "
 			"says where.\n", stalled);

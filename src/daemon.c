@@ -112,7 +112,8 @@ static bool tick(struct daemon *d)
 	live_tick(d->live, queued.scans);
 	books_tick(d->books);
 	say_cached(d);
-	news.busy = queued.due || queued.in_flight || news.sums.pending || live.scanning;
+	news.busy = queued.due || queued.in_flight || news.sums.pending || live.scanning ||
+		    books_syncing(d->books);
 	if (queued.due + queued.in_flight > queued.scans || news.sums.pending)
 		d->busy_until_ns = now;
 	news.backup_needed = daemon_backup_needed(d, &news.sums);

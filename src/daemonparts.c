@@ -13,7 +13,8 @@
 
 bool daemon_backup_needed(struct daemon *d, const struct tally_sums *sums)
 {
-	return sums->waiting || sums->unsettled || sums->pending ||
+	return sums->waiting || sums->unsettled || sums->pending || books_syncing(d->books) ||
+	       books_unsynced(d->books) ||
 	       !backups_state(d->backups).whole;
 }
 

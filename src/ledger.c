@@ -188,6 +188,15 @@ bool ledger_close(struct ledger *ledger, uint64_t until_ns)
 	return true;
 }
 
+size_t ledger_unsynced(struct ledger *ledger, size_t *ret_failed)
+{
+	pthread_mutex_lock(&ledger->mutex);
+	size_t unsynced = ledger->unsynced;
+	*ret_failed = ledger->given_up;
+	pthread_mutex_unlock(&ledger->mutex);
+	return unsynced;
+}
+
 bool ledger_ok(struct ledger *ledger, struct reason *why)
 {
 	bool ok;
@@ -303,6 +312,7 @@ static void apply(struct ledger *ledger, struct ticket *ticket)
 	ticket->entry->ticket = NULL;
 	ticket->entry->dirty = true;
 	ticket->entry->unsynced++;
+	ledger->unsynced++;
 	if (ticket->wrote)
 		memcpy(ticket->outcome.cells, ticket->written, sizeof(ticket->written));
 	if (ticket->committing) {

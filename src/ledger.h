@@ -179,6 +179,9 @@ int ledger_open_reading(const char *path, struct ledger **ret, struct reason *wh
  * so must all that its callbacks use. */
 bool ledger_close(struct ledger *ledger, uint64_t until_ns);
 
+/* How many merges wrote what is not on disk for certain; *ret_failed: of these, for how many the
+ * disk has failed. */
+size_t ledger_unsynced(struct ledger *ledger, size_t *ret_failed);
 /* Does it work?  Where not: why, and it tries again by itself. */
 bool ledger_ok(struct ledger *ledger, struct reason *why);
 /* Have it looked, soon, whether the database at the path is still the one that is open.  (Before

@@ -488,6 +488,7 @@ static struct news *settle(struct ledger *ledger, struct batch *batch, size_t *r
 		TAILQ_REMOVE(&batch->finished, ticket, link);
 		if (news)
 			news[told++] = (struct news){ ticket->rel, ticket->id, true };
+		ledger->unsynced--;
 		ledgertable_ticket_free(ledger, ticket);
 	}
 	while ((ticket = TAILQ_FIRST(&batch->dropped))) {
@@ -659,9 +660,14 @@ static void synced(struct ledger *ledger, struct ticket *ticket)
 {
 	struct entry *entry = ticket->entry;
 
-	entry->unsynced--;
-	if (ticket->error)
+	/* What a sync has failed for is done no more in this life: a later one that succeeds tells
+	 * nothing of what the kernel has given up. */
+	if (ticket->error) {
 		entry->state.verdict = LEDGER_NOTHING;
+		ledger->given_up++;
+	} else {
+		entry->unsynced--;
+	}
 	if (entry->dirty)
 		ledgertable_list(ledger, entry);
 	if (!ticket->error)

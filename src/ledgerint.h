@@ -282,6 +282,7 @@ struct ledger {
 	size_t entries, capacity;
 	int64_t last_file, last_merge;
 	uint64_t held;                  /* bytes of tickets */
+	size_t unsynced, given_up;      /* merges applied and not done; of them for good */
 
 	struct ticket_list fresh;       /* to be recorded */
 	struct ticket_list applied;     /* to be synced */

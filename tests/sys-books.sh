@@ -47,6 +47,36 @@ want_rc 0
 want_same "nothing is left to undo" "$(cat out)" "note: there is nothing left to undo"
 end_daemon
 
+# ---- idle, and a backup that can go, only when all is on disk; and a disk that fails ----
+
+intended() {
+	sqlite3 -readonly state/ledger.db "SELECT count(*) FROM merges WHERE state <> 'done'"
+}
+
+rm -rf state many.new
+mkdir -p many.new
+for ((i = 0; i < 100; i++)); do cp new.rrd many.new/$i.rrd; done
+configure many.new many.old
+start_daemon
+ctl status --wait
+want_same "merges that are not done when it says so" "$(intended)" 0
+want_out '^unsynced: +0$'
+end_daemon
+rm -rf state many.new
+mkdir -p many.new
+for ((i = 0; i < 5; i++)); do cp new.rrd many.new/$i.rrd; done
+start_daemon env LD_PRELOAD="$faults" FAULT_ERROR="syncfs:*:EIO"
+want_log '^rrdmergd: unsynced reason="live: Input/output error: .*" file=.*/many\.new/[0-4]\.rrd$'
+ctl status --wait
+want_out '^Not well|something needs a person'
+want_out '^unsynced: +5$'
+want_out '^backup_needed: +yes$'
+want_same "merges that are done" "$(sqlite3 -readonly state/ledger.db \
+	"SELECT count(*) FROM merges WHERE state = 'done'")" 0
+want_same "files on record" "$(sqlite3 -readonly state/ledger.db \
+	"SELECT count(*) FROM file WHERE settled")" 0
+end_daemon
+
 # ---- another ledger is put in its place ----
 
 mkdir live few.old
