@@ -112,8 +112,9 @@ static bool tick(struct daemon *d)
 	live_tick(d->live, queued.scans);
 	books_tick(d->books);
 	say_cached(d);
+	/* A ledger that does not work would be waited for without end. */
 	news.busy = queued.due || queued.in_flight || news.sums.pending || live.scanning ||
-		    books_syncing(d->books);
+		    (books_syncing(d->books) && ledger_ok(books_ledger(d->books), NULL));
 	if (queued.due + queued.in_flight > queued.scans || news.sums.pending)
 		d->busy_until_ns = now;
 	news.backup_needed = daemon_backup_needed(d, &news.sums);
