@@ -37,6 +37,7 @@ struct backup {
 	enum presence presence;
 	bool seen;              /* once, with RRD files in it */
 	bool partial;           /* then a directory of it could not be read */
+	int error;              /* nor could the root, to its end: -errno */
 	size_t files;           /* that this walk has met */
 };
 
@@ -226,10 +227,15 @@ static void on_error(const char *rel, int error, void *arg)
 	if (!enter(backups))
 		return;
 	backups->now->partial = true;
+	if (!*rel) {            /* a disk that dies while it is walked is not there: said as that */
+		backups->now->error = -error;
+		leave(backups);
+		return;
+	}
 	reason_errno(&why, error, "directory of the backup cannot be read");
 	if (error != EACCES && error != EPERM) {
 		log_file(LOG_WARNING, "%s", report_refused(line, sizeof(line), "failed",
-							   *rel ? rel : ".", why.text));
+							   rel, why.text));
 	} else if (!backups->denied++) {
 		snprintf(backups->denied_rel, sizeof(backups->denied_rel), "%s", rel);
 		backups->denied_why = why;
@@ -308,12 +314,15 @@ static bool walk_one(struct backups *backups, unsigned n)
 
 	now.files = 0;
 	now.partial = false;
+	now.error = 0;
 	backups->now = &now;
 	backups->root = io_open_root(backups->set.source[n].path);
 	int r = backups->root < 0 ? backups->root
 		: io_walk(backups->root, "", on_entry, on_error, backups);
 	if (backups->root >= 0)
 		close(backups->root);
+	if (!r)
+		r = now.error;
 	backups->now = NULL;
 	if (!enter(backups))
 		return false;

@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -141,10 +143,32 @@ int place_relate(const char *a, const char *b)
 	return relation;
 }
 
+/* How often the kernel has told us that the table has changed.  What is unmounted and mounted again
+ * may have the very same line in it, number and all, and then the text alone tells nothing. */
+static uint64_t changes(void)
+{
+	static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+	static struct pollfd table = { .fd = -1 };
+	static uint64_t count;
+
+	pthread_mutex_lock(&mutex);
+	if (table.fd < 0)
+		table = (struct pollfd){
+			.fd = open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC),
+			.events = POLLPRI,
+		};
+	if (table.fd >= 0 && poll(&table, 1, 0) > 0 && table.revents & POLLPRI)
+		count++;
+	uint64_t now = count;
+	pthread_mutex_unlock(&mutex);
+	return now;
+}
+
 uint64_t place_mounts(void)
 {
+	uint64_t told = changes();      /* first: what changes meanwhile is told the next time */
 	FILE *in = fopen("/proc/self/mountinfo", "re");
-	uint64_t hash = UINT64_C(14695981039346656037);     /* FNV-1a */
+	uint64_t hash = UINT64_C(14695981039346656037) ^ told;      /* FNV-1a */
 	int c;
 
 	while (in && (c = getc_unlocked(in)) != EOF)

@@ -16,7 +16,8 @@ int place_relate(const char *a, const char *b);
  * free; NULL without memory. */
 char *place_name(const char *path);
 
-/* A number that changes with the table of mounts. */
+/* A number that changes with the table of mounts, and when something is unmounted and mounted again
+ * too.  From any thread. */
 uint64_t place_mounts(void);
 
 #endif
