@@ -174,6 +174,17 @@ void outcome_misled(struct outcome *o, const char *rel, const struct reason *why
 	pthread_mutex_unlock(&o->lock);
 }
 
+void outcome_unsynced(struct outcome *o, const char *rel, int error)
+{
+	struct reason why;
+
+	reason_set(&why, "live: %s: what was merged may not be on disk", strerror(-error));
+	pthread_mutex_lock(&o->lock);
+	o->sums.named++;
+	say_refused(o, "unsynced", rel, why.text);
+	pthread_mutex_unlock(&o->lock);
+}
+
 /* Each file found so far is among the samples with the same chance.  Caller holds o->lock. */
 static void take_sample(struct outcome *o, const char *rel)
 {

@@ -39,6 +39,8 @@ void outcome_refuse(struct outcome *o, const char *rel, const char *reason);
 /* A rule leads a file of OLD to a live one; or it cannot be followed. */
 void outcome_renamed(struct outcome *o, const char *rel, const char *live, unsigned rule);
 void outcome_misled(struct outcome *o, const char *rel, const struct reason *why);
+/* What was merged into it could not be synced: -errno.  From any thread. */
+void outcome_unsynced(struct outcome *o, const char *rel, int error);
 /* What came of a try. */
 void outcome_file(struct outcome *o, const char *rel, const struct merge_result *result,
 		  unsigned tries, bool will_retry);

@@ -276,14 +276,32 @@ static int feed(struct run *run)
 
 /* ---- the ledger ---- */
 
+/* The path beneath NEW; NULL: it is of another tree. */
+static const char *rel_of(const struct run *run, const char *key)
+{
+	size_t len = strlen(run->site.live);
+
+	return !strncmp(key, run->site.live, len) && key[len] == '/' ? key + len + 1 : NULL;
+}
+
 static void on_durable(const char *key, int64_t id, void *arg)
 {
 	struct run *run = arg;
-	size_t len = strlen(run->site.live);
+	const char *rel = rel_of(run, key);
 
 	(void)id;
-	if (!strncmp(key, run->site.live, len) && key[len] == '/')
-		queue_put(run->queue, QUEUE_FILE, key + len + 1, QUEUE_NOW, 0);
+	if (rel)
+		queue_put(run->queue, QUEUE_FILE, rel, QUEUE_NOW, 0);
+}
+
+static void on_done(const char *key, int64_t id, int error, void *arg)
+{
+	struct run *run = arg;
+	const char *rel = rel_of(run, key);
+
+	(void)id;
+	if (error)
+		outcome_unsynced(&run->outcome, run->pair ? run->pair : rel ? rel : key, error);
 }
 
 /* The record names files by their whole path: it may serve many trees, and be asked from anywhere. */
@@ -293,6 +311,7 @@ static int open_ledger(struct run *run)
 		.path = run->options->ledger,
 		.durable = on_durable,
 		.sync = record_sync,
+		.done = on_done,
 		.arg = run,
 	};
 	struct reason why = { "" };
@@ -345,11 +364,17 @@ static bool close_ledger(struct run *run)
 
 	if (!ledger)
 		return true;
+	size_t failed = 0;
 	bool done = !ledger_flush(ledger, io_now_ns() + LEDGER_NS);
 	if (!done) {
 		ledger_ok(ledger, &why);
 		log_message(LOG_ERR, "the ledger does not know all that was merged: %s", why.text);
 	}
+	ledger_unsynced(ledger, &failed);
+	if (failed)
+		log_message(LOG_ERR, "live's disk has failed: %zu merge%s not done on record; keep the "
+			    "backup, see the kernel's log, restart the machine, and run again", failed,
+			    failed == 1 ? " is" : "s are");
 	return ledger_close(ledger, io_now_ns() + LEDGER_NS) && done;
 }
 

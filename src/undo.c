@@ -26,6 +26,17 @@ static void on_durable(const char *rel, int64_t id, void *arg)
 	(void)arg;              /* ledger_flush() waits for it */
 }
 
+static void on_done(const char *path, int64_t id, int error, void *arg)
+{
+	char shown[LOG_PATH_SIZE];
+
+	(void)id;
+	(void)arg;
+	if (error)
+		log_message(LOG_ERR, "unsynced reason=\"live: %s: what was undone may not be on disk\" "
+			    "file=%s", strerror(-error), log_escape(shown, sizeof(shown), path));
+}
+
 /* Undoes merge `id` of the file that stands at `path`.  False where it could not, and said. */
 static bool undo_merge(struct ledger *ledger, const char *path, int64_t id)
 {
@@ -172,6 +183,7 @@ bool undo_merges(const char *path, char *const *id, size_t ids)
 		.path = path,
 		.durable = on_durable,
 		.sync = record_sync,
+		.done = on_done,
 	};
 	struct ledger *ledger;
 	struct reason why = { "" };
@@ -198,5 +210,12 @@ bool undo_merges(const char *path, char *const *id, size_t ids)
 		log_message(LOG_ERR, "the ledger does not work: %s path=%s", why.text, shown);
 		all = false;
 	}
+	size_t failed = 0;
+	ledger_unsynced(ledger, &failed);
+	if (failed)
+		log_message(LOG_ERR, "live's disk has failed: %zu undo%s not done on record; see the "
+			    "kernel's log, restart the machine, and undo again path=%s", failed,
+			    failed == 1 ? " is" : "s are", shown);
+	all = all && !failed;
 	return ledger_close(ledger, io_now_ns() + RECORD_NS) && all;
 }

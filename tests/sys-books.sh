@@ -77,6 +77,43 @@ want_same "files on record" "$(sqlite3 -readonly state/ledger.db \
 	"SELECT count(*) FROM file WHERE settled")" 0
 end_daemon
 
+# The same of rrdmerge: a pair, a tree, an undo.
+mkdir sick.old sick && cp old.rrd sick.old/1.rrd && cp old.rrd sick.old/2.rrd
+cp new.rrd sick/1.rrd && cp new.rrd sick/2.rrd && cp new.rrd sick.rrd
+on_sick_disk() {
+	run with_faults FAULT_ERROR="syncfs:*:EIO" "$rrdmerge" "$@"
+}
+unsynced='^rrdmerge: unsynced reason="live: Input/output error: what was %s may not be on disk" file=%s$'
+# shellcheck disable=SC2059
+unsynced() {
+	want_err "$(printf "$unsynced" "$1" "$2")"
+}
+on_sick_disk --ledger sick.ledger old.rrd sick.rrd
+want_rc 1
+want_summary 1 0 0 0
+unsynced merged sick\\.rrd
+want_err "^rrdmerge: live's disk has failed: 1 merge is not done on record; keep the backup, "
+on_sick_disk --ledger sick.ledger sick.old sick
+want_rc 1
+want_summary 2 0 0 0
+unsynced merged 1\\.rrd
+unsynced merged 2\\.rrd
+want_err "^rrdmerge: live's disk has failed: 2 merges are not done on record; "
+want_same "rrdmerge: merges that are done" "$(sqlite3 -readonly sick.ledger \
+	"SELECT count(*) FROM merges WHERE state = 'done'")" 0
+on_sick_disk --undo sick.ledger 1
+want_rc 1
+unsynced undone "$work/sick\\.rrd"
+want_err "^rrdmerge: live's disk has failed: 1 undo is not done on record; .*undo again path=sick"
+run "$rrdmerge" --undo sick.ledger
+want_out '^id=1 .* what=undone-in-part '
+run "$rrdmerge" --undo sick.ledger 1
+want_rc 0
+want_silent_err
+run "$rrdmerge" --ledger sick.ledger sick.old sick
+want_rc 0
+want_silent_err
+
 # ---- another ledger is put in its place ----
 
 mkdir live few.old
