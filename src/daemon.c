@@ -296,14 +296,16 @@ int daemon_run(const struct daemon_options *options, struct conf *conf)
 		end(&d, status);
 	reread_drop(d.reread);
 	conf_free(&d.next);
-	/* Where a disk hangs, what is used must stay: all ends with the process then. */
-	if (control_stop(d.control, until) && books_close(d.books, until)) {
-		d.books = NULL;
-		daemon_drop_all(&d);
-		forgotten_free(d.forgotten);
-		free(d.name);
-		free(d.next_name);
+	if (!control_stop(d.control, until) || !books_close(d.books, until)) {
+		notify_close();
+		log_close();
+		_exit(status);  /* a disk hangs, and a thread still uses all that would be freed */
 	}
+	d.books = NULL;
+	daemon_drop_all(&d);
+	forgotten_free(d.forgotten);
+	free(d.name);
+	free(d.next_name);
 	notify_close();
 	return status;
 }
