@@ -37,6 +37,7 @@ struct backup {
 	enum presence presence;
 	bool seen;              /* once, with RRD files in it */
 	bool partial;           /* then a directory of it could not be read */
+	bool unread;            /* the last walk could not read it, or not all of it */
 	int error;              /* nor could the root, to its end: -errno */
 	size_t files;           /* that this walk has met */
 };
@@ -327,6 +328,7 @@ static bool walk_one(struct backups *backups, unsigned n)
 	if (!enter(backups))
 		return false;
 	now.presence = r < 0 ? AWAY : now.files ? THERE : EMPTY;
+	now.unread = now.partial || (r < 0 && r != -ENOENT);
 	if (now.presence != before)
 		say_presence(&now, before, backups->set.source[n].path, r);
 	now.seen = now.seen || now.presence == THERE;
@@ -610,6 +612,7 @@ struct backups_state backups_state(struct backups *backups)
 		const struct backup *backup = &backups->backup[n];
 
 		state.whole = state.whole && backup->seen && !backup->partial;
+		state.unread += backup->unread;
 	}
 	pthread_mutex_unlock(&backups->mutex);
 	return state;

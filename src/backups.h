@@ -37,6 +37,8 @@ struct backups_state {
 	uint64_t walked_ns;     /* when the last whole walk began; 0: never */
 	uint64_t stalled_ns;    /* since when the walk under way has not moved; 0: it does */
 	unsigned at;            /* the backup that it is in, or was in last */
+	unsigned unread;        /* backups that the last walk could not read, or not all of: a right
+				 * is missing, or a disk has failed; not those that are not there */
 	size_t misled;          /* files that a rule leads to what is no live file: the last whole
 				 * walk's */
 };

@@ -202,14 +202,40 @@ static bool is_elsewhere(struct daemon *d)
 	return elsewhere;
 }
 
+/* What was said before, in lines that stand anywhere among those of the files, and makes the exit
+ * code: once more, at the end. */
+static bool is_all_done(struct daemon *d)
+{
+	unsigned backups = backups_state(d->backups).unread;
+	size_t dirs = live_state(d->live).unread, unsynced = books_unsynced(d->books);
+	size_t unrecorded = books_syncing(d->books);
+	bool works = !d->books || ledger_ok(books_ledger(d->books), NULL);
+
+	if (backups)
+		log_message(LOG_WARNING, "%u backup%s could not be read as a whole: run again when %s can",
+			    backups, backups == 1 ? "" : "s", backups == 1 ? "it" : "they");
+	if (dirs)
+		log_message(LOG_WARNING, "%zu director%s of live could not be read: run again when %s "
+			    "can", dirs, dirs == 1 ? "y" : "ies", dirs == 1 ? "it" : "they");
+	if (unsynced)
+		log_message(LOG_ERR, "live's disk has failed: %zu merge%s not done on record; keep the "
+			    "backup, see the kernel's log, restart the machine, and run again",
+			    unsynced, unsynced == 1 ? " is" : "s are");
+	if (!works && unrecorded)
+		log_message(LOG_ERR, "the ledger does not know that %zu merge%s done: run again when it "
+			    "works", unrecorded, unrecorded == 1 ? " is" : "s are");
+	return !backups && !dirs && !unsynced && works;
+}
+
 static int once_status(struct daemon *d)
 {
 	struct tally_sums sums = tally_sums(d->tally);
+	bool all = is_all_done(d);
 
 	if (bulletin_is_lost(&sums) || live_state(d->live).missing)
 		return STATUS_CONFIG;
-	return sums.failed || sums.refused || backups_state(d->backups).misled ? STATUS_FAILED
-									       : STATUS_FINE;
+	return !all || sums.failed || sums.refused || backups_state(d->backups).misled
+		? STATUS_FAILED : STATUS_FINE;
 }
 
 static int loop(struct daemon *d)

@@ -722,6 +722,9 @@ void live_set_rescan(struct live *live, unsigned rescan_s)
 
 struct live_state live_state(struct live *live)
 {
+	pthread_mutex_lock(&live->mutex);
+	size_t unread = live->denied;
+	pthread_mutex_unlock(&live->mutex);
 	return (struct live_state){
 		.missing = atomic_load(&live->missing),
 		.scanning = live->scanning || atomic_load(&live->asked) ||
@@ -729,6 +732,7 @@ struct live_state live_state(struct live *live)
 		.scanned = atomic_load(&live->scanned),
 		.directories = watch_directories(live->watch),
 		.unwatched = watch_unwatched(live->watch),
+		.unread = unread,
 		.overflows = atomic_load(&live->overflows),
 	};
 }

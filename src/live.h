@@ -28,6 +28,7 @@ struct live_state {
 	bool scanning;          /* the sums are not right before a scan has ended */
 	size_t directories;     /* watched */
 	size_t unwatched;       /* known, and only scanned */
+	size_t unread;          /* that the last scan could not list */
 	uint64_t overflows;     /* how often events were lost */
 };
 

@@ -114,6 +114,47 @@ run "$rrdmerge" --ledger sick.ledger sick.old sick
 want_rc 0
 want_silent_err
 
+# ---- --once, and a ledger or a disk that fails after the apply ----
+
+rm -rf state many.new && mkdir many.new
+for ((i = 0; i < 5; i++)); do cp new.rrd many.new/$i.rrd; done
+configure many.new many.old
+# It stops before its first sync, and somebody locks the ledger.
+start_with_faults FAULT_STOP=syncfs:1 timeout --foreground 60 "$rrdmergd" -f conf -e --once 2>log
+once=$!
+others=($once)
+if wait_for 'daemon=$(pgrep -P $once) && grep -q "^State:.*T" /proc/$daemon/status' 30; then
+	mkfifo questions
+	sqlite3 state/ledger.db <questions >answers &
+	others+=($! "$daemon")
+	exec 8>questions
+	echo "BEGIN IMMEDIATE; SELECT 'locked';" >&8
+	wait_for 'grep -q locked answers' 5 || fail "the ledger cannot be locked"
+	kill -CONT "$daemon"
+	wait $once
+	want_same "--once, the ledger locked: exit code" $? 1
+	want_log '^rrdmergd: the ledger does not work: '
+	want_log '^rrdmergd: the ledger does not know that 5 merges are done: run again when it works$'
+	exec 8>&-
+	wait "${others[1]}"
+	cmp -s many.new/4.rrd want.rrd && pass "merged all the same" || fail "is not merged"
+	want_same "merges on record" "$(intended)" 5
+else
+	fail "does not stop before its first sync"
+	show_log
+fi
+others=()
+daemon=
+run timeout 60 "$rrdmergd" -f conf -e --once
+want_rc 0
+want_err '^rrdmergd: idle merged=0 unchanged=5 '
+rm -rf state many.new && mkdir many.new
+for ((i = 0; i < 5; i++)); do cp new.rrd many.new/$i.rrd; done
+run with_faults FAULT_ERROR="syncfs:*:EIO" timeout 60 "$rrdmergd" -f conf -e --once
+want_rc 1
+want_err '^rrdmergd: unsynced reason="live: Input/output error: '
+want_err "^rrdmergd: live's disk has failed: 5 merges are not done on record; "
+
 # ---- another ledger is put in its place ----
 
 mkdir live few.old

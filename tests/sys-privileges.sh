@@ -208,4 +208,55 @@ want_identity "a plain user" "$uid" "$gid" 0000000000000000
 want_no_log 'cannot'
 end_daemon 5
 
+# ---- what cannot be read, and --once ----
+
+# once_as_nobody BACKUP[,BACKUP…]: it starts as a plain user.
+once_as_nobody() {
+	backup=$1
+	serve plain
+	install -d -o nobody state
+	run setpriv --reuid=nobody --regid="$gid" --clear-groups timeout 60 "$rrdmergd" -f conf -e \
+		--once
+}
+
+once_as_nobody readable
+want_rc 0
+want_no_err 'could not be read'
+# A directory of a backup that no live file asks for.
+mkdir -m 700 readable/secret && cp -p backup/web01/PING.rrd readable/secret
+once_as_nobody readable
+want_rc 1
+want_err '^rrdmergd: refused count=1 user=nobody reason="directory of the backup .*Permission denied" dir=secret$'
+want_err '^rrdmergd: 1 backup could not be read as a whole: run again when it can$'
+run as_nobody "$rrdmerge" readable plain
+want_rc 0                               # nor does any of NEW
+mkdir plain/secret && cp -p before/web01/PING.rrd plain/secret && chown -R "$uid:$gid" plain/secret
+run as_nobody "$rrdmerge" readable plain
+want_rc 1
+want_err '^rrdmerge: refused reason="backup .*Permission denied" file=secret/PING\.rrd$'
+rm -r plain/secret
+run as_nobody "$rrdmerge" --rename '^none/' 'none/' readable plain
+want_rc 1
+want_err '^rrdmerge: refused reason="directory of OLD cannot be read: Permission denied" file=secret$'
+rm -r readable/secret
+# All of a backup, beside one that is there; one that is not there is no failure.
+once_as_nobody backup,readable
+want_rc 1
+want_err "^rrdmergd: backup cannot be read by user nobody: Permission denied; .* backup=$work/backup\$"
+want_err '^rrdmergd: 1 backup could not be read as a whole: '
+run as_nobody "$rrdmerge" backup plain
+want_rc 2
+once_as_nobody nowhere,readable
+want_rc 0
+want_no_err 'could not be read'
+# A directory of the live tree.
+mkdir -m 700 plain/secret
+once_as_nobody readable
+want_rc 1
+want_err '^rrdmergd: refused count=1 user=nobody reason="live directory .*Permission denied" dir=secret$'
+want_err '^rrdmergd: 1 directory of live could not be read: run again when it can$'
+run as_nobody "$rrdmerge" readable plain
+want_rc 1
+want_err '^rrdmerge: refused reason=".*Permission denied" file=secret$'
+
 finish
