@@ -2,17 +2,13 @@
 #include "ledgerint.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 
 #include "io.h"
+#include "until.h"
 
 #define MS UINT64_C(1000000)
-#define NEWCOMER_MS 1000        /* so long a file put in the ledger's place has to rest */
-#define HEADER_SIZE 100         /* of an SQLite database */
 #define CALM_MS 1000            /* what nobody waits for may wait so long for company */
 #define FEW 4                   /* merges in a commit: no tree is under way, somebody waits for each … */
 #define SHARE 5                 /* … so that commits may take this part of the time */
@@ -31,283 +27,6 @@ static int64_t now_ms(void)
 	clock_gettime(CLOCK_REALTIME, &now);
 	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
-
-static void wait_until(pthread_cond_t *cond, pthread_mutex_t *mutex, uint64_t until_ns)
-{
-	struct timespec until = {
-		(time_t)(until_ns / (1000 * MS)), (long)(until_ns % (1000 * MS))
-	};
-
-	if (until_ns == UINT64_MAX)
-		pthread_cond_wait(cond, mutex);
-	else
-		pthread_cond_timedwait(cond, mutex, &until);
-}
-
-/* ---- opening, and opening again: by the committer, or before there is one ---- */
-
-static int load_one(const struct file_row *row, void *arg)
-{
-	struct ledger *ledger = arg;
-	struct entry *entry;
-
-	/* A damaged one may have got the path of another file. */
-	ledger->damaged += row->damaged;
-	if (row->damaged && ledgertable_find(ledger, row->rel))
-		return 0;
-	entry = ledgertable_add(ledger, row->rel, row->id);
-	if (!entry)
-		return -ENOMEM;
-	entry->id = row->id;
-	entry->state = row->state;
-	entry->why = row->why;
-	return 0;
-}
-
-static void say(struct ledger *ledger, const struct reason *notice)
-{
-	pthread_mutex_lock(&ledger->mutex);
-	ledger->notice = *notice;
-	pthread_mutex_unlock(&ledger->mutex);
-}
-
-static void disconnect(struct ledger *ledger)
-{
-	pthread_mutex_lock(&ledger->reading);
-	ledgersql_close(ledger->sql);
-	ledger->sql = NULL;
-	pthread_mutex_unlock(&ledger->reading);
-}
-
-/* The database is empty: all that is known, and every merge under way, goes into it again.  Those
- * that are applied see by their epoch that they are not in it.  Caller holds the mutex. */
-static void record_anew(struct ledger *ledger)
-{
-	ledger->epoch++;
-	for (size_t slot = 0; slot < ledger->capacity; slot++) {
-		struct entry *entry = ledger->table[slot];
-
-		if (!entry)
-			continue;
-		if (entry->state.verdict || entry->state.held)
-			ledgertable_list(ledger, entry);
-		if (entry->ticket && entry->ticket->durable) {
-			entry->ticket->durable = false;
-			TAILQ_INSERT_TAIL(&ledger->fresh, entry->ticket, link);
-		}
-	}
-}
-
-static int set_aside(struct ledger *ledger, const struct reason *damage, struct reason *why)
-{
-	struct reason name = { "" }, notice;
-	int r = ledgerschema_set_aside(ledger->path, "corrupt", &name);
-
-	if (r) {
-		reason_set(why, "is damaged (%.120s) and %s", damage->text, name.text);
-		return r;
-	}
-	reason_set(&notice, "was damaged (%.80s), was set aside as %.150s and begun anew",
-		   damage->text, name.text);
-	say(ledger, &notice);
-	return 0;
-}
-
-static int open_sql(struct ledger *ledger, struct ledgersql **ret, bool *ret_created,
-		    struct reason *why)
-{
-	bool ours = false, whole = ledger->whole;
-	int r = ledgersql_open(ledger->path, whole, ret, ret_created, &ours, why);
-
-	if (r == LEDGERSQL_ODD && !ledger->options.own_path) {
-		struct reason odd = *why;
-
-		reason_set(why, "is damaged (%.200s): move it away, and a new one is begun", odd.text);
-		return REFUSED;
-	}
-	if (r != LEDGERSQL_CORRUPT && r != LEDGERSQL_ODD)
-		return r;
-	if (!ours && !ledger->options.own_path) {
-		reason_set(why, "is no ledger");
-		return REFUSED;
-	}
-	struct reason damage = *why;
-
-	r = set_aside(ledger, &damage, why);
-	if (!r)
-		r = ledgersql_open(ledger->path, false, ret, ret_created, &ours, why);
-	return r == LEDGERSQL_CORRUPT || r == LEDGERSQL_ODD ? -EIO : r;
-}
-
-static bool is_beside(const struct ledger *ledger, const char *ending)
-{
-	char path[4200];
-	struct stat st;
-
-	snprintf(path, sizeof(path), "%s%s", ledger->path, ending);
-	return !lstat(path, &st);
-}
-
-/* What SQLite would take for a new one, and remove its log, though there was one before. */
-static int look_for_empty(struct ledger *ledger, struct reason *why)
-{
-	const struct reason empty = { "it is empty" };
-	struct reason notice;
-	struct stat st;
-
-	if (lstat(ledger->path, &st)) {
-		reason_set(&notice, "is not there any more: begun anew");
-		if (ledger->begun && ledger->options.own_path)
-			say(ledger, &notice);
-		return 0;
-	}
-	if (st.st_size >= HEADER_SIZE)
-		return 0;
-	if (ledger->begun || is_beside(ledger, "-wal") || is_beside(ledger, "-shm") ||
-	    (st.st_size && ledger->options.own_path))
-		return set_aside(ledger, &empty, why);
-	if (!st.st_size)
-		return 0;
-	reason_set(why, "is no ledger");
-	return REFUSED;
-}
-
-/* The first time: what is known of each file.  Nobody else uses the table before. */
-static int load(struct ledger *ledger, struct ledgersql *sql, struct reason *why)
-{
-	int64_t last_file = 0, last_merge = 0;
-	struct reason notice;
-
-	ledger->damaged = 0;
-	int r = ledgersql_load(sql, load_one, ledger, &last_file, &last_merge, why);
-	if (!r && ledger->damaged) {
-		reason_set(&notice, "is damaged in what it says of %zu files: they are looked at again",
-			   ledger->damaged);
-		say(ledger, &notice);
-	}
-	if (r) {
-		ledgertable_free(ledger);
-		return r;
-	}
-	pthread_mutex_lock(&ledger->mutex);
-	ledger->last_file = last_file;
-	ledger->last_merge = last_merge;
-	ledger->loaded = true;
-	pthread_mutex_unlock(&ledger->mutex);
-	return 0;
-}
-
-/* A copy is still being written, perhaps. */
-static int await_newcomer(const struct ledger *ledger, struct reason *why)
-{
-	struct timespec now;
-	struct stat st;
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	if (ledger->found == LEDGERPLACE_SAME || stat(ledger->path, &st))
-		return 0;
-	int64_t age_ms = (now.tv_sec - st.st_ctim.tv_sec) * 1000
-		+ (now.tv_nsec - st.st_ctim.tv_nsec) / 1000000;
-	if (age_ms < 0 || age_ms >= NEWCOMER_MS)
-		return 0;
-	reason_set(why, "was removed, or another was put in its place");
-	return -EAGAIN;
-}
-
-/* Not the database that we had open: what is in there is somebody else's, or older than what we
- * know. */
-static int put_stranger_aside(struct ledger *ledger, struct ledgersql **sql, bool *ret_created,
-			      struct reason *why)
-{
-	struct reason name = { "" }, notice;
-
-	ledgersql_close(*sql);
-	*sql = NULL;
-	int r = ledgerschema_set_aside(ledger->path, "other", &name);
-	if (!r)
-		r = open_sql(ledger, sql, ret_created, why);
-	else
-		reason_set(why, "is not the one that it was, and %s", name.text);
-	if (r)
-		return r;
-	reason_set(&notice, "was removed, or another was put in its place: that is now %.150s, and it"
-		   " was begun anew", name.text);
-	say(ledger, &notice);
-	return 0;
-}
-
-/* Opened again: is it the one that was open before? */
-static int reconnect(struct ledger *ledger, struct ledgersql **sql, bool *ret_created,
-		     struct reason *why)
-{
-	struct ledger_mark mark;
-	struct reason notice;
-	int r = 0;
-
-	if (!*ret_created) {
-		r = ledgersql_mark(*sql, &mark, why);
-		/* A commit that failed may have come through all the same. */
-		if (!r && memcmp(&mark, &ledger->last, sizeof(mark)) &&
-		    memcmp(&mark, &ledger->tried, sizeof(mark)))
-			r = put_stranger_aside(ledger, sql, ret_created, why);
-	} else if (ledger->found != LEDGERPLACE_SAME) {
-		reason_set(&notice, "was removed or emptied: begun anew");
-		say(ledger, &notice);
-	}
-	return r;
-}
-
-int ledgercommit_connect(struct ledger *ledger, struct reason *why)
-{
-	struct ledgersql *sql = NULL;
-	bool created = false;
-	int r = ledgerlock_look(ledger->path, false, why);
-
-	if (!r)
-		r = ledgerlock_take(ledger->path, &ledger->lock, &ledger->begun, why);
-	if (!r)
-		r = await_newcomer(ledger, why);
-	if (!r && !ledger->loaded)
-		r = look_for_empty(ledger, why);
-	if (!r)
-		r = open_sql(ledger, &sql, &created, why);
-	if (!r && !ledger->loaded) {
-		r = load(ledger, sql, why);
-		if (r == LEDGERSQL_CORRUPT) {
-			struct reason damage = *why;
-
-			ledgersql_close(sql);
-			sql = NULL;
-			r = set_aside(ledger, &damage, why);
-			if (!r)
-				r = open_sql(ledger, &sql, &created, why);
-			if (!r)
-				r = load(ledger, sql, why);
-		}
-	} else if (!r) {
-		r = reconnect(ledger, &sql, &created, why);
-		pthread_mutex_lock(&ledger->mutex);
-		if (!r && created)
-			record_anew(ledger);
-		pthread_mutex_unlock(&ledger->mutex);
-	}
-	if (!r)
-		r = ledgersql_mark(sql, &ledger->last, why);
-	if (r) {
-		ledgersql_close(sql);
-		return r;
-	}
-	if (!ledger->begun)
-		ledgerlock_begun(ledger->lock);
-	ledger->begun = true;
-	ledger->found = LEDGERPLACE_SAME;
-	pthread_mutex_lock(&ledger->reading);
-	ledger->sql = sql;
-	pthread_mutex_unlock(&ledger->reading);
-	return 0;
-}
-
-/* ---- the committer ---- */
 
 bool ledgercommit_has_work(const struct ledger *ledger)
 {
@@ -382,33 +101,33 @@ static void gather(struct ledger *ledger, struct batch *batch)
 
 static int write_batch(struct ledger *ledger, const struct batch *batch, struct reason *why)
 {
-	struct ledgersql *sql = ledger->sql;
+	struct ledgerwrite *writer = ledgersql_writer(ledger->sql);
 	const struct ticket *ticket;
 	int64_t now = now_ms();
-	int r = ledgersql_begin(sql, why);
+	int r = ledgerwrite_begin(writer, why);
 
 	ledger->tried.token = ledger->token;
 	ledger->tried.count++;
 	if (!r)
-		r = ledgersql_put_mark(sql, &ledger->tried, why);
+		r = ledgerwrite_mark(writer, &ledger->tried, why);
 	TAILQ_FOREACH(ticket, &batch->fresh, link)
 		if (!r)
-			r = ledgersql_put_intent(sql, ticket, why);
+			r = ledgerwrite_intent(writer, ticket, why);
 	TAILQ_FOREACH(ticket, &batch->finished, link) {
 		if (!r && ticket->epoch != ledger->epoch)
-			r = ledgersql_put_intent(sql, ticket, why);
+			r = ledgerwrite_intent(writer, ticket, why);
 		if (!r)
-			r = ledgersql_put_done(sql, ticket, now, why);
+			r = ledgerwrite_done(writer, ticket, now, why);
 	}
 	TAILQ_FOREACH(ticket, &batch->dropped, link)
 		if (!r)
-			r = ledgersql_remove(sql, ticket, why);
+			r = ledgerwrite_remove(writer, ticket, why);
 	for (size_t i = 0; i < batch->rows && !r; i++)
-		r = ledgersql_put_file(sql, &batch->row[i], why);
+		r = ledgerwrite_file(writer, &batch->row[i], why);
 	if (!r)
-		r = ledgersql_commit(sql, why);
+		r = ledgerwrite_commit(writer, why);
 	if (r)
-		ledgersql_rollback(sql);
+		ledgerwrite_rollback(writer);
 	else
 		ledger->last = ledger->tried;
 	return r;
@@ -513,50 +232,6 @@ static void tell(struct ledger *ledger, const struct news *news, size_t count)
 			options->durable(news[i].rel, news[i].id, options->arg);
 }
 
-/* The database as it stands at its path, opened again where it must be. */
-static int ready(struct ledger *ledger, struct reason *why)
-{
-	enum ledgerplace_is found = ledger->sql ? ledgersql_check(ledger->sql, &ledger->tried)
-		: LEDGERPLACE_SAME;
-	int r = 0;
-
-	pthread_mutex_lock(&ledger->mutex);
-	ledger->whole = ledger->doubted;
-	pthread_mutex_unlock(&ledger->mutex);
-	if (found != LEDGERPLACE_SAME) {
-		struct ledgersql *sql = ledger->sql;
-
-		pthread_mutex_lock(&ledger->reading);
-		ledger->sql = NULL;
-		pthread_mutex_unlock(&ledger->reading);
-		ledgersql_leave(sql, found);
-		/* A log that was lost leaves nothing behind that could be somebody else's. */
-		ledger->found = found == LEDGERPLACE_LOG_LOST ? LEDGERPLACE_SAME : found;
-	} else if (ledger->whole) {
-		disconnect(ledger);
-	}
-	if (!ledger->sql)
-		r = ledgercommit_connect(ledger, why);
-	pthread_mutex_lock(&ledger->mutex);
-	ledger->doubted &= !ledger->whole || r;
-	pthread_mutex_unlock(&ledger->mutex);
-	return r;
-}
-
-/* Damage that shows only now, and what may be cured by opening it anew. */
-static int after_failure(struct ledger *ledger, int r, struct reason *why)
-{
-	if (r == -EBUSY || r == -ENOSPC || r == -ENOMEM)
-		return r;
-	disconnect(ledger);
-	if (r == LEDGERSQL_CORRUPT) {
-		struct reason damage = *why;
-
-		r = set_aside(ledger, &damage, why);
-	}
-	return r;
-}
-
 /* From the beginning of this commit to that of the next.  Caller holds the mutex. */
 static uint64_t gap_after(const struct ledger *ledger, size_t merges)
 {
@@ -576,9 +251,9 @@ static void commit(struct ledger *ledger)
 	const struct ticket *ticket;
 	size_t told = 0, merges = 0;
 	bool written = false;
-	int r = ready(ledger, &why);
+	int r = ledgerconnect_ready(ledger, &why);
 
-	/* After ready(): that may have everything recorded anew. */
+	/* After that: that may have everything recorded anew. */
 	pthread_mutex_lock(&ledger->mutex);
 	gather(ledger, &batch);
 	TAILQ_FOREACH(ticket, &batch.fresh, link)
@@ -588,7 +263,7 @@ static void commit(struct ledger *ledger)
 		r = write_batch(ledger, &batch, &why);
 		written = r == 0;
 		if (r)
-			r = after_failure(ledger, r, &why);
+			r = ledgerconnect_failed(ledger, r, &why);
 	}
 	pthread_mutex_lock(&ledger->mutex);
 	ledger->ok = written;
@@ -600,8 +275,8 @@ static void commit(struct ledger *ledger)
 		ledger->why = why;
 		/* Where it was set aside (r is 0): at once with a new one. */
 		uint64_t wait_ms = ledger->options.retry_ms;
-		if (r == -EAGAIN && wait_ms > NEWCOMER_MS / 2)
-			wait_ms = NEWCOMER_MS / 2;
+		if (r == -EAGAIN && wait_ms > LEDGERCONNECT_NEWCOMER_MS / 2)
+			wait_ms = LEDGERCONNECT_NEWCOMER_MS / 2;
 		ledger->retry_ns = io_now_ns() + (r ? wait_ms * MS : 0);
 	}
 	pthread_mutex_unlock(&ledger->mutex);
@@ -616,7 +291,7 @@ static void commit(struct ledger *ledger)
 		ledgersql_checkpoint(ledger->sql);
 }
 
-void *ledgercommit_commit(void *arg)
+void *ledgercommit_run(void *arg)
 {
 	struct ledger *ledger = arg;
 
@@ -635,7 +310,7 @@ void *ledgercommit_commit(void *arg)
 		if (ledger->stopping && ledger->syncer_ended && !ledgercommit_has_work(ledger))
 			break;
 		if (due > io_now_ns()) {
-			wait_until(&ledger->commit, &ledger->mutex, due);
+			until_wait(&ledger->commit, &ledger->mutex, due);
 			continue;
 		}
 		pthread_mutex_unlock(&ledger->mutex);
@@ -645,117 +320,9 @@ void *ledgercommit_commit(void *arg)
 			break;          /* what is not on record is merged again */
 	}
 	pthread_mutex_unlock(&ledger->mutex);
-	disconnect(ledger);
+	ledgerconnect_close(ledger);
 	pthread_mutex_lock(&ledger->mutex);
 	ledger->committer_ended = true;
-	pthread_cond_broadcast(&ledger->moved);
-	pthread_mutex_unlock(&ledger->mutex);
-	return NULL;
-}
-
-/* ---- the syncer ---- */
-
-/* Caller holds the mutex. */
-static void synced(struct ledger *ledger, struct ticket *ticket)
-{
-	struct entry *entry = ticket->entry;
-
-	/* What a sync has failed for is done no more in this life: a later one that succeeds tells
-	 * nothing of what the kernel has given up. */
-	if (ticket->error) {
-		entry->state.verdict = LEDGER_NOTHING;
-		ledger->given_up++;
-	} else {
-		entry->unsynced--;
-	}
-	if (entry->dirty)
-		ledgertable_list(ledger, entry);
-	if (!ticket->error)
-		TAILQ_INSERT_TAIL(&ledger->finished, ticket, link);
-	ledgertable_wake_committer(ledger);
-}
-
-static void sync_files(struct ledger *ledger, struct ticket_list *list)
-{
-	const struct ledger_options *options = &ledger->options;
-	struct ledger_synced one = { NULL, 0 }, *file;
-	struct ticket *ticket;
-	size_t files = 0, n = 0;
-
-	if (!options->sync)
-		return;
-	TAILQ_FOREACH(ticket, list, link)
-		files++;
-	file = calloc(files, sizeof(*file));
-	if (file) {
-		TAILQ_FOREACH(ticket, list, link)
-			file[n++].rel = ticket->rel;
-		options->sync(file, files, options->arg);
-	}
-	n = 0;
-	TAILQ_FOREACH(ticket, list, link) {
-		if (!file) {            /* no memory: one by one */
-			one = (struct ledger_synced){ .rel = ticket->rel };
-			options->sync(&one, 1, options->arg);
-		}
-		ticket->error = file ? file[n++].error : one.error;
-	}
-	free(file);
-}
-
-static void sync_all(struct ledger *ledger, struct ticket_list *list)
-{
-	const struct ledger_options *options = &ledger->options;
-	struct ticket *ticket;
-
-	sync_files(ledger, list);
-	while ((ticket = TAILQ_FIRST(list))) {
-		const char *rel = ticket->rel;
-		int64_t id = ticket->id;
-		int error = ticket->error;
-
-		TAILQ_REMOVE(list, ticket, link);
-		pthread_mutex_lock(&ledger->mutex);
-		synced(ledger, ticket);
-		if (error)
-			ledgertable_ticket_free(ledger, ticket);
-		pthread_mutex_unlock(&ledger->mutex);
-		if (error && options->done)
-			options->done(rel, id, error, options->arg);
-	}
-}
-
-void *ledgercommit_sync(void *arg)
-{
-	struct ledger *ledger = arg;
-	struct ticket_list list = TAILQ_HEAD_INITIALIZER(list);
-
-	pthread_mutex_lock(&ledger->mutex);
-	for (;;) {
-		bool hurry = ledger->stopping || ledger->flushing;
-		uint64_t due = ledger->applied_since_ns + ledger->options.sync_ms * MS;
-
-		if (TAILQ_EMPTY(&ledger->applied)) {
-			if (ledger->stopping)
-				break;
-			wait_until(&ledger->sync, &ledger->mutex, UINT64_MAX);
-			continue;
-		}
-		if (!hurry && due > io_now_ns()) {
-			wait_until(&ledger->sync, &ledger->mutex, due);
-			continue;
-		}
-		TAILQ_CONCAT(&list, &ledger->applied, link);
-		ledger->applied_since_ns = 0;
-		ledger->syncing = true;
-		pthread_mutex_unlock(&ledger->mutex);
-		sync_all(ledger, &list);
-		pthread_mutex_lock(&ledger->mutex);
-		ledger->syncing = false;
-		pthread_cond_broadcast(&ledger->moved);
-	}
-	ledger->syncer_ended = true;
-	pthread_cond_signal(&ledger->commit);
 	pthread_cond_broadcast(&ledger->moved);
 	pthread_mutex_unlock(&ledger->mutex);
 	return NULL;

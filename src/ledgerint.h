@@ -32,6 +32,7 @@ int ledgercells_sink(struct ledger_cells *cells, const struct ledger_cells *belo
 bool ledgercells_within(const struct ledger_cells *inner, const struct ledger_cells *outer);
 
 struct sqlite3;
+struct sqlite3_stmt;
 
 /* ---- ledgerplace.c: is the database at its path still ours?  ----
  *
@@ -119,13 +120,35 @@ int ledgerseal_prepare(struct sqlite3 *db);
 #define LEDGERSEAL_FILE_SET(held, spread) "seal = CASE WHEN " LEDGERSEAL_FILE_SOUND \
 	" THEN " LEDGERSEAL_FILE(held, spread) " END"
 
-/* ---- ledger.c and ledgersql.c ---- */
+/* ---- ledgerschema.c: is it a ledger, and a sound one? ---- */
 
 /* Beside 0, REFUSED and -errno: */
-#define LEDGERSQL_CORRUPT 2
-#define LEDGERSQL_ODD 3         /* a database in good order, but a table or a column is missing */
+#define LEDGERSCHEMA_CORRUPT 2
+#define LEDGERSCHEMA_ODD 3      /* a database in good order, but a table or a column is missing */
 
-struct ledgersql;
+#define LEDGERSCHEMA_BUSY_MS 2000       /* how long somebody else is waited for */
+
+/* What SQLite's error means, said as far as it knows: LEDGERSCHEMA_CORRUPT, LEDGERSCHEMA_ODD,
+ * -errno. */
+int ledgerschema_fail(struct sqlite3 *db, int code, struct reason *why);
+int ledgerschema_prepare(struct sqlite3 *db, const char *text, struct sqlite3_stmt **ret,
+			 struct reason *why);
+int ledgerschema_run(struct sqlite3 *db, const char *text, struct reason *why);
+/* The first column of the first row. */
+int ledgerschema_ask(struct sqlite3 *db, const char *text, int64_t *ret, struct reason *why);
+int ledgerschema_connect(const char *path, int flags, struct sqlite3 **ret, struct reason *why);
+/* Is it ours, and of a version that we know?  Makes what is missing in a new one. */
+int ledgerschema_check(struct sqlite3 *db, bool whole, bool *ret_created, bool *ret_ours,
+		       struct reason *why);
+/* Can its history be asked, without a change to it?  0, REFUSED, -errno. */
+int ledgerschema_check_reading(struct sqlite3 *db, struct reason *why);
+/* The first bytes say whether it was a ledger, whatever is wrong with the rest. */
+bool ledgerschema_is_ours(const char *path);
+/* Moves one away, as PATH.`what`-TIME; `ret` has the new name. */
+int ledgerschema_set_aside(const char *path, const char *what, struct reason *ret);
+
+/* ---- what goes on record ---- */
+
 struct entry;
 
 /* A merge under way.  What stands above `outcome` does not change once it is handed in. */
@@ -175,17 +198,75 @@ struct file_row {
 	bool damaged;           /* as it was read: the state is a guess on the safe side */
 };
 
+/* ---- ledgerwrite.c: puts it there ----
+ *
+ * The statements that write; the connection outlives them. */
+
+struct ledgerwrite;
+int ledgerwrite_open(struct sqlite3 *db, struct ledgerwrite **ret, struct reason *why);
+void ledgerwrite_close(struct ledgerwrite *writer);
+
+/* One transaction: begin, any of the middle ones, commit; after a failure, roll back. */
+int ledgerwrite_begin(struct ledgerwrite *writer, struct reason *why);
+int ledgerwrite_mark(struct ledgerwrite *writer, const struct ledger_mark *mark,
+		     struct reason *why);
+int ledgerwrite_file(struct ledgerwrite *writer, const struct file_row *row, struct reason *why);
+int ledgerwrite_intent(struct ledgerwrite *writer, const struct ticket *ticket,
+		       struct reason *why);
+int ledgerwrite_done(struct ledgerwrite *writer, const struct ticket *ticket, int64_t now_ms,
+		     struct reason *why);
+/* Takes it off the record: nothing of it was written. */
+int ledgerwrite_remove(struct ledgerwrite *writer, const struct ticket *ticket,
+		       struct reason *why);
+int ledgerwrite_commit(struct ledgerwrite *writer, struct reason *why);
+void ledgerwrite_rollback(struct ledgerwrite *writer);
+
+/* ---- ledgerask.c: what is on record ----
+ *
+ * The questions, by a connection of their own; one at a time. */
+
+struct ledgerask;
+/* Not `all`: the history of all files, and nothing else. */
+int ledgerask_open(struct sqlite3 *db, bool all, struct ledgerask **ret, struct reason *why);
+void ledgerask_close(struct ledgerask *asker);
+
+/* file 0: all; id 0: those before `before`. */
+int ledgerask_history(struct ledgerask *asker, int64_t file, int64_t id, int64_t before,
+		      size_t limit, struct ledger_entry **ret, size_t *ret_count);
+int ledgerask_runs(struct ledgerask *asker, int64_t id, struct ledger_cells *ret);
+int ledgerask_sources(struct ledgerask *asker, int64_t id, char ***ret, size_t *ret_count);
+int ledgerask_undoable(struct ledgerask *asker, char ***ret, size_t *ret_count);
+
+/* One merge of a file with its runs, for undo. */
+struct recorded {
+	int64_t id;
+	enum ledger_stage stage;
+	uint64_t ino, identity;
+	int64_t last_up;
+	bool undone;
+	struct ledger_cells cells;
+};
+/* The file's merges (no undo, no refusal), oldest first.  -EBADMSG: the one with this number is
+ * damaged. */
+int ledgerask_recorded(struct ledgerask *asker, int64_t file, struct recorded **ret,
+		       size_t *ret_count, int64_t *ret_damaged);
+void ledgerask_recorded_free(struct recorded *merge, size_t count);
+
+/* ---- ledgersql.c: the database, open ----
+ *
+ * Two connections, one to write and one to ask, each with its statements. */
+
+struct ledgersql;
 /* Opens, checks (`whole`: however large it is), makes what is missing.  0, REFUSED (newer, not
- * ours, or in use), LEDGERSQL_CORRUPT (`ret_ours`: it was a ledger for certain), LEDGERSQL_ODD,
- * -errno. */
+ * ours, or in use), LEDGERSCHEMA_CORRUPT (`ret_ours`: it was a ledger for certain),
+ * LEDGERSCHEMA_ODD, -errno. */
 int ledgersql_open(const char *path, bool whole, struct ledgersql **ret, bool *ret_created,
 		   bool *ret_ours, struct reason *why);
-/* For ledgersql_history() of all files alone, without a lock.  0, REFUSED, -errno. */
+/* For ledgerask_history() of all files alone, without a lock.  0, REFUSED, -errno. */
 int ledgersql_open_reading(const char *path, struct ledgersql **ret, struct reason *why);
 void ledgersql_close(struct ledgersql *sql);
-/* Is it still what we have written at the path?  `last` is the mark of the last commit,
- * or of one that was tried.  Where it is
- * not, it is to be left: */
+/* Is it still what we have written at the path?  `last` is the mark of the last commit, or of one
+ * that was tried.  Where it is not, it is to be left: */
 enum ledgerplace_is ledgersql_check(struct ledgersql *sql, const struct ledger_mark *last);
 /* Closes it without touching what is at the path; what is in our log goes into our own file, if
  * that was moved away. */
@@ -199,41 +280,13 @@ typedef int ledgersql_file_fn(const struct file_row *row, void *arg);
 int ledgersql_load(struct ledgersql *sql, ledgersql_file_fn *file, void *arg,
 		   int64_t *ret_last_file, int64_t *ret_last_merge, struct reason *why);
 
-/* One transaction: begin, any of the middle ones, commit; after a failure, roll back. */
-int ledgersql_begin(struct ledgersql *sql, struct reason *why);
-int ledgersql_put_mark(struct ledgersql *sql, const struct ledger_mark *mark, struct reason *why);
-int ledgersql_put_file(struct ledgersql *sql, const struct file_row *row, struct reason *why);
-int ledgersql_put_intent(struct ledgersql *sql, const struct ticket *ticket, struct reason *why);
-int ledgersql_put_done(struct ledgersql *sql, const struct ticket *ticket, int64_t now_ms,
-		       struct reason *why);
-/* Takes it off the record: nothing of it was written. */
-int ledgersql_remove(struct ledgersql *sql, const struct ticket *ticket, struct reason *why);
-int ledgersql_commit(struct ledgersql *sql, struct reason *why);
-void ledgersql_rollback(struct ledgersql *sql);
 /* Where the log of changes has grown: moves it into the database. */
 void ledgersql_checkpoint(struct ledgersql *sql);
 
-/* Questions; caller holds `reading`.  file 0: all; id 0: those before `before`. */
-int ledgersql_history(struct ledgersql *sql, int64_t file, int64_t id, int64_t before,
-		      size_t limit, struct ledger_entry **ret, size_t *ret_count);
-int ledgersql_runs(struct ledgersql *sql, int64_t id, struct ledger_cells *ret);
-int ledgersql_sources(struct ledgersql *sql, int64_t id, char ***ret, size_t *ret_count);
-int ledgersql_undoable(struct ledgersql *sql, char ***ret, size_t *ret_count);
-
-/* One merge of a file with its runs, for undo. */
-struct recorded {
-	int64_t id;
-	enum ledger_stage stage;
-	uint64_t ino, identity;
-	int64_t last_up;
-	bool undone;
-	struct ledger_cells cells;
-};
-/* The file's merges (no undo, no refusal), oldest first.  -EBADMSG: the one with this number is
- * damaged. */
-int ledgersql_recorded(struct ledgersql *sql, int64_t file, struct recorded **ret,
-		       size_t *ret_count, int64_t *ret_damaged);
-void ledgersql_recorded_free(struct recorded *merge, size_t count);
+/* For the committer. */
+struct ledgerwrite *ledgersql_writer(struct ledgersql *sql);
+/* For whoever holds `reading`. */
+struct ledgerask *ledgersql_asker(struct ledgersql *sql);
 
 /* ---- ledgerundo.c: which cells an undo gives back, and to what; see the invariants 5 to 7 ---- */
 
@@ -330,32 +383,30 @@ void ledgertable_drop(struct ledger *ledger, struct ticket *ticket);
 /* It waits for its sync. */
 void ledgertable_applied(struct ledger *ledger, struct ticket *ticket);
 
-/* ---- ledgerschema.c: is it a ledger, and a sound one? ---- */
+/* ---- ledgerconnect.c: the database at its path, whatever has become of it ----
+ *
+ * What is damaged, or another one, is set aside, and one begun anew that gets all that is known. */
 
-#define LEDGERSCHEMA_BUSY_MS 2000       /* how long somebody else is waited for */
+#define LEDGERCONNECT_NEWCOMER_MS 1000  /* so long a file put in the ledger's place has to rest */
 
-/* What SQLite's error means, said as far as it knows: LEDGERSQL_CORRUPT, LEDGERSQL_ODD, -errno. */
-int ledgerschema_fail(struct sqlite3 *db, int code, struct reason *why);
-int ledgerschema_run(struct sqlite3 *db, const char *text, struct reason *why);
-/* The first column of the first row. */
-int ledgerschema_ask(struct sqlite3 *db, const char *text, int64_t *ret, struct reason *why);
-int ledgerschema_connect(const char *path, int flags, struct sqlite3 **ret, struct reason *why);
-/* Is it ours, and of a version that we know?  Makes what is missing in a new one. */
-int ledgerschema_check(struct sqlite3 *db, bool whole, bool *ret_created, bool *ret_ours,
-		       struct reason *why);
-/* Can its history be asked, without a change to it?  0, REFUSED, -errno. */
-int ledgerschema_check_reading(struct sqlite3 *db, struct reason *why);
-/* The first bytes say whether it was a ledger, whatever is wrong with the rest. */
-bool ledgerschema_is_ours(const char *path);
-/* Moves one away, as PATH.`what`-TIME; `ret` has the new name. */
-int ledgerschema_set_aside(const char *path, const char *what, struct reason *ret);
+/* Opens the database, or opens it again.  Only before there are threads, or by the committer, whose
+ * the others are. */
+int ledgerconnect_open(struct ledger *ledger, struct reason *why);
+/* The database as it stands at its path, opened again where it must be. */
+int ledgerconnect_ready(struct ledger *ledger, struct reason *why);
+/* After a failure `r` of a commit: damage that shows only now, and what may be cured by opening it
+ * anew.  0: that can be had at once. */
+int ledgerconnect_failed(struct ledger *ledger, int r, struct reason *why);
+void ledgerconnect_close(struct ledger *ledger);
 
-/* ---- ledgercommit.c: the two threads ---- */
+/* ---- ledgercommit.c: the thread that puts on record, in groups, what was handed in ---- */
 
-/* Opens the database, or opens it again.  Only before there are threads, or by the committer. */
-int ledgercommit_connect(struct ledger *ledger, struct reason *why);
-void *ledgercommit_commit(void *ledger);
-void *ledgercommit_sync(void *ledger);
+void *ledgercommit_run(void *ledger);
+/* Caller holds the mutex. */
 bool ledgercommit_has_work(const struct ledger *ledger);
+
+/* ---- ledgersync.c: the thread that has synced what was written ---- */
+
+void *ledgersync_run(void *ledger);
 
 #endif

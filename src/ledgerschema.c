@@ -84,8 +84,8 @@ static int error_of(int code)
 	case SQLITE_READONLY: return -EROFS;
 	case SQLITE_PERM: case SQLITE_AUTH: return -EACCES;
 	case SQLITE_BUSY: case SQLITE_LOCKED: return -EBUSY;
-	case SQLITE_CORRUPT: case SQLITE_NOTADB: return LEDGERSQL_CORRUPT;
-	case SQLITE_ERROR: return LEDGERSQL_ODD;        /* there is no such table, or one too many */
+	case SQLITE_CORRUPT: case SQLITE_NOTADB: return LEDGERSCHEMA_CORRUPT;
+	case SQLITE_ERROR: return LEDGERSCHEMA_ODD;        /* there is no such table, or one too many */
 	default: return -EIO;
 	}
 }
@@ -108,6 +108,13 @@ int ledgerschema_fail(sqlite3 *db, int code, struct reason *why)
 }
 
 /* ---- opening ---- */
+
+int ledgerschema_prepare(sqlite3 *db, const char *text, sqlite3_stmt **ret, struct reason *why)
+{
+	int code = sqlite3_prepare_v3(db, text, -1, SQLITE_PREPARE_PERSISTENT, ret, NULL);
+
+	return code ? ledgerschema_fail(db, code, why) : 0;
+}
 
 int ledgerschema_run(sqlite3 *db, const char *text, struct reason *why)
 {
@@ -170,7 +177,7 @@ static int quick_check(sqlite3 *db, struct reason *why)
 			for (const char *at = text; at && (at = strchr(at, '\n')); )
 				text = ++at;    /* the first line only says where */
 			reason_set(why, "%s", text ? text : "it is damaged");
-			r = LEDGERSQL_CORRUPT;
+			r = LEDGERSCHEMA_CORRUPT;
 		}
 	} else {
 		r = ledgerschema_fail(db, code, why);
@@ -228,7 +235,7 @@ static int identify(sqlite3 *db, int64_t *ret_version, bool *ret_ours, struct re
 	}
 	if (version < 0 || (!version && objects)) {
 		reason_set(why, "its schema has the number %lld", (long long)version);
-		return LEDGERSQL_ODD;
+		return LEDGERSCHEMA_ODD;
 	}
 	*ret_version = version;
 	return 0;
@@ -241,7 +248,7 @@ int ledgerschema_check_reading(sqlite3 *db, struct reason *why)
 	bool ours = false;
 	int r = identify(db, &version, &ours, &damage);
 
-	if (r == LEDGERSQL_CORRUPT || r == LEDGERSQL_ODD) {
+	if (r == LEDGERSCHEMA_CORRUPT || r == LEDGERSCHEMA_ODD) {
 		reason_set(why, ours ? "is damaged (%s)" : "is no ledger", damage.text);
 		return REFUSED;
 	}
