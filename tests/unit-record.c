@@ -46,8 +46,10 @@ static int make_live(void)
 {
 	char command[4096];
 
+	/* Again, where others want a loop device too, or the kernel is not done with the last one. */
 	snprintf(command, sizeof(command), "cd %s && mkfs.ext2 -q -F small/img && "
-		 "mount -o loop small/img live", scratch_dir);
+		 "for try in 1 2 3 4 5 6 7 8 9; do mount -o loop small/img live && exit; sleep 0.2; "
+		 "done; exit 1", scratch_dir);
 	return system(command) == 0 ? 0 : -1;
 }
 
