@@ -103,6 +103,21 @@ ctl() {
 	run "$rrdmergctl" -s sock "$@"
 }
 
+# ctl_waits REGEX ARGUMENT…: it says so, and goes on waiting.
+ctl_waits() {
+	local said=$1 waiting
+	shift
+
+	last="rrdmergctl $*"
+	"$rrdmergctl" -s sock "$@" >out 2>err &
+	waiting=$!
+	wait_for "grep -qE -- '$said' err" 20
+	want_err "$said"
+	kill -TERM $waiting
+	wait $waiting
+	want_same "it waits until it is ended: $last" $? 143
+}
+
 # ---- what it has said ----
 
 show_log() {

@@ -37,21 +37,6 @@ want_tame() {
 	want_same "nothing for a terminal to heed: $last" "$found" 0
 }
 
-# waits REGEX ARGUMENT…: rrdmergctl says so, and has not ended.
-waits() {
-	local said=$1 waiting
-	shift
-
-	last="rrdmergctl $*"
-	"$rrdmergctl" -s sock "$@" >out 2>err &
-	waiting=$!
-	wait_for "grep -qE -- '$said' err" 20
-	want_err "$said"
-	kill -TERM $waiting
-	wait $waiting
-	want_same "it waits until it is ended: $last" $? 143
-}
-
 commands=(status 'status --json' list 'list --json' 'show x' 'show x --json' history help)
 
 # ---- escapes in each value that there is ----
@@ -73,7 +58,7 @@ for command in "${commands[@]}"; do
 done
 ctl show x
 want_out '; undone by u.*; undone in part by v'
-waits '^rrdmergctl: rrdmergd is s' status --wait
+ctl_waits '^rrdmergctl: rrdmergd is s' status --wait
 want_tame
 run "$plugin" -s sock
 want_rc 3
@@ -129,6 +114,6 @@ alien ''
 run "$plugin" -s sock -t 1
 want_rc 3
 want_out '^RRDMERGD UNKNOWN - .* has not answered within 1 s'
-waits '^rrdmergctl: waiting for rrdmergd to answer on sock' status
+ctl_waits '^rrdmergctl: waiting for rrdmergd to answer on sock' status
 
 finish

@@ -292,9 +292,7 @@ kill -HUP "$daemon"
 want_log '^rrdmergd: reloaded'
 sleep 0.3
 want_same "a reload keeps the pause" "$(file_sum 'live/web02/a b.rrd')" "$before"
-run timeout 1 "$rrdmergctl" -s sock status --wait
-want_rc 124
-want_err '^rrdmergctl: rrdmergd is paused; '
+ctl_waits '^rrdmergctl: rrdmergd is paused; ' status --wait
 ctl resume
 want_log '^rrdmergd: resumed$'
 ctl status --wait
