@@ -56,6 +56,7 @@ struct backups {
 	pthread_mutex_t mutex;
 	pthread_cond_t wake;    /* stopping, or wanted */
 	bool stopping, wanted;
+	bool all;               /* the last walk found each of them there */
 	uint64_t mounts;        /* place_mounts() of before the last walk */
 	char **given;           /* [givens]; none: there is no pattern among them */
 	size_t givens;
@@ -358,6 +359,7 @@ static void conclude(struct backups *backups, uint64_t began, bool all, bool who
 {
 	say_denied(backups);
 	say_misled(backups);
+	backups->all = all;
 	if (all)
 		look_again(backups);
 	/* What only a backup has that is away now, or cannot be looked into, waits for it. */
@@ -584,6 +586,17 @@ void backups_walk(struct backups *backups)
 	pthread_mutex_lock(&backups->mutex);
 	backups->wanted = true;
 	pthread_cond_signal(&backups->wake);
+	pthread_mutex_unlock(&backups->mutex);
+}
+
+void backups_missed(struct backups *backups)
+{
+	pthread_mutex_lock(&backups->mutex);
+	/* Where one is known to be away, the thread looks for it anyhow. */
+	if (backups->all) {
+		backups->wanted = true;
+		pthread_cond_signal(&backups->wake);
+	}
 	pthread_mutex_unlock(&backups->mutex);
 }
 

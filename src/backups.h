@@ -32,6 +32,11 @@ bool backups_changed(struct backups *backups);
 /* A walk is wanted soon; not more often than walking costs a small part of the time. */
 void backups_walk(struct backups *backups);
 
+/* A live file was just looked at that had to do without a backup, as that was not there, and the
+ * tally knows it (half_seen): where the last walk has found each, one is wanted soon, so that such
+ * files are looked at again when the backup is back. */
+void backups_missed(struct backups *backups);
+
 struct backups_state {
 	bool whole;             /* each was walked, all of it, with RRD files in it */
 	uint64_t walked_ns;     /* when the last whole walk began; 0: never */

@@ -118,6 +118,10 @@ static bool tick(struct daemon *d)
 	if (queued.due + queued.in_flight > queued.scans || news.sums.pending)
 		d->busy_until_ns = now;
 	news.backup_needed = daemon_backup_needed(d, &news.sums);
+	uint64_t missed = atomic_load(&d->missed);
+	if (missed != d->missed_told)
+		backups_missed(d->backups);
+	d->missed_told = missed;
 	/* Nobody is told that a backup can go before it was looked at once more, nor anything of what
 	 * waits before it was looked at at all. */
 	uint64_t walked = backups_state(d->backups).walked_ns;

@@ -48,6 +48,8 @@ static void on_file(const char *rel, const struct merge_result *result, unsigned
 	/* One that somebody keeps open for long is not waited for before the rest is said. */
 	tally_result(d->tally, rel, result,
 		     will_retry && (result->outcome != MERGE_BUSY || tries < BUSY_SAID));
+	if (result->source_missing)
+		atomic_fetch_add(&d->missed, 1);
 	if (result->outcome == MERGE_MERGED && merge_wrote(result)) {
 		if (atomic_load(&d->log_files))
 			log_file(LOG_INFO, "%s", report_merged(line, sizeof(line), rel, result,

@@ -53,11 +53,13 @@ struct daemon {
 
 	/* Said once, by workers. */
 	atomic_bool lease_said, future_said;
+	atomic_uint_fast64_t missed;    /* tries that have met a backup that is not there */
 	atomic_uint_fast64_t rest_ns;   /* when it was said last that the backup rests */
 
 	/* The main thread's own. */
 	struct bulletin bulletin;
 	uint64_t busy_until_ns, alive_ns, walked_ns, reload_ns;
+	uint64_t missed_told;   /* to the backups */
 	bool ready, stall_said, was_root, concluded, reread_said;
 	bool rushed;            /* many files were to be looked at, since it was idle */
 	bool reloading, reload_again;   /* the file may be another since it was read */

@@ -110,6 +110,21 @@ wait_for 'cmp -s live/h/three.rrd merged.rrd' 20
 same_as "merged when the backup is back" live/h/three.rrd merged.rrd
 wait_for 'status_is backup_needed no' 20 || fail "the backup is still needed"
 
+# It goes and comes back between two looks at the backups, and nobody rescans.
+ctl undo h/three.rrd
+want_rc 0
+wait_for 'status_is backup_needed no' 20 || fail "the backup is still needed"
+ctl rescan
+sleep 1.5                       # a search comes within a second; the next in its turn after 45
+mv backup away
+ctl merge h/three.rrd
+want_rc 0
+wait_for 'status_is backup_needed yes' 5
+mv away backup
+wait_for 'cmp -s live/h/three.rrd merged.rrd' 20
+same_as "merged when the backup is back, unasked" live/h/three.rrd merged.rrd
+wait_for 'status_is backup_needed no' 20 || fail "the backup is still needed"
+
 # ---- what the ledger does not take ----
 
 mv state state.good && mkdir -p state/ledger.db

@@ -217,6 +217,36 @@ static void another_order_that_stays(void **state)
 	assert_false(backups_changed(backups));
 }
 
+/* ---- one that is away ---- */
+
+/* Nobody waits for the next walk in its turn, 45 s later. */
+static void who_missed_one_is_looked_at_again(void **state)
+{
+	const struct merge_result missing = { .outcome = MERGE_UNCHANGED, .source_missing = true };
+	struct queue_job job;
+	bool settled;
+
+	(void)state;
+	directory("old");
+	file("old/x.rrd");
+	assert_int_equal(source_add(&set, scratch("old"), NULL), 0);
+	assert_int_equal(tally_live(tally, "x.rrd", true, &settled), 0);
+	assert_int_equal(backups_new(&set, NULL, queue, tally, &backups), 0);
+	walks(2);
+	while (queue_count(queue).due && queue_take(queue, &job))
+		queue_done(queue, &job, false, 0);
+	tally_result(tally, "x.rrd", &missing, false);
+	uint64_t before = backups_state(backups).walked_ns;
+	backups_missed(backups);
+	for (int i = 0; i < 4000 && !queue_count(queue).due; i++)
+		usleep(5000);
+	assert_true(backups_state(backups).walked_ns != before);
+	assert_int_equal(queue_count(queue).due, 1);
+	assert_true(queue_take(queue, &job));
+	assert_string_equal(job.path, "x.rrd");
+	queue_done(queue, &job, false, 0);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -227,6 +257,7 @@ int main(void)
 		TEST(what_leads_nowhere_waits_for_nobody),
 		TEST(one_more_and_one_less),
 		TEST(another_order_that_stays),
+		TEST(who_missed_one_is_looked_at_again),
 	};
 
 	log_open("unit-backups", 0, LOG_USER);
