@@ -242,7 +242,6 @@ static enum gather_outcome take(struct gather *gather, const struct gather_reque
 
 struct hidden {
 	struct gather *gather;
-	const struct source_set *sources;
 	const char *side;
 };
 
@@ -252,11 +251,8 @@ static int refuse_hidden(const char *rrd, void *arg)
 	int root = hidden->gather->files.root;
 	struct sidecar sidecar = { 0 };
 	struct reason damage, why;
-	struct stat st;
 
-	if (fstatat(root, rrd, &st, AT_SYMLINK_NOFOLLOW) ||
-	    !index_serves_own(hidden->sources->index, rrd) ||
-	    pnp_find_sidecar(root, rrd, &sidecar, &damage) != REFUSED) {
+	if (pnp_find_sidecar(root, rrd, &sidecar, &damage) != REFUSED) {
 		sidecar_free(&sidecar);
 		return 0;
 	}
@@ -271,9 +267,10 @@ static int refuse_hidden(const char *rrd, void *arg)
 static void look_for_hidden(struct gather *gather, const struct gather_request *request,
 			    const char *side)
 {
-	struct hidden hidden = { gather, request->sources, side };
+	struct hidden hidden = { gather, side };
 
-	pnp_others(request->sidecar, request->rel, refuse_hidden, &hidden);
+	source_find_others(request->sources, request->sidecar, request->rel, &gather->files,
+			   refuse_hidden, &hidden);
 }
 
 /* What source n has.  Anything but GATHER_READY ends the try. */

@@ -208,6 +208,60 @@ static int add_renamed_siblings(const char *other, void *arg)
 	return index_find(search->set->index, other, add_renamed_sibling, arg);
 }
 
+/* Is there an RRD of this path, or a dump that shows itself to be one of it? */
+static bool is_kept(int root, const char *rrd)
+{
+	bool kept = is_seen(root, rrd);
+	char name[PATH_MAX];
+
+	for (unsigned i = 0; i < DUMP_NAMES && !kept; i++) {
+		enum dump_root what = DUMP_ROOT_OTHER;
+		int fd;
+
+		if (!dump_name(rrd, i, name, sizeof(name)) || !is_seen(root, name) ||
+		    io_open_file(root, name, O_RDONLY, &fd, NULL, NULL))
+			continue;
+		kept = !dump_look(fd, &what, NULL) && what == DUMP_ROOT_RRD;
+		close(fd);
+	}
+	return kept;
+}
+
+struct other_search {
+	const struct source_set *set;
+	int root;
+	pnp_file_fn *hear;
+	void *arg;
+};
+
+static int hear_led(const char *path, unsigned rule, void *arg)
+{
+	const struct other_search *search = arg;
+	char rrd[PATH_MAX];
+	const char *of = dump_stands_for(path, rrd, sizeof(rrd)) ? rrd : path;
+
+	(void)rule;
+	return is_seen(search->root, path) ? search->hear(of, search->arg) : 0;
+}
+
+static int hear_other(const char *other, void *arg)
+{
+	struct other_search *search = arg;
+	int r = 0;
+
+	if (index_serves_own(search->set->index, other) && is_kept(search->root, other))
+		r = search->hear(other, search->arg);
+	return r || !search->set->index ? r : index_find(search->set->index, other, hear_led, arg);
+}
+
+int source_find_others(const struct source_set *set, const struct sidecar *live, const char *rel,
+		       const struct source_found *found, pnp_file_fn *other, void *arg)
+{
+	struct other_search search = { set, found->root, other, arg };
+
+	return pnp_others(live, rel, hear_other, &search);
+}
+
 /* The live path's own files first, of both storage types, then those that rules lead there: among
  * equals, what was found first. */
 static void sort_by_rule(struct source_found *found)

@@ -4,6 +4,7 @@
 
 #include "index.h"
 #include "io.h"
+#include "pnp.h"
 #include "sidecar.h"
 
 struct source {
@@ -63,6 +64,11 @@ int source_find_dumps(struct source_found *found, unsigned at);
  * the path by itself stays before what a rule leads to it, and that goes by the rule's number. */
 int source_find_siblings(const struct source_set *set, const struct sidecar *live, const char *rel,
 			 struct source_found *found);
+/* Calls `other` with the path of each RRD, or of what a dump is of, that would be one of the other
+ * storage type for `rel`, by name and by rules: no sidecar of the source is asked.  0, what `other`
+ * returned, or -ENOMEM. */
+int source_find_others(const struct source_set *set, const struct sidecar *live, const char *rel,
+		       const struct source_found *found, pnp_file_fn *other, void *arg);
 /* Has any source a sidecar of pnp4nagios where one of `rel` would be? */
 bool source_has_sidecar(const struct source_set *set, const char *rel);
 /* Closes the root and forgets the files. */

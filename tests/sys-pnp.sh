@@ -650,13 +650,29 @@ live left 'b=@1@' -m
 spoil backup/h/single.xml cut
 spoil backup/h/multi.xml cut
 spoil backup/h/left.xml cut
+want_hidden() {
+	want_rc 1
+	why="refused reason=\"backup sidecar is of no use, and would tell what other files hold: $was/"
+	want_err "${why}single.xml is damaged: it ends in the middle\" file=h/single_b.rrd\$"
+	want_err "${why}single.xml is damaged: it ends in the middle\" file=h/single_new.rrd\$"
+	want_err "${why}multi.xml is damaged: it ends in the middle\" file=h/multi.rrd\$"
+	want_summary 0 0 1 3
+}
 merge
-want_rc 1
-why='refused reason="backup sidecar is of no use, and would tell what other files hold: h/'
-want_err "${why}single.xml is damaged: it ends in the middle\" file=h/single_b.rrd\$"
-want_err "${why}single.xml is damaged: it ends in the middle\" file=h/single_new.rrd\$"
-want_err "${why}multi.xml is damaged: it ends in the middle\" file=h/multi.rrd\$"
-want_summary 0 0 1 3
+want_hidden
+# Nor where rules lead to them, or where they are dumps.
+was=old
+mv backup/h backup/old
+merge --rename '^old/' h/
+want_hidden
+dump_all
+merge --rename '^old/' h/
+want_hidden
+was=h
+mv backup/old backup/h
+merge
+want_hidden
+rm -rf kept
 
 # ---- what is left of the other storage type ----
 
