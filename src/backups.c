@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "globs.h"
@@ -20,6 +19,7 @@
 #include "pnp.h"
 #include "privilege.h"
 #include "report.h"
+#include "until.h"
 #include "worker.h"
 
 #define SECOND UINT64_C(1000000000)
@@ -463,7 +463,7 @@ static void look_at_mounts(struct backups *backups)
 }
 
 /* Waits until it is time.  Caller holds the mutex. */
-static void wait_until(struct backups *backups, uint64_t due_ns)
+static void wait_for_walk(struct backups *backups, uint64_t due_ns)
 {
 	for (;;) {
 		/* The first pass over live is followed by a look at once. */
@@ -481,11 +481,7 @@ static void wait_until(struct backups *backups, uint64_t due_ns)
 			return;
 		if (due > now + MOUNTS_NS)
 			due = now + MOUNTS_NS;
-		const struct timespec until = {
-			.tv_sec = (time_t)(due / SECOND),
-			.tv_nsec = (long)(due % SECOND),
-		};
-		pthread_cond_timedwait(&backups->wake, &backups->mutex, &until);
+		until_wait(&backups->wake, &backups->mutex, due);
 	}
 }
 
@@ -506,7 +502,7 @@ static void *walk_now_and_then(void *arg)
 	uint64_t in_ns;
 
 	while ((in_ns = walk(backups)) > 0 && enter(backups)) {
-		wait_until(backups, io_now_ns() + in_ns);
+		wait_for_walk(backups, io_now_ns() + in_ns);
 		backups->wanted = false;
 		leave(backups);
 	}
@@ -521,7 +517,6 @@ int backups_new(const struct source_set *set, const char *live, struct queue *qu
 {
 	struct backups *backups = calloc(1, sizeof(*backups) +
 						     set->count * sizeof(backups->backup[0]));
-	pthread_condattr_t monotonic;
 	pthread_t thread;
 	int r = 0;
 
@@ -535,10 +530,7 @@ int backups_new(const struct source_set *set, const char *live, struct queue *qu
 	backups->tally = tally;
 	backups->mounts = place_mounts();
 	pthread_mutex_init(&backups->mutex, NULL);
-	pthread_condattr_init(&monotonic);
-	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-	pthread_cond_init(&backups->wake, &monotonic);
-	pthread_condattr_destroy(&monotonic);
+	until_prepare(&backups->wake);
 	if (!r)
 		r = -pthread_create(&thread, NULL, walk_now_and_then, backups);
 	if (r) {

@@ -4,47 +4,33 @@
 #include <assert.h>
 #include <errno.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "controlint.h"
+#include "detached.h"
+#include "until.h"
 
-#define STACK_SIZE (1u << 20)
 #define EXHAUSTED_MS 100        /* no descriptor to be had: look again then */
 
 /* ---- threads ---- */
 
-/* Detached, and told apart by their number alone: one that hangs is never waited for. */
+/* They are told apart by their number alone. */
 static int start_thread(struct control *c, void *(*body)(void *), void *arg)
 {
-	pthread_attr_t attributes;
-	sigset_t all, before;
-	pthread_t thread;
-	int r = pthread_attr_init(&attributes);
-
-	if (r)
-		return -r;
-	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-	pthread_attr_setstacksize(&attributes, STACK_SIZE);
 	pthread_mutex_lock(&c->mutex);
 	c->threads++;
 	pthread_mutex_unlock(&c->mutex);
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	r = pthread_create(&thread, &attributes, body, arg);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	pthread_attr_destroy(&attributes);
+	int r = detached_start(body, arg);
 	if (!r)
 		return 0;
 	pthread_mutex_lock(&c->mutex);
 	c->threads--;
 	pthread_mutex_unlock(&c->mutex);
-	return -r;
+	return r;
 }
 
 /* The last thing that a thread does with the server. */
@@ -153,18 +139,14 @@ static void check_table(const struct control_options *options)
 
 static int prepare(struct control *c)
 {
-	pthread_condattr_t attributes;
-	int r = pthread_mutex_init(&c->mutex, NULL);
+	int r = until_prepare(&c->left);
 
 	if (r)
-		return -r;
-	pthread_condattr_init(&attributes);
-	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-	r = pthread_cond_init(&c->left, &attributes);
-	pthread_condattr_destroy(&attributes);
+		return r;
+	r = -pthread_mutex_init(&c->mutex, NULL);
 	if (r)
-		pthread_mutex_destroy(&c->mutex);
-	return -r;
+		pthread_cond_destroy(&c->left);
+	return r;
 }
 
 static void drop(struct control *c)
@@ -212,11 +194,7 @@ int control_start(const struct control_options *options, struct control **ret,
 
 bool control_stop(struct control *c, uint64_t until_ns)
 {
-	const struct timespec until = {
-		.tv_sec = (time_t)(until_ns / 1000000000), .tv_nsec = (long)(until_ns % 1000000000),
-	};
 	uint64_t one = 1;
-	int r = 0;
 
 	if (!c)
 		return true;
@@ -225,8 +203,8 @@ bool control_stop(struct control *c, uint64_t until_ns)
 	shutdown(c->socket.fd, SHUT_RDWR);
 	(void)!write(c->stop_fd, &one, sizeof(one));
 	pthread_mutex_lock(&c->mutex);
-	while (c->threads && !r)
-		r = pthread_cond_timedwait(&c->left, &c->mutex, &until);
+	while (c->threads && until_wait(&c->left, &c->mutex, until_ns))
+		continue;
 	bool ended = !c->threads;
 	pthread_mutex_unlock(&c->mutex);
 	if (ended)

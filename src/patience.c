@@ -3,16 +3,15 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
-#include <time.h>
 
+#include "detached.h"
 #include "io.h"
+#include "until.h"
 
 #define MS UINT64_C(1000000)
-#define STACK_SIZE (1u << 20)
 
 struct patience {
 	void (*work)(void *arg), (*drop)(void *arg);
@@ -51,38 +50,14 @@ static void *run(void *arg)
 
 static int prepare(struct patience *patience)
 {
-	pthread_condattr_t monotonic;
-	int r = pthread_mutex_init(&patience->mutex, NULL);
+	int r = until_prepare(&patience->ended);
 
 	if (r)
-		return -r;
-	pthread_condattr_init(&monotonic);
-	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-	r = pthread_cond_init(&patience->ended, &monotonic);
-	pthread_condattr_destroy(&monotonic);
+		return r;
+	r = -pthread_mutex_init(&patience->mutex, NULL);
 	if (r)
-		pthread_mutex_destroy(&patience->mutex);
-	return -r;
-}
-
-/* Detached, for one that hangs is never waited for; and without signals. */
-static int start(struct patience *patience)
-{
-	pthread_attr_t attributes;
-	sigset_t all, before;
-	pthread_t thread;
-	int r = pthread_attr_init(&attributes);
-
-	if (r)
-		return -r;
-	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-	pthread_attr_setstacksize(&attributes, STACK_SIZE);
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	r = pthread_create(&thread, &attributes, run, patience);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	pthread_attr_destroy(&attributes);
-	return -r;
+		pthread_cond_destroy(&patience->ended);
+	return r;
 }
 
 int patience_begin(void (*work)(void *arg), void (*drop)(void *arg), void *arg,
@@ -99,7 +74,9 @@ int patience_begin(void (*work)(void *arg), void (*drop)(void *arg), void *arg,
 	patience->work = work;
 	patience->drop = drop;
 	patience->arg = arg;
-	r = atomic_fetch_add(&under_way, 1) < PATIENCE_MAX ? start(patience) : -EAGAIN;
+	r = -EAGAIN;
+	if (atomic_fetch_add(&under_way, 1) < PATIENCE_MAX)
+		r = detached_start(run, patience);
 	if (r) {
 		atomic_fetch_sub(&under_way, 1);
 		finish(patience);
@@ -112,14 +89,10 @@ int patience_begin(void (*work)(void *arg), void (*drop)(void *arg), void *arg,
 bool patience_wait(struct patience *patience, unsigned ms)
 {
 	uint64_t until_ns = io_now_ns() + ms * MS;
-	const struct timespec until = {
-		.tv_sec = (time_t)(until_ns / (1000 * MS)), .tv_nsec = (long)(until_ns % (1000 * MS)),
-	};
-	int r = 0;
 
 	pthread_mutex_lock(&patience->mutex);
-	while (!patience->done && !r)
-		r = pthread_cond_timedwait(&patience->ended, &patience->mutex, &until);
+	while (!patience->done && until_wait(&patience->ended, &patience->mutex, until_ns))
+		continue;
 	bool done = patience->done;
 	pthread_mutex_unlock(&patience->mutex);
 	return done;

@@ -6,12 +6,12 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "blocks.h"
+#include "io.h"
+#include "until.h"
 
 #define NOT_QUEUED SIZE_MAX
-#define NS_PER_S UINT64_C(1000000000)
 
 struct key {
 	enum queue_kind kind;
@@ -54,14 +54,6 @@ struct queue {
 	struct heap files, scans;       /* QUEUE_FILE, and all else: while paused, only these */
 	uint64_t sequence;
 };
-
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
-}
 
 /* The index.  Callers hold the mutex. */
 
@@ -231,19 +223,15 @@ static bool is_over(const struct queue *queue)
 struct queue *queue_new(void)
 {
 	struct queue *queue = calloc(1, sizeof(*queue));
-	pthread_condattr_t monotonic;
 
 	if (!queue)
 		return NULL;
-	if (pthread_condattr_init(&monotonic)) {
+	if (until_prepare(&queue->timer)) {
 		free(queue);
 		return NULL;
 	}
-	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	pthread_cond_init(&queue->idle, NULL);
 	pthread_mutex_init(&queue->mutex, NULL);
-	pthread_cond_init(&queue->idle, &monotonic);
-	pthread_cond_init(&queue->timer, &monotonic);
-	pthread_condattr_destroy(&monotonic);
 	return queue;
 }
 
@@ -332,18 +320,13 @@ out:
 static void wait_for_work(struct queue *queue)
 {
 	const struct item *next = first(queue);
-	uint64_t due_ns;
-	struct timespec until;
 
 	if (!next || queue->timed) {
 		pthread_cond_wait(&queue->idle, &queue->mutex);
 		return;
 	}
-	due_ns = turn_of(queue, next);
-	until.tv_sec = (time_t)(due_ns / NS_PER_S);
-	until.tv_nsec = (long)(due_ns % NS_PER_S);
 	queue->timed = true;
-	pthread_cond_timedwait(&queue->timer, &queue->mutex, &until);
+	until_wait(&queue->timer, &queue->mutex, turn_of(queue, next));
 	queue->timed = false;
 }
 
@@ -356,7 +339,7 @@ bool queue_take(struct queue *queue, struct queue_job *ret)
 		struct item *next = first(queue);
 
 		if (next && (turn_of(queue, next) == QUEUE_NOW ||
-			     turn_of(queue, next) <= now_ns())) {
+			     turn_of(queue, next) <= io_now_ns())) {
 			item = next;
 			remove_item(heap_of(queue, item), item);
 			break;
@@ -495,7 +478,7 @@ static size_t count_due(const struct heap *heap, size_t place, uint64_t now)
 struct queue_count queue_count(struct queue *queue)
 {
 	struct queue_count count = { 0 };
-	uint64_t now = now_ns();
+	uint64_t now = io_now_ns();
 
 	pthread_mutex_lock(&queue->mutex);
 	size_t files = count_due(&queue->files, 0, now), scans = count_due(&queue->scans, 0, now);
