@@ -113,13 +113,116 @@ static const char *option_of_merging(int c, const char *given)
 		const char *name;
 	} options[] = {
 		{ 'j', "-j, --jobs" }, { 'J', "--json" }, { 'E', "--exact" },
-		{ 'W', "--show" }, { 'P', "--no-spread" }, { 'S', "--seam" }, { 'L', "--ledger" }, { 'U', "--undo" },
+		{ 'W', "--show" }, { 'P', "--no-spread" }, { 'S', "--seam" }, { 'L', "--ledger" },
+		{ 'U', "--undo" },
 	};
 
 	for (size_t i = 0; i < sizeof(options) / sizeof(options[0]) && !given; i++)
 		if (options[i].c == c)
 			given = options[i].name;
 	return given;
+}
+
+/* What the command line goes on with; anything else is an exit status. */
+#define GO_ON (-1)
+
+/* False where it is wrong, and said. */
+static bool set_seam(struct arguments *o, const char *how)
+{
+	o->plan.rebuild = !strcmp(how, "rebuild");
+	if (o->plan.rebuild || !strcmp(how, "heal"))
+		return true;
+	log_message(LOG_ERR, "--seam: %s is neither \"heal\" nor \"rebuild\"", how);
+	return false;
+}
+
+static bool set_jobs(struct arguments *o, const char *text)
+{
+	if (parse_jobs(text, &o->jobs))
+		return true;
+	log_message(LOG_ERR, "-j, --jobs: %s is no number from 1 to %d", text, JOBS_MAX);
+	return false;
+}
+
+/* One that getopt_long(3) has found; a second word of it is in argv[optind]. */
+static int take_option(struct arguments *o, int c, char **argv)
+{
+	switch (c) {
+	case 'n':
+		o->dry_run = true;
+		return GO_ON;
+	case 'v':
+		o->verbose = true;
+		return GO_ON;
+	case 'J':
+		o->json = true;
+		return GO_ON;
+	case 'W':
+		o->show = true;
+		return GO_ON;
+	case 'E':
+		o->plan.exact = true;
+		return GO_ON;
+	case 'C':
+		o->convert = true;
+		return GO_ON;
+	case 'L':
+	case 'U':
+		o->ledger = optarg;
+		o->undo = c == 'U';
+		return GO_ON;
+	case 'P':
+		o->plan.no_spread = true;
+		return GO_ON;
+	case 'R':
+		return add_rule(o, optarg, argv[optind++]) ? GO_ON : EXIT_USAGE;
+	case 'S':
+		return set_seam(o, optarg) ? GO_ON : EXIT_USAGE;
+	case 'j':
+		return set_jobs(o, optarg) ? GO_ON : EXIT_USAGE;
+	case 'h':
+		usage(stdout);
+		return fflush(stdout) ? EXIT_REFUSED : EXIT_MERGED;
+	case 'V':
+		printf("rrdmerge %s\n", PACKAGE_VERSION);
+		return fflush(stdout) ? EXIT_REFUSED : EXIT_MERGED;
+	default:
+		usage(stderr);
+		return EXIT_USAGE;
+	}
+}
+
+/* Options that exclude each other. */
+static bool go_together(const struct arguments *o)
+{
+	if (o->convert && o->merging) {
+		log_message(LOG_ERR, "--convert merges nothing: %s does not go with it", o->merging);
+		return false;
+	}
+	if (o->show && (o->json || o->undo)) {
+		log_message(LOG_ERR, "--show draws for people: %s does not go with it",
+			    o->json ? "--json" : "--undo");
+		return false;
+	}
+	return true;
+}
+
+static bool take_files(struct arguments *o, int count, char **path)
+{
+	if (count != 2 || !*path[0] || !*path[1]) {
+		log_message(LOG_ERR, o->convert ? "give two files: OLD, and NEW, which is not there yet"
+			    : "give two files or two directories: OLD, the backup, and NEW");
+		usage(stderr);
+		return false;
+	}
+	if (!strcmp(path[0], "-") || !strcmp(path[1], "-")) {
+		log_message(LOG_ERR, "standard input and output are no RRD files: give names (./- is "
+			    "a file called so)");
+		return false;
+	}
+	o->old = without_slashes(path[0]);
+	o->new = without_slashes(path[1]);
+	return true;
 }
 
 int arguments_parse(int argc, char **argv, struct arguments *o)
@@ -141,93 +244,21 @@ int arguments_parse(int argc, char **argv, struct arguments *o)
 		{ "version", no_argument, NULL, 'V' },
 		{ NULL, 0, NULL, 0 }
 	};
-	int c;
+	int c, r = GO_ON;
 
-	while ((c = getopt_long(argc, argv, "nvj:hV", longs, NULL)) != -1) {
+	while (r == GO_ON && (c = getopt_long(argc, argv, "nvj:hV", longs, NULL)) != -1) {
 		o->merging = option_of_merging(c, o->merging);
-		switch (c) {
-		case 'n':
-			o->dry_run = true;
-			break;
-		case 'v':
-			o->verbose = true;
-			break;
-		case 'J':
-			o->json = true;
-			break;
-		case 'W':
-			o->show = true;
-			break;
-		case 'E':
-			o->plan.exact = true;
-			break;
-		case 'C':
-			o->convert = true;
-			break;
-		case 'L':
-		case 'U':
-			o->ledger = optarg;
-			o->undo = c == 'U';
-			break;
-		case 'P':
-			o->plan.no_spread = true;
-			break;
-		case 'R':
-			if (!add_rule(o, optarg, argv[optind]))
-				return EXIT_USAGE;
-			optind++;
-			break;
-		case 'S':
-			o->plan.rebuild = !strcmp(optarg, "rebuild");
-			if (o->plan.rebuild || !strcmp(optarg, "heal"))
-				break;
-			log_message(LOG_ERR, "--seam: %s is neither \"heal\" nor \"rebuild\"", optarg);
-			return EXIT_USAGE;
-		case 'j':
-			if (parse_jobs(optarg, &o->jobs))
-				break;
-			log_message(LOG_ERR, "-j, --jobs: %s is no number from 1 to %d", optarg,
-				    JOBS_MAX);
-			return EXIT_USAGE;
-		case 'h':
-			usage(stdout);
-			return fflush(stdout) ? EXIT_REFUSED : EXIT_MERGED;
-		case 'V':
-			printf("rrdmerge %s\n", PACKAGE_VERSION);
-			return fflush(stdout) ? EXIT_REFUSED : EXIT_MERGED;
-		default:
-			usage(stderr);
-			return EXIT_USAGE;
-		}
+		r = take_option(o, c, argv);
 	}
-	if (o->convert && o->merging) {
-		log_message(LOG_ERR, "--convert merges nothing: %s does not go with it", o->merging);
+	if (r != GO_ON)
+		return r;
+	if (!go_together(o))
 		return EXIT_USAGE;
-	}
-	if (o->show && (o->json || o->undo)) {
-		log_message(LOG_ERR, "--show draws for people: %s does not go with it",
-			    o->json ? "--json" : "--undo");
-		return EXIT_USAGE;
-	}
-	if (o->undo) {
-		o->id = argv + optind;
-		o->ids = (size_t)(argc - optind);
-		return -1;
-	}
-	if (argc - optind != 2 || !*argv[optind] || !*argv[optind + 1]) {
-		log_message(LOG_ERR, o->convert ? "give two files: OLD, and NEW, which is not there yet"
-			    : "give two files or two directories: OLD, the backup, and NEW");
-		usage(stderr);
-		return EXIT_USAGE;
-	}
-	if (!strcmp(argv[optind], "-") || !strcmp(argv[optind + 1], "-")) {
-		log_message(LOG_ERR, "standard input and output are no RRD files: give names (./- is "
-			    "a file called so)");
-		return EXIT_USAGE;
-	}
-	o->old = without_slashes(argv[optind]);
-	o->new = without_slashes(argv[optind + 1]);
-	return -1;
+	if (!o->undo)
+		return take_files(o, argc - optind, argv + optind) ? GO_ON : EXIT_USAGE;
+	o->id = argv + optind;
+	o->ids = (size_t)(argc - optind);
+	return GO_ON;
 }
 
 void arguments_free(struct arguments *o)
