@@ -23,6 +23,12 @@ int commands_not_beneath(struct control_call *call, struct commands *c, const ch
 /* A pattern as it was given, which may begin with the live tree's path or end with a slash, beneath
  * that tree: "" where it is the tree itself.  To free. */
 char *commands_pattern(struct commands *c, const char *given);
+/* Hands out each file in that state, beneath or like `pattern` (NULL: all).  Nothing is held while
+ * `fn` has one, for a peer to which it is told may take its time; the first that is not 0 ends it.
+ * 0, -ENOMEM, or that. */
+typedef int commands_item_fn(const struct tally_item *item, void *arg);
+int commands_each(struct commands *c, enum tally_state state, const char *pattern,
+		  commands_item_fn *fn, void *arg, size_t *ret_count);
 /* As list calls it. */
 const char *commands_state(enum tally_state state);
 /* A record of it. */

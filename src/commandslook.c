@@ -10,7 +10,7 @@
 
 #define GROUPS 10               /* kinds of refusals that status tells of */
 #define STALLED_NS UINT64_C(10000000000)        /* a backup that hangs is waited for no longer */
-#define PAGE 1024               /* files that list has in memory */
+#define PAGE 1024               /* files in memory at once */
 
 /* ---- status ---- */
 
@@ -172,24 +172,12 @@ static bool is_listed(const char *rel, void *arg)
 	return forgotten_matches(arg, rel);
 }
 
-static int put_item(struct control_call *call, const struct tally_item *item)
-{
-	control_record(call);
-	control_put(call, "state", commands_state(item->state));
-	if (item->why) {
-		control_put(call, "refused", item->partial ? "in part" : "wholly");
-		control_put(call, "reason", item->why);
-	}
-	return control_put(call, "file", item->rel);
-}
-
-/* A page of it; what is told takes as long as the peer likes, and nothing is held meanwhile. */
-static int list_all(struct control_call *call, struct commands *c, enum tally_state state,
-		    const char *pattern, size_t *ret_listed)
+int commands_each(struct commands *c, enum tally_state state, const char *pattern,
+		  commands_item_fn *fn, void *arg, size_t *ret_count)
 {
 	struct tally_item *item = calloc(PAGE, sizeof(*item));
 	char *after = strdup("");
-	size_t count = PAGE, listed = 0;
+	size_t count = PAGE, all = 0;
 	int r = item && after ? 0 : -ENOMEM;
 
 	while (!r && count == PAGE) {
@@ -198,8 +186,8 @@ static int list_all(struct control_call *call, struct commands *c, enum tally_st
 				   (void *)(uintptr_t)pattern, after, item, PAGE);
 		pthread_rwlock_unlock(&c->lock);
 		for (size_t i = 0; i < count && !r; i++)
-			r = put_item(call, &item[i]);
-		listed += count;
+			r = fn(&item[i], arg);
+		all += count;
 		if (count) {
 			free(after);
 			after = item[count - 1].rel;
@@ -209,8 +197,21 @@ static int list_all(struct control_call *call, struct commands *c, enum tally_st
 	}
 	free(after);
 	free(item);
-	*ret_listed = listed;
+	*ret_count = all;
 	return r;
+}
+
+static int put_item(const struct tally_item *item, void *arg)
+{
+	struct control_call *call = arg;
+
+	control_record(call);
+	control_put(call, "state", commands_state(item->state));
+	if (item->why) {
+		control_put(call, "refused", item->partial ? "in part" : "wholly");
+		control_put(call, "reason", item->why);
+	}
+	return control_put(call, "file", item->rel);
 }
 
 char *commands_pattern(struct commands *c, const char *given)
@@ -252,7 +253,7 @@ int commands_list(struct control_call *call, int argc, char **argv, void *arg)
 			pattern = NULL;
 		}
 	}
-	int r = list_all(call, c, state, pattern, &listed);
+	int r = commands_each(c, state, pattern, put_item, call, &listed);
 	/* Most likely it was meant for a state. */
 	if (!r && !listed && argc == 2 && given && !strpbrk(given, "./*?["))
 		r = control_fail(call, WIRE_USAGE "\"%.64s\" is neither a state nor a directory of "

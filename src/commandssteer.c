@@ -14,35 +14,32 @@
 #define HAND_NS (10000 * MS)            /* for the files in hand when a pause begins */
 #define RELOAD_NS (15000 * MS)
 #define LOOK_MS 20
-#define PAGE 1024                       /* files in memory at once */
 
 /* ---- rescan ---- */
 
-/* A scan passes by those with which we are done: until somebody has exchanged or mended what the backup
- * has, and asks.  0 or -ENOMEM. */
+struct again {
+	struct commands *c;
+	unsigned flags;
+};
+
+static int put_again(const struct tally_item *item, void *arg)
+{
+	const struct again *again = arg;
+
+	pthread_rwlock_rdlock(&again->c->lock);
+	int r = queue_put(again->c->queue, QUEUE_FILE, item->rel, io_now_ns(), again->flags);
+	pthread_rwlock_unlock(&again->c->lock);
+	return r;
+}
+
+/* A scan passes by those with which we are done: until somebody has exchanged or mended what the
+ * backup has, and asks.  0 or -ENOMEM. */
 static int look_again(struct commands *c, enum tally_state state, unsigned flags)
 {
-	struct tally_item *item = calloc(PAGE, sizeof(*item));
-	char *after = strdup("");
-	size_t count = PAGE;
-	int r = item && after ? 0 : -ENOMEM;
+	struct again again = { c, flags };
+	size_t count;
 
-	while (!r && count == PAGE) {
-		pthread_rwlock_rdlock(&c->lock);
-		count = tally_page(c->tally, state, NULL, NULL, after, item, PAGE);
-		for (size_t i = 0; i < count && !r; i++)
-			r = queue_put(c->queue, QUEUE_FILE, item[i].rel, io_now_ns(), flags);
-		pthread_rwlock_unlock(&c->lock);
-		if (count) {
-			free(after);
-			after = item[count - 1].rel;
-			item[count - 1].rel = NULL;
-		}
-		tally_page_free(item, count);
-	}
-	free(after);
-	free(item);
-	return r;
+	return commands_each(c, state, NULL, put_again, &again, &count);
 }
 
 int commands_rescan(struct control_call *call, int argc, char **argv, void *arg)

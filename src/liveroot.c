@@ -42,8 +42,8 @@ uint64_t liveroot_missing(struct live *live, int error)
 	return live->once ? 0 : LIVEROOT_CHECK_NS;
 }
 
-/* How the directory that `fd` is stands to the backups: IO_APART, or how it does not, and `shown` is
- * which.  -ENOMEM. */
+/* How the directory that `fd` is stands to the backups: IO_APART, or how it does not, and `shown`
+ * is which.  -ENOMEM. */
 static int relate_to_sources(struct live *live, int fd, char *shown)
 {
 	char path[sizeof("/proc/self/fd/") + 3 * sizeof(fd)];
@@ -66,8 +66,8 @@ static int relate_to_sources(struct live *live, int fd, char *shown)
 	return relation > IO_APART ? relation : IO_APART;
 }
 
-/* To relate asks the backups' disks, and one that hangs must not hang the live files: so a root that
- * was found good is related again only where something has changed. */
+/* To relate asks the backups' disks, and one that hangs must not hang the live files: so a root
+ * that was found good is related again only where something has changed. */
 static bool is_to_relate_again(struct live *live)
 {
 	return atomic_load(&live->relate) || place_mounts() != atomic_load(&live->mounts);
@@ -83,8 +83,8 @@ static void judge_root(struct live *live, unsigned set, uint64_t root)
 }
 
 /* The configuration was found good when it was read; the path may lead elsewhere since.  Only the
- * directory that is found good here is ever written to; with `again`, it is not enough that it was so
- * before.  0 or -errno: -ELOOP where it is not. */
+ * directory that is found good here is ever written to; with `again`, it is not enough that it was
+ * so before.  0 or -errno: -ELOOP where it is not. */
 static int find_root_good(struct live *live, bool again)
 {
 	char shown[LOG_PATH_SIZE];
