@@ -316,8 +316,11 @@ void bulletin_tick(struct bulletin *bulletin, const struct bulletin_news *news)
 	say_refusals(news, REFUSALS);
 	if (news->busy)
 		say_denied(bulletin, news, false);
-	if (news->busy && !bulletin->was_busy) {
-		bulletin->busy_since_ns = bulletin->progress_ns = now;
+	if (news->busy && !bulletin->was_busy)
+		bulletin->progress_ns = now;
+	/* The pace is that of the work: while a backup rests, or a pause lasts, there is none. */
+	if (news->busy && (news->paused || !done_since(bulletin, sums))) {
+		bulletin->busy_since_ns = now;
 		bulletin->busy_done = sums->live - sums->pending;
 	}
 	if (news->busy && now - bulletin->progress_ns >= PROGRESS_NS && sums->pending) {

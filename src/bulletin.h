@@ -37,6 +37,7 @@ struct bulletin_news {
 	bool missing;           /* the live tree */
 	bool scanned;           /* all of it, once */
 	bool busy;              /* something is due or in hand */
+	bool paused;
 	bool backup_needed;
 };
 

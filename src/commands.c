@@ -528,6 +528,7 @@ static int merge_one(struct control_call *call, struct commands *c, const char *
 	pthread_rwlock_rdlock(&c->lock);
 	if (c->books)
 		ledger_release(books_ledger(c->books), merge_key(c->site, rel, key));
+	tally_asked(c->tally, rel);
 	r = queue_put(c->queue, QUEUE_FILE, rel, QUEUE_NOW, QUEUE_LOOK);
 	pthread_rwlock_unlock(&c->lock);
 	if (r)

@@ -28,6 +28,12 @@ struct standing {
 	size_t groups, all_groups;
 };
 
+static bool is_busy(const struct commands *c, const struct standing *now)
+{
+	return atomic_load(&c->busy) || now->walking || now->sums.pending || now->queued.due ||
+	       now->queued.in_flight || now->live.scanning || !now->live.scanned;
+}
+
 static void take_standing(struct commands *c, struct standing *ret)
 {
 	*ret = (struct standing){ .group = calloc(GROUPS, sizeof(*ret->group)) };
@@ -36,7 +42,6 @@ static void take_standing(struct commands *c, struct standing *ret)
 	ret->live = live_state(c->live);
 	ret->queued = queue_count(c->queue);
 	ret->works = !c->books || ledger_ok(books_ledger(c->books), &ret->ledger);
-	ret->needed = c->backup_needed(c->arg);
 	ret->unsynced = books_unsynced(c->books);
 	struct backups_state backups = backups_state(c->backups);
 	ret->seen = backups.whole ? "yes" : backups.walked_ns ? "no" : "not yet";
@@ -47,13 +52,9 @@ static void take_standing(struct commands *c, struct standing *ret)
 	ret->path = strdup(c->site->live);
 	if (ret->group && ret->sums.refused)
 		ret->groups = tally_groups(c->tally, ret->group, GROUPS, &ret->all_groups);
+	/* What is under way, or waits for resume, may still turn something up. */
+	ret->needed = c->backup_needed(c->arg) || is_busy(c, ret);
 	pthread_rwlock_unlock(&c->lock);
-}
-
-static bool is_busy(const struct commands *c, const struct standing *now)
-{
-	return atomic_load(&c->busy) || now->walking || now->sums.pending || now->queued.due ||
-	       now->queued.in_flight || now->live.scanning || !now->live.scanned;
 }
 
 static const char *state_of(const struct commands *c, const struct standing *now)

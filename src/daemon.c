@@ -106,6 +106,7 @@ static bool tick(struct daemon *d)
 		.unwatched = live.unwatched,
 		.overflows = live.overflows,
 		.missing = live.missing,
+		.paused = atomic_load(&d->commands.paused),
 		.scanned = live.scanned && (!queued.scans || d->ready),
 	};
 

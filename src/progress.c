@@ -1,6 +1,7 @@
 #include "config.h"
 #include "progress.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -36,20 +37,29 @@ static void put(int fd, const char *text, size_t len)
 
 void progress_draw(struct progress *progress, size_t done, size_t total, uint64_t bytes)
 {
-	char figures[160], line[320], bar[BAR_MAX + 1], rate[40] = "";
-	double seconds = (double)(io_now_ns() - progress->started_ns) / 1e9;
+	char figures[160], line[320], bar[BAR_MAX + 1], rate[40] = "", still[40] = "";
+	uint64_t now_ns = io_now_ns();
+	size_t now = done > progress->before ? done - progress->before : 0;
+	double seconds = (double)(now_ns - progress->started_ns) / 1e9;
 
 	if (progress->fd < 0 || !total || seconds <= 0)
 		return;
-	size_t now = done > progress->before ? done - progress->before : 0;
-	double left = now ? seconds / (double)now * (double)(total - done) : 0;
+	/* Waiting for the first says nothing of how long the others take. */
+	if (!now)
+		progress->started_ns = now_ns;
+	double left = progress->told ? (double)progress->left_s
+		: now ? seconds / (double)now * (double)(total - done) : -1;
+	double pace = (double)now / seconds;
+	if (left >= 0)
+		snprintf(still, sizeof(still), " %.0f:%02d left", floor(left / 60),
+			 (int)fmod(left, 60));
 	int columns = width_of(progress->fd) - 1;       /* the last one would wrap */
-	if (bytes)
+	if (bytes && now)
 		snprintf(rate, sizeof(rate), " %.0f MB/s", (double)bytes / seconds / 1e6);
 	int len = snprintf(figures, sizeof(figures),
-			   " %3.0f%% %zu/%zu %.0f files/s%s %d:%02d left",
+			   " %3.0f%% %zu/%zu %.*f files/s%s%s",
 			   100.0 * (double)done / (double)total, done, total,
-			   (double)now / seconds, rate, (int)(left / 60), (int)left % 60);
+			   pace && pace < 10, pace, rate, still);
 	int width = columns - len - 2;
 	if (width > BAR_MAX)
 		width = BAR_MAX;

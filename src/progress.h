@@ -11,6 +11,8 @@ struct progress {
 	uint64_t started_ns;
 	bool drawn;
 	size_t before;          /* done before the start: no part of the rate */
+	bool told;              /* somebody else knows better how long it takes: */
+	long long left_s;       /* … so many seconds, or -1: that cannot be told */
 };
 
 /* Draws on `fd` where that is a terminal. */

@@ -340,6 +340,13 @@ static const char *why_stuck(const struct ctlstatus *status)
 	return ctlstatus_is_idle(status) || !strcmp(state, "merging") ? NULL : state;
 }
 
+/* As the daemon says; -1: it does not. */
+static long long left_of(const struct ctlstatus *status)
+{
+	return *ctlstatus_text(status, "left_seconds")
+		? (long long)ctlstatus_number(status, "left_seconds") : -1;
+}
+
 /* Draws until the daemon has nothing left to do; *answer is the last, or that of an error. */
 static void wait_idle(struct printing *p, struct answer *answer)
 {
@@ -360,6 +367,7 @@ static void wait_idle(struct printing *p, struct answer *answer)
 		if (!begun) {
 			progress_start(&progress, STDERR_FILENO);
 			progress.before = done;
+			progress.told = true;
 			begun = true;
 		}
 		if (why_stuck(status) && !said) {
@@ -369,6 +377,7 @@ static void wait_idle(struct printing *p, struct answer *answer)
 			fputs("; Ctrl-C does no harm\n", stderr);
 			said = true;
 		} else if (!why_stuck(status)) {
+			progress.left_s = left_of(status);
 			progress_draw(&progress, done, files, 0);
 			said = false;
 		}

@@ -373,6 +373,19 @@ void tally_proved(struct tally *tally, const char *rel, bool same)
 	pthread_mutex_unlock(&tally->mutex);
 }
 
+void tally_asked(struct tally *tally, const char *rel)
+{
+	pthread_mutex_lock(&tally->mutex);
+	struct file *file = tally_find(tally, rel);
+	if (file && file->live) {
+		tally_before(tally, file);
+		file->pending = true;           /* but settled: if its backup is away, that stands */
+		file->retried = false;
+		tally_after(tally, file);
+	}
+	pthread_mutex_unlock(&tally->mutex);
+}
+
 /* ---- results ---- */
 
 static enum state state_after(const struct file *file, const struct merge_result *result)

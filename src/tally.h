@@ -72,6 +72,9 @@ bool tally_next_recalled(struct tally *tally, char *rel, size_t size);
 /* It is what was merged, or else it counts as one that was never looked at. */
 void tally_proved(struct tally *tally, const char *rel, bool same);
 
+/* Somebody asks for the file: it is pending until it was looked at, and its backup needed. */
+void tally_asked(struct tally *tally, const char *rel);
+
 /* A scan of the whole tree begins.  After it, tally_unmet() are those that it has not found. */
 void tally_scan_begin(struct tally *tally);
 /* What came of a try. */

@@ -416,6 +416,13 @@ ctl status
 want_out '^1 of 2 files done \(50 %\)\. [0-9]+ cells filled'
 want_out '^1 file is to be tried again: '
 want_no_out '^left_seconds:'
+# Nor does the bar say what nobody knows.
+if command -v script >/dev/null && script -qec true /dev/null >/dev/null 2>&1 </dev/null; then
+	run script -qefc "stty cols 80; timeout 2 '$rrdmergctl' -s sock status --wait" /dev/null
+	tr '\r' '\n' <out >drawn && cp drawn out
+	want_out '\] +50% 1/2 '
+	want_no_out ' left'
+fi
 cp one.rrd site/old/b.rrd
 touch -d '1 hour ago' site/old/b.rrd
 ctl rescan
@@ -429,8 +436,28 @@ want_rc 0
 wait_for 'ctl status && grep -q "^undone: *1\$" out && grep -q "^backup_needed: *no\$" out' 60 ||
 	fail "what is undone is not counted"
 want_out '^But 1 file was undone, and nothing but "rrdmergctl merge", with the backup there, brings its '
+# What waits for resume is not done yet, and may need the backup.
+ctl pause
 ctl merge a.rrd
+want_out '^note: +the daemon is paused'
+ctl status
+want_out '^pending: +1$'
+want_out '^The backup is still needed'
+ctl show a.rrd
+want_out '^  waits for: "rrdmergctl resume"$'
+ctl resume
 wait_for 'ctl status && grep -q "^undone: *0\$" out' 60 || fail "merged again, it is still undone"
+wait_for 'ctl status && grep -q "^backup_needed: *no\$" out' 60 || fail "the backup is still needed"
+ctl pause
+touch -d '2 hours ago' site/old/a.rrd
+ctl rescan
+for n in 1 2 3 4 5 6 7 8; do
+	ctl status
+	want_out '^The backup is still needed'
+	sleep 0.1
+done
+ctl resume
+wait_for 'ctl status && grep -q "^backup_needed: *no\$" out' 60 || fail "the backup is still needed"
 end_daemon
 
 # ---- without a ledger, and with a file of patterns that is none ----
