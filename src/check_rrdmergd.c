@@ -100,7 +100,8 @@ static enum state judge(const struct options *o, const struct ctlstatus *status)
 	    is(status, "backups_seen", "no") || ctlstatus_number(status, "stalled_seconds") ||
 	    ctlstatus_number(status, "unwatched_dirs"))
 		worsen(&state, STATE_WARNING);
-	if (!strncmp(now, "waiting for", 11))   /* the live tree, or the ledger */
+	if (!strncmp(now, "waiting for", 11) || /* the live tree, or the ledger */
+	    ctlstatus_number(status, "unsynced"))
 		worsen(&state, STATE_CRITICAL);
 	return state;
 }
@@ -124,6 +125,9 @@ static void put_summary(const struct ctlstatus *status)
 		printf(", %llu still to come", pending);
 	if (refused)
 		printf(", %llu refused", refused);
+	if (ctlstatus_number(status, "unsynced"))
+		printf(", %llu may not be on disk as live's disk has failed",
+		       ctlstatus_number(status, "unsynced"));
 	if (unwatched)
 		printf(", %llu directories not watched", unwatched);
 	if (is(status, "lost", "yes"))
@@ -235,8 +239,9 @@ static void usage(FILE *to)
 		"  -V, --version           the version\n"
 		"\n"
 		"A paused daemon, a backup that was never seen whole, a live tree of which\n"
-		"nothing has a counterpart, and directories that are not watched are warnings;\n"
-		"a ledger that does not work, or a live tree that is not there, is critical.\n"
+		"nothing has a counterpart, a disk that does not answer, and directories that\n"
+		"are not watched are warnings; a ledger that does not work, a live tree that is\n"
+		"not there, or a disk of it that has failed, is critical.\n"
 		"RANGE is [@]start:end, as plugins have it.\n",
 		WIRE_SOCKET, TIMEOUT_S);
 }

@@ -6,7 +6,7 @@ set -u
 . "$(dirname "$0")/daemon.sh"
 . "$(dirname "$0")/faults.sh"
 need rrdtool sqlite3
-need_programs "$rrdmerge" "$rrdmergd" "$rrdmergctl"
+need_programs "$rrdmerge" "$rrdmergd" "$rrdmergctl" "$builddir/check_rrdmergd"
 need_faults
 cd "$work" || exit 99
 
@@ -71,6 +71,9 @@ ctl status --wait
 want_out '^Not well|something needs a person'
 want_out '^unsynced: +5$'
 want_out '^backup_needed: +yes$'
+run "$builddir/check_rrdmergd" -s sock
+want_rc 2
+want_out "^RRDMERGD CRITICAL - idle, 5 merged, .*, 5 may not be on disk as live's disk has failed; the backup is still"
 want_same "merges that are done" "$(sqlite3 -readonly state/ledger.db \
 	"SELECT count(*) FROM merges WHERE state = 'done'")" 0
 want_same "files on record" "$(sqlite3 -readonly state/ledger.db \
