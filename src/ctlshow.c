@@ -58,6 +58,21 @@ static void print_file(FILE *to, const struct ctlclient_field *field, size_t fie
 		print_item(to, "", "its data sources were matched by their numbers alone");
 }
 
+/* A source as it is in the ledger's lists: see ledger_entry.sources. */
+static void print_from(FILE *to, char *line)
+{
+	char *end = line;
+
+	for (const char *at = line; *at; ) {
+		bool newline = !strncmp(at, "\\x0A", 4), backslash = !strncmp(at, "\\\\", 2);
+
+		*end++ = newline ? '\n' : *at;
+		at += newline ? 4 : backslash ? 2 : 1;
+	}
+	*end = '\0';
+	print_item(to, "  from ", line);
+}
+
 static void print_merge(FILE *to, const struct ctlclient_field *field, size_t fields)
 {
 	const char *kind[] = { "exact", "seam", "consolidated", "spread" };
@@ -88,7 +103,8 @@ static void print_merge(FILE *to, const struct ctlclient_field *field, size_t fi
 		size_t length = strcspn(at, "\n");
 		char *one = strndup(at, length);
 
-		print_item(to, "  from ", one ? one : "");
+		if (one)
+			print_from(to, one);
 		free(one);
 		at += length + (at[length] == '\n');
 	}

@@ -284,7 +284,8 @@ struct ledger_entry {
 	int64_t undone;         /* the undo that undid it, or 0 */
 	int64_t undoing;        /* the undo that has begun with it and was not done, or 0 */
 	char *rel, *reason;     /* reason: or NULL */
-	char *sources;          /* paths, a line each; or NULL */
+	/* Paths, a line each, in which a newline is \x0A and a backslash is \\; or NULL. */
+	char *sources;
 };
 
 /* The latest `limit` before number `before` (0: of all), latest first; of one file, or all (NULL).

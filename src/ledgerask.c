@@ -9,9 +9,12 @@
 /* The first is all that can be asked where nothing else is prepared. */
 enum statement { HISTORY_OF_ALL, HISTORY, RUNS, SOURCES, RECORDED, UNDOABLE, STATEMENTS };
 
+/* One line, whatever the path: a newline in it is \x0A, a backslash \\. */
+#define SOURCE_LINE "replace(replace(r.path || '/' || coalesce(s.path, f.path), '\\', '\\\\')," \
+	" char(10), '\\x0A')"
 #define ENTRY_COLUMNS "m.id, m.what, m.state, m.time_ms, m.done_ms, m.dev, m.ino, m.identity," \
 	" m.last_up, m.exact, m.seam, m.consolidated, m.spread, m.took_us, m.undone, f.path," \
-	" m.reason, (SELECT group_concat(r.path || '/' || coalesce(s.path, f.path), char(10))" \
+	" m.reason, (SELECT group_concat(" SOURCE_LINE ", char(10))" \
 	" FROM source s JOIN root r ON r.id = s.root WHERE s.merge = m.id), m.undoing"
 
 static const char *const statement_text[STATEMENTS] = {

@@ -253,6 +253,25 @@ run env -u LANG -u LC_ALL -u LC_CTYPE "$rrdmergd" -f conf -e --once
 want_rc 0
 want_merged one.rrd now.rrd live/h/Muell.rrd
 
+# A backup's own name may have a newline in it, and what stands for one.
+odd=$'od\nd\\x0A'
+tree "$odd" h/x.rrd=one
+tree live h/x.rrd=now
+configure live 'od\nd\\x0A,old'
+sed -i "s|$work/state|$work/state4|" conf
+start_daemon
+want_log '^rrdmergd: merged .* file=h/x\.rrd$'
+ctl show h/x.rrd
+want_rc 0
+want_same "show: from where" "$(sed -n 's/^ *from //p' out)" "$work/od\\x0Ad\\\\x0A/h/x.rrd"
+want_same "show: the backup" "$(sed -n 's/^ *1: //p' out)" "$work/od\\x0Ad\\\\x0A/h/x.rrd"
+want_out '^ *gave [0-9]+ cells \([0-9]+ exact'
+ctl --json history h/x.rrd
+want_rc 0
+grep -qF "\"sources\":\"$work/od\\\\x0Ad\\\\\\\\x0A/h/x.rrd\"" out && pass "JSON: the source" ||
+	fail "JSON has not the source: $(grep -o '"sources":.*' out)"
+end_daemon
+
 # At once, too.
 tree old web01.old/PING.rrd=one a/x.rrd=one out/x.rrd=one gone.old/PING.rrd=one
 tree live web01/PING.rrd=now gone/PING.rrd=now
