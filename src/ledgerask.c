@@ -175,7 +175,7 @@ static int read_runs(sqlite3_stmt *statement, int column, struct ledger_cells *r
 
 	if (!bytes)
 		return -EBADMSG;
-	return ledgercells_unpack(bytes, (size_t)sqlite3_column_bytes(statement, column), ret);
+	return ledgerpack_get(bytes, (size_t)sqlite3_column_bytes(statement, column), ret);
 }
 
 int ledgerask_runs(struct ledgerask *asker, int64_t id, struct ledger_cells *ret)

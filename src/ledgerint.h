@@ -1,4 +1,4 @@
-/* ledgerint: what the files of the ledger share: runs in bytes, and the database. */
+/* ledgerint: what the files of the ledger share, from the ground up. */
 #ifndef LEDGERINT_H
 #define LEDGERINT_H
 
@@ -15,11 +15,9 @@ int ledgercells_add(struct ledger_cells *cells, const struct ledger_run *run);
 int ledgercells_add_open(struct ledger_cells *cells, const struct ledger_open_row *row);
 void ledgercells_sort(struct ledger_cells *cells);
 
-/* Packs runs and open rows, in any order, into bytes to free.  -EINVAL for what no RRD can have,
- * the same cell twice included. */
-int ledgercells_pack(const struct ledger_intent *intent, uint8_t **ret, size_t *ret_size);
-/* The reverse; the bytes are checked: -EBADMSG. */
-int ledgercells_unpack(const uint8_t *bytes, size_t size, struct ledger_cells *ret);
+bool ledgercells_are_sorted(const struct ledger_run *run, size_t runs);
+/* The end time of the row after the newest. */
+int64_t ledgercells_end(const struct ledger_run *run);
 
 /* The three below want both sorted. */
 
@@ -30,6 +28,14 @@ int ledgercells_sink(struct ledger_cells *cells, const struct ledger_cells *belo
 /* Is each cell of `inner` in `outer`, of the same kind and source and with the same old value; and
  * each open row likewise? */
 bool ledgercells_within(const struct ledger_cells *inner, const struct ledger_cells *outer);
+
+/* ---- ledgerpack.c: sets of cells in bytes ---- */
+
+/* Packs runs and open rows, in any order, into bytes to free.  -EINVAL for what no RRD can have,
+ * the same cell twice included. */
+int ledgerpack_put(const struct ledger_intent *intent, uint8_t **ret, size_t *ret_size);
+/* The reverse; the bytes are checked: -EBADMSG. */
+int ledgerpack_get(const uint8_t *bytes, size_t size, struct ledger_cells *ret);
 
 struct sqlite3;
 struct sqlite3_stmt;

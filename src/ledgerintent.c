@@ -138,7 +138,7 @@ bool ledger_covers(struct ledger *ledger, int64_t id, const struct ledger_intent
 
 	/* The same way into bytes and back, so that both are sorted and sound. */
 	if (ledgertable_ticket(now, &same) ||
-	    ledgercells_unpack(same->runs, same->runs_size, &wanted))
+	    ledgerpack_get(same->runs, same->runs_size, &wanted))
 		goto out;
 	pthread_mutex_lock(&ledger->mutex);
 	ticket = find_ticket(ledger, now->rel, id);
@@ -146,7 +146,7 @@ bool ledger_covers(struct ledger *ledger, int64_t id, const struct ledger_intent
 		&& ticket->ino == now->ino && ticket->dev == now->dev
 		&& ticket->identity == now->identity && ticket->digest == same->digest
 		&& (!now->opens || ticket->last_up == now->last_up)
-		&& !ledgercells_unpack(ticket->runs, ticket->runs_size, &recorded);
+		&& !ledgerpack_get(ticket->runs, ticket->runs_size, &recorded);
 	pthread_mutex_unlock(&ledger->mutex);
 	covers = covers && ledgercells_within(&wanted, &recorded);
 out:

@@ -228,7 +228,7 @@ int ledgertable_ticket(const struct ledger_intent *intent, struct ticket **ret)
 	struct timespec now;
 	uint8_t *runs;
 	size_t runs_size;
-	int r = ledgercells_pack(intent, &runs, &runs_size);
+	int r = ledgerpack_put(intent, &runs, &runs_size);
 
 	if (r)
 		return r;

@@ -271,8 +271,8 @@ static void test_sets(void **state)
 		random_cells(&b, LEDGER_KINDS);
 		intent.run = a.run;
 		intent.runs = a.runs;
-		assert_int_equal(ledgercells_pack(&intent, &bytes, &size), 0);
-		assert_int_equal(ledgercells_unpack(bytes, size, &again), 0);
+		assert_int_equal(ledgerpack_put(&intent, &bytes, &size), 0);
+		assert_int_equal(ledgerpack_get(bytes, size, &again), 0);
 		assert_int_equal(again.runs, a.runs);
 		for (size_t i = 0; i < a.runs; i++)
 			assert_run(&again.run[i], &a.run[i]);
@@ -284,7 +284,7 @@ static void test_sets(void **state)
 
 			memcpy(copy, bytes, size);
 			copy[(size_t)rand() % size] ^= (uint8_t)(1 << rand() % 8);
-			if (!ledgercells_unpack(copy, cut, &bad))
+			if (!ledgerpack_get(copy, cut, &bad))
 				ledger_cells_free(&bad);
 			free(copy);
 		}
