@@ -508,7 +508,8 @@ static int check_file(struct control_call *call, const char *live, const char *r
 {
 	struct reason why = { "" };
 	int root = io_open_root(live), fd = -1;
-	int r = root < 0 ? root : io_open_file(root, rel, O_RDONLY, &fd, NULL, &why);
+	int r = root < 0 ? reason_errno(&why, -root, "live tree cannot be opened")
+		: io_open_file(root, rel, O_RDONLY, &fd, NULL, &why);
 
 	if (root >= 0)
 		close(root);

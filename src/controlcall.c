@@ -430,12 +430,15 @@ static bool is_in_list(const char *word, const char *list)
 	return false;
 }
 
-static int refuse_usage(struct control_call *call, const struct control_command *command)
+/* `dashed`: it is for a word that looks like an option. */
+static int refuse_usage(struct control_call *call, const struct control_command *command,
+			bool dashed)
 {
 	const char *arguments = command->arguments ? command->arguments : "";
 
-	return control_fail(call, WIRE_USAGE "say it as: %s%s%s", command->name,
-			    *arguments ? " " : "", arguments);
+	return control_fail(call, WIRE_USAGE "say it as: %s%s%s%s", command->name,
+			    *arguments ? " " : "", arguments, dashed && command->max
+			    ? "; what begins with a dash, and is no option, stands behind \"--\"" : "");
 }
 
 /* Takes the options out of the words; what is left is in call->word. */
@@ -455,12 +458,12 @@ static int take_options(struct control_call *call, const struct control_command 
 		else if (is_in_list(word, command->options))
 			call->option[call->options++] = word;
 		else
-			return refuse_usage(call, command);
+			return refuse_usage(call, command, true);
 	}
 	*count = kept;
 	if (kept - 1 < (size_t)command->min ||
 	    (command->max >= 0 && kept - 1 > (size_t)command->max))
-		return refuse_usage(call, command);
+		return refuse_usage(call, command, false);
 	return 0;
 }
 

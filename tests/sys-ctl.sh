@@ -474,6 +474,11 @@ configure live old 'ledger = false;'
 start_daemon
 ctl forget gone
 want_rc 0
+mv live live.away
+ctl merge web01/a.rrd
+want_rc 1
+want_err '^rrdmergctl: web01/a\.rrd: live tree cannot be opened: No such file'
+mv live.away live
 end_daemon
 printf 'web\001\377\\q' >state/forgotten         # neither an escape nor text
 start_daemon
