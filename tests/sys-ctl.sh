@@ -356,6 +356,40 @@ ctl reload
 want_rc 0
 want_out '^reloaded: +yes$'
 
+# ---- a name in an answer is one that the page tells of ----
+
+page=$srcdir/docs/rrdmergctl.8
+# named COMMAND: what the figures of status, or the records of a command, are said to be called.
+named() {
+	sed -n '/^\.Sh '"$([ "$1" = status ] && echo COMMANDS || echo OUTPUT)"'/,/^\.Sh ENV/p' "$page" |
+		sed -n '/^\.It Cm '"$1"'\>/,/^\.It /p' | sed -nE 's/^\.(It |Pq )?Cm //p' |
+		grep -oE '[a-z_]+'
+}
+if [ -n "$have_json" ]; then
+	ctl undo web01/a.rrd
+	for command in status list 'list refused' 'show web01/a.rrd' 'show web01/no2.rrd' \
+		'show web02/alone.rrd' history 'forget no*ne' forget 'forget --undo no*ne' pause \
+		'merge web01/a.rrd' resume rescan reload 'undo web02/c.rrd' 'undo --all'; do
+		# shellcheck disable=SC2086
+		ctl $command --json
+		want_rc 0
+		{
+			echo note
+			named "${command%% *}"
+			case $command in
+			status) sed -n '/^\.Sh OUTPUT/,$p' "$page" | sed -n '/^\.It Cm status/,/^\.It /p' |
+				grep -oE '[a-z_]+' ;;
+			show*) named history ;;
+			pause|resume) named 'pause , resume' ;;
+			esac
+		} | sort -u >named
+		json 'join "\n", map { sort keys %$_ } @{$a->{records}}' | sort -u >keys
+		echo >>keys
+		want_same "names in the answer to $command that the page lacks" \
+			"$(sort -u keys | grep . | comm -23 - named | tr '\n' ' ')" ''
+	done
+fi
+
 # ---- who may ----
 
 chmod 755 . && chmod 666 sock
