@@ -247,6 +247,11 @@ static const char *unit_of(const struct sidecar_ds *ds)
 	return strcmp(ds->unit, "%%") ? ds->unit : "%";
 }
 
+static bool same_unit(const struct sidecar_ds *x, const struct sidecar_ds *y)
+{
+	return !*x->unit || !*y->unit || !strcmp(unit_of(x), unit_of(y));
+}
+
 static const char *label_of(const struct sidecar_ds *ds)
 {
 	return *ds->label ? ds->label : ds->name;
@@ -306,7 +311,7 @@ static int check_pair(struct by_label *by, uint64_t i, uint64_t j)
 			   layout_dst_name(backup->type));
 		return REFUSED;
 	}
-	if (*ours->unit && *theirs->unit && strcmp(unit_of(ours), unit_of(theirs))) {
+	if (!same_unit(ours, theirs)) {
 		reason_add(by->why, "data source %s (%.60s): live is in %.20s and backup in %.20s",
 			   live->name, label_of(ours), unit_of(ours), unit_of(theirs));
 		return REFUSED;
@@ -405,7 +410,8 @@ static int map_numbers(const struct labels_side *live, const struct labels_side 
 	const struct layout_header *x = live->head, *y = backup->head;
 	int r = labels_by_name(x, y, map, &verdict->refused, why);
 
-	verdict->unproven = !r && (x->ds_cnt > 1 || y->ds_cnt > 1) && has_numbers_only(x);
+	verdict->numbers = !r && has_numbers_only(x);
+	verdict->unproven = verdict->numbers && (x->ds_cnt > 1 || y->ds_cnt > 1);
 	return r;
 }
 
@@ -479,4 +485,41 @@ int labels_map(const struct labels_side *live, const struct labels_side *backup,
 	free(by.ours);
 	free(by.theirs);
 	return r;
+}
+
+/* ---- two files of one live file's ---- */
+
+/* The value that the data source of this name keeps, or NULL. */
+static const struct sidecar_ds *find_value(const struct layout_header *head,
+					   const struct sidecar_ds *const *of, const char *name)
+{
+	bool twice;
+	uint64_t i = find_ds(head, name, &twice);
+
+	return i == LAYOUT_NO_DS || twice ? NULL : of[i];
+}
+
+static bool contradicts(const struct sidecar_ds *x, const struct sidecar_ds *y)
+{
+	return x && y && !x->multiple && !y->multiple && *x->name && *y->name &&
+	       (!is_same(x, y) || !same_unit(x, y));
+}
+
+bool labels_disagree(const struct labels_side *x, const struct labels_side *y,
+		     const char **ret_number)
+{
+	const struct sidecar_ds **ours = calloc(x->head->ds_cnt, sizeof(*ours));
+	const struct sidecar_ds **theirs = calloc(y->head->ds_cnt, sizeof(*theirs));
+	bool disagree = false;
+
+	if (ours && theirs && ask_sidecar(x, "", ours, NULL) == TOLD &&
+	    ask_sidecar(y, "", theirs, NULL) == TOLD)
+		for (uint64_t i = 0; i < x->head->ds_cnt && !disagree; i++) {
+			*ret_number = x->head->ds[i].name;
+			disagree = is_number(*ret_number) &&
+				   contradicts(ours[i], find_value(y->head, theirs, *ret_number));
+		}
+	free(ours);
+	free(theirs);
+	return disagree;
 }

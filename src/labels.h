@@ -16,7 +16,10 @@
  *
  *     But where the administrator's own rename rule leads from one file of storage type MULTIPLE to
  *     another of another name, each of one value, the rule says that they are the same.
- *  4. a sidecar that stands there and is of no use is no missing one: it may contradict what the
+ *  4. where the sidecars of live and of one backup, or of two backups, say that a number has not
+ *     always been the same value, a third backup without one is not matched by its numbers: who
+ *     has all of them sees to that (labels_disagree(), mergematch.c).
+ *  5. a sidecar that stands there and is of no use is no missing one: it may contradict what the
  *     numbers say, and it can be mended.  Data sources called by numbers are all refused then.
  *
  * Nothing here opens a file. */
@@ -45,6 +48,7 @@ struct labels_side {
 struct labels_verdict {
 	uint64_t refused;       /* of live's data sources, for a contradiction or want of proof */
 	bool unproven;          /* data sources called by numbers alone were matched by these */
+	bool numbers;           /* the same, but also of a file that has only one */
 	bool told;              /* sidecars decided, or the want of them: others might otherwise */
 	/* one is of no use, which `why` says even where nothing is refused */
 	bool useless;
@@ -58,6 +62,12 @@ struct labels_verdict {
 int labels_map(const struct labels_side *live, const struct labels_side *backup,
 	       enum labels_match match, uint64_t *map, struct labels_verdict *ret,
 	       struct reason *why);
+
+/* Do the sidecars of two files of storage type SINGLE, which those of one live file are, say that a
+ * number is not the same value in both, or not of the same scale?  Then no number tells anything
+ * where there is no sidecar, be it in a third.  `ret_number` is the first such. */
+bool labels_disagree(const struct labels_side *x, const struct labels_side *y,
+		     const char **ret_number);
 
 /* By name and type, COMPUTE by its RPN with the names put in.  Where a number stands twice among
  * the names of one side, no data source called by a number matches: they are pnp4nagios', which

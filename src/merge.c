@@ -10,7 +10,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "dump.h"
 #include "mergeint.h"
 
 #define ROOT_RETRY_MS 500       /* another live root: until it was found good, or gone */
@@ -247,38 +246,6 @@ int merge_read_live(struct merge_job *job, int fd)
 	return r ? 1 : 0;
 }
 
-static const char *file_name(const char *rel)
-{
-	const char *slash = strrchr(rel, '/');
-
-	return slash ? slash + 1 : rel;
-}
-
-/* Which data source of the input belongs to which of live: as labels_map(). */
-static int match(const struct merge_job *job, const struct gather_input *input, uint64_t *map,
-		 struct labels_verdict *ret, struct reason *why)
-{
-	const struct merge_scratch *scratch = job->scratch;
-	char rrd[PATH_MAX];
-	bool named = input->file.dump && dump_stands_for(input->file.rel, rrd, sizeof(rrd));
-	const struct labels_side live = {
-		.head = &scratch->live.head,
-		.sidecar = scratch->sidecar.bytes ? &scratch->sidecar : NULL,
-		.useless = scratch->useless.text[0] ? scratch->useless.text : NULL,
-		.file = file_name(job->request->rel),
-	};
-	const struct labels_side backup = {
-		.head = &input->db.head,
-		.sidecar = input->sidecar.bytes ? &input->sidecar : NULL,
-		.useless = input->useless.text[0] ? input->useless.text : NULL,
-		.file = file_name(named ? rrd : input->file.rel),
-		.ruled = input->file.way == SOURCE_RENAMED,
-	};
-
-	return labels_map(&live, &backup, input->file.way == SOURCE_SIBLING ? LABELS_LABEL
-			  : job->site->match, map, ret, why);
-}
-
 /* Of seven backups, each may have the same to say. */
 static void add_once(struct reason *all, const struct reason *why)
 {
@@ -316,7 +283,7 @@ static int plan_sources(struct merge_job *job, struct reason *refusals)
 		struct labels_verdict verdict = { 0 };
 		struct reason why = { "" };
 
-		r = match(job, input, map, &verdict, &why);
+		r = merge_match(job, n, map, &verdict, &why);
 		if (r == -ENOMEM)
 			return reason_errno(refusals, ENOMEM, "cannot plan");
 		if (r || verdict.refused || verdict.useless)

@@ -1,10 +1,11 @@
-/* mergeint: what merge.c, mergeapply.c and mergeundo.c share; nobody else includes it. */
+/* mergeint: what merge.c and the other merge*.c share; nobody else includes it. */
 #ifndef MERGEINT_H
 #define MERGEINT_H
 
 #include "gather.h"
 #include "give.h"
 #include "hold.h"
+#include "labels.h"
 #include "merge.h"
 #include "record.h"
 #include "reshape.h"
@@ -16,6 +17,8 @@ struct merge_scratch {
 	struct sidecar sidecar; /* live's; all zero: none */
 	struct reason useless;  /* one stands there and is of no use; "": none does */
 	struct gather gather;
+	bool numbers_asked;     /* by two sidecars, is a number another value? */
+	struct reason changed;  /* … it is; "": no */
 	uint64_t *map;          /* of all sources, one after the other */
 	size_t map_capacity;
 	struct plan_source *source;     /* those that can be taken from */
@@ -72,6 +75,13 @@ int merge_read_live(struct merge_job *job, int fd);
 /* Finds the live file's sidecar, if it has one.  False where the job has ended: with
  * MERGE_UNLABELLED if that is worth waiting for. */
 bool merge_read_sidecar(struct merge_job *job);
+
+/* ---- mergematch.c ---- */
+
+/* Which data source of that input belongs to which of live, by what it says and by what the others
+ * do: as labels_map(). */
+int merge_match(struct merge_job *job, unsigned input, uint64_t *map, struct labels_verdict *ret,
+		struct reason *why);
 
 /* ---- mergeapply.c ---- */
 

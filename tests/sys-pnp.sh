@@ -116,6 +116,33 @@ cp -a live by-hand
 mkdir several
 mv backup second live by-label by-name by-hand several/
 
+# Where one backup's sidecar shows that a number has been another value, another's without one proves
+# nothing.  (A value that was added behind the others changes no number.)
+second() {
+	checks 0 150 h "$1" "$2" | "$pnptree" "${@:3}" second
+}
+
+second swap 'a=@1@ b=@2@'
+backup swap 'a=@1@ b=@2@' -n
+live swap 'b=@2@ a=@1@'
+second one 'a=@1@'
+backup one 'a=@1@' -n
+live one 'b=@2@'
+second scale 'a=@1@MB'
+backup scale 'a=@1@MB' -n
+live scale 'a=@1@GB'
+second own 'b=@2@ a=@1@'
+backup own 'a=@1@ b=@2@'
+live own 'a=@1@ b=@2@' -n
+second more 'a=@1@ b=@2@'
+backup more 'a=@1@ b=@2@' -n
+live more 'a=@1@ b=@2@ c=@3@'
+second each 'b=@2@ a=@1@'
+backup each 'a=@1@' -m -n
+live each 'a=@1@' -m
+mkdir changed
+mv backup second live changed/
+
 # What comes later than it should: a sidecar into the backup, or one of live's.
 backup mended 'a=@1@ b=@2@'
 head -c 700 backup/h/mended.xml >mended.cut
@@ -537,6 +564,32 @@ is_from PING.rrd 2 PING.rrd 2
 by_number
 is_from torn.rrd 1 torn.rrd 1
 is_from torn.rrd 2 torn.rrd 2
+
+again
+mv changed/* .
+for order in second,backup backup,second; do
+	rm -rf pristine && cp -a live pristine
+	once $order
+	want_rc 1
+	without=2 with=1
+	[ $order = second,backup ] || without=1 with=2
+	changed="numbers alone prove nothing: data source 1 is another by the sidecar of backup"
+	want_err "^rrdmergd: partial reason=\"backup $without: $changed $with than by that of live\" file=h/swap"
+	is_of swap.rrd 1 2
+	is_of swap.rrd 2 1
+	for file in one scale; do
+		want_err "^rrdmergd: refused reason=.*backup $without: $changed $with .* file=h/$file.rrd\$"
+		is_untouched $file.rrd
+	done
+	want_err "^rrdmergd: refused reason=\"backup 1: $changed 2 than by that of backup 1; .* file=h/own"
+	is_untouched own.rrd
+	is_of more.rrd 1 1
+	is_of more.rrd 2 2
+	is_of each_a.rrd 1 1
+	want_no_err 'file=h/(more|each_a).rrd.*numbers alone'
+	want_err '^rrdmergd: unproven count=1 .* file=h/more.rrd$'
+	rm -rf live && mv pristine live
+done
 
 # ---- sidecars that stand there and are of no use ----
 

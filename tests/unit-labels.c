@@ -251,6 +251,51 @@ static void test_types_and_units(void **state)
 		   MAP(NONE, 1));
 }
 
+/* The first number on which two sides disagree; NULL: none. */
+static const char *disagree(struct side *x, struct side *y)
+{
+	static char number[LAYOUT_NAME_SIZE];
+	const struct labels_side ours = { .head = &x->head, .file = x->file,
+					  .sidecar = x->has ? &x->sidecar : NULL };
+	const struct labels_side theirs = { .head = &y->head, .file = y->file,
+					    .sidecar = y->has ? &y->sidecar : NULL };
+	const char *first = NULL, *reverse = NULL;
+	bool do_they = labels_disagree(&ours, &theirs, &first);
+
+	assert_int_equal(labels_disagree(&theirs, &ours, &reverse), do_they);
+	if (do_they)
+		strcpy(number, first);
+	return do_they ? number : NULL;
+}
+
+static void test_disagree(void **state)
+{
+	struct side x = gauges(3, "svc.rrd"), y = gauges(2, "svc.rrd");
+
+	(void)state;
+	assert_null(disagree(&x, &y));                  /* nobody says anything */
+	SAY(&x, "a|MB", "b", "c");
+	assert_null(disagree(&x, &y));
+	SAY(&y, "a|MB", "b");
+	assert_null(disagree(&x, &y));
+	SAY(&y, "a", "b|s");                            /* nor does no unit */
+	assert_null(disagree(&x, &y));
+	SAY(&y, "a|GB", "b");
+	assert_string_equal(disagree(&x, &y), "1");
+	SAY(&y, "a", "c");
+	assert_string_equal(disagree(&x, &y), "2");
+	SAY(&y, "b", "a");
+	assert_string_equal(disagree(&x, &y), "1");
+	SAY(&y, "b", "a", "c");                         /* not of this file */
+	assert_null(disagree(&x, &y));
+	layout_free(&y.head);
+	y = gauges(1, "svc_b.rrd");                     /* that has its value in its name */
+	SAY(&y, "*a", "*b");
+	assert_null(disagree(&x, &y));
+	layout_free(&x.head);
+	layout_free(&y.head);
+}
+
 /* Bytes are bytes, once pnp4nagios has cleaned them. */
 static void test_odd_labels(void **state)
 {
@@ -656,6 +701,7 @@ int main(void)
 		cmocka_unit_test(test_sets),
 		cmocka_unit_test(test_long_lists),
 		cmocka_unit_test(test_types_and_units),
+		cmocka_unit_test(test_disagree),
 		cmocka_unit_test(test_odd_labels),
 		cmocka_unit_test(test_twice),
 		cmocka_unit_test(test_duplicate_names),
