@@ -231,6 +231,8 @@ static const struct {
 } kinds[] = {
 	{ "gzip", 2, { 0x1f, 0x8b }, &gzip, false },
 	{ "zstd", 4, { 0x28, 0xb5, 0x2f, 0xfd }, ZSTD_FORMAT, false },
+	/* pzstd begins with a frame that is to be skipped: how long the next one is. */
+	{ "zstd", 4, { 0x50, 0x2a, 0x4d, 0x18 }, ZSTD_FORMAT, false },
 	{ "xz", 6, { 0xfd, '7', 'z', 'X', 'Z', 0 }, XZ_FORMAT, false },
 	{ "bzip2", 3, { 'B', 'Z', 'h' }, NULL, true },
 	{ "", 0, { 0 }, &plain, false },

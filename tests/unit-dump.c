@@ -445,10 +445,27 @@ static struct text pack_xz(struct text text)
 }
 #endif
 
+#ifdef HAVE_ZSTD
+/* As pzstd does: how long it is stands in a frame of its own before it. */
+static struct text pack_pzstd(struct text text)
+{
+	struct text frame = pack_zstd(text), packed = { malloc(frame.len + 12), frame.len + 12 };
+	uint32_t len = (uint32_t)frame.len;
+
+	memcpy(packed.at, "\x50\x2a\x4d\x18\4\0\0", 8);
+	for (unsigned i = 0; i < 4; i++)
+		packed.at[8 + i] = (char)(len >> 8 * i);
+	memcpy(packed.at + 12, frame.at, frame.len);
+	free(frame.at);
+	return packed;
+}
+#endif
+
 static struct text (*const packers[])(struct text) = {
 	pack_gzip,
 #ifdef HAVE_ZSTD
 	pack_zstd,
+	pack_pzstd,
 #endif
 #ifdef HAVE_LZMA
 	pack_xz,
