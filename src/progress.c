@@ -59,7 +59,7 @@ void progress_draw(struct progress *progress, size_t done, size_t total, uint64_
 	int len = snprintf(figures, sizeof(figures),
 			   " %3.0f%% %zu/%zu %.*f files/s%s%s",
 			   100.0 * (double)done / (double)total, done, total,
-			   pace && pace < 10, pace, rate, still);
+			   pace > 0 && pace < 10, pace, rate, still);
 	int width = columns - len - 2;
 	if (width > BAR_MAX)
 		width = BAR_MAX;
