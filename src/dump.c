@@ -180,24 +180,15 @@ out:
 
 int dump_read(struct rrd *db, int fd, struct reason *why)
 {
-	struct stat before, after;
+	struct stat before;
 
 	layout_free(&db->head);
 	db->size = 0;
 	if (fstat(fd, &before))
 		return reason_errno(why, errno, "cannot be looked at");
 	int r = read_all(db, fd, (uint64_t)before.st_size, why);
-	if (!r && fstat(fd, &after))
-		r = reason_errno(why, errno, "cannot be looked at");
-	if (!r) {
-		struct io_stamp then = io_stamp_of(&before);
-
-		db->stamp = io_stamp_of(&after);
-		if (!io_stamp_equal(&then, &db->stamp)) {
-			reason_set(why, "changed while it was read");
-			r = -ESTALE;
-		}
-	}
+	if (!r)
+		r = io_unchanged(fd, &before, &db->stamp, why);
 	if (r) {
 		layout_free(&db->head);
 		db->size = 0;

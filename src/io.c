@@ -41,6 +41,20 @@ bool io_stamp_equal(const struct io_stamp *a, const struct io_stamp *b)
 	       a->mtime_ns == b->mtime_ns && a->ctime_ns == b->ctime_ns;
 }
 
+int io_unchanged(int fd, const struct stat *before, struct io_stamp *ret_now, struct reason *why)
+{
+	const struct io_stamp then = io_stamp_of(before);
+	struct stat now;
+
+	if (fstat(fd, &now))
+		return reason_errno(why, errno, "cannot be looked at");
+	*ret_now = io_stamp_of(&now);
+	if (io_stamp_equal(&then, ret_now))
+		return 0;
+	reason_set(why, "changed while it was read");
+	return -ESTALE;
+}
+
 int io_pread(int fd, void *buffer, size_t size, uint64_t offset)
 {
 	uint8_t *at = buffer;

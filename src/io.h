@@ -22,6 +22,9 @@ struct io_stamp {
 
 struct io_stamp io_stamp_of(const struct stat *st);
 bool io_stamp_equal(const struct io_stamp *a, const struct io_stamp *b);
+/* Is the file that was read still as it was `before`?  0, -ESTALE or -errno; ret_now is set unless
+ * it cannot be looked at. */
+int io_unchanged(int fd, const struct stat *before, struct io_stamp *ret_now, struct reason *why);
 
 /* Reads exactly `size` bytes at `offset`, or returns -errno: -ENODATA where the file ends
  * before. */
