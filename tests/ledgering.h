@@ -4,8 +4,10 @@
 
 #include "ledger.h"
 
+#include <dirent.h>
 #include <pthread.h>
 #include <setjmp.h>
+#include <sqlite3.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -217,6 +219,48 @@ static inline enum ledger_stage stage_of(struct ledger *ledger, int64_t id)
 	stage = entry->stage;
 	ledger_entries_free(entry, 1);
 	return stage;
+}
+
+static inline int try_open(const char *path, bool own_path, struct ledger **ret, struct reason *why)
+{
+	struct ledger_options options = options_for(path);
+
+	options.own_path = own_path;
+	why->text[0] = '\0';
+	return ledger_open(&options, ret, why);
+}
+
+/* How many files of the directory have this in their name; "": all. */
+static inline int count_named(const char *part)
+{
+	DIR *dir = opendir(scratch_dir);
+	int count = 0;
+
+	for (struct dirent *entry; (entry = readdir(dir)); )
+		count += strcmp(entry->d_name, ".") && strcmp(entry->d_name, "..") &&
+			strstr(entry->d_name, part);
+	closedir(dir);
+	return count;
+}
+
+static inline void exec_on(const char *path, const char *text)
+{
+	sqlite3 *db;
+
+	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+	if (sqlite3_exec(db, text, NULL, NULL, NULL))
+		fail_msg("%s: %s", text, sqlite3_errmsg(db));
+	sqlite3_close(db);
+}
+
+static inline void assert_works(struct ledger *ledger)
+{
+	struct ledger_intent intent = intent_for("works.rrd");
+	struct reason why;
+
+	if (!ledger_ok(ledger, &why))
+		fail_msg("does not work: %s", why.text);
+	assert_int_equal(stage_of(ledger, merge(ledger, &intent)), LEDGER_IS_DONE);
 }
 
 static inline void assert_run(const struct ledger_run *a, const struct ledger_run *b)

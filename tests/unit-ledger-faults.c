@@ -52,28 +52,6 @@ static void overwrite(const char *path, off_t at, size_t size)
 	close(fd);
 }
 
-static int try_open(const char *path, bool own_path, struct ledger **ret, struct reason *why)
-{
-	struct ledger_options options = options_for(path);
-
-	options.own_path = own_path;
-	why->text[0] = '\0';
-	return ledger_open(&options, ret, why);
-}
-
-/* How many files of the directory have this in their name. */
-static int count_named(const char *part)
-{
-	DIR *dir = opendir(scratch_dir);
-	struct dirent *entry;
-	int count = 0;
-
-	while ((entry = readdir(dir)))
-		count += strstr(entry->d_name, part) != NULL;
-	closedir(dir);
-	return count;
-}
-
 /* Some hundred merges, closed again. */
 static void fill(const char *path)
 {
@@ -91,16 +69,6 @@ static void fill(const char *path)
 	}
 	flush(ledger);
 	close_it(ledger);
-}
-
-static void assert_works(struct ledger *ledger)
-{
-	struct ledger_intent intent = intent_for("works.rrd");
-	struct reason why;
-
-	if (!ledger_ok(ledger, &why))
-		fail_msg("does not work: %s", why.text);
-	assert_int_equal(stage_of(ledger, merge(ledger, &intent)), LEDGER_IS_DONE);
 }
 
 /* Opened, it says that it was damaged, has kept the old one, and works. */
@@ -282,15 +250,6 @@ static void test_removed(void **state)
 	ledger = open_at(scratch("state/ledger.db"));
 	assert_true(ledger_known(ledger, "host/7.rrd", &known));
 	close_it(ledger);
-}
-
-static void exec_on(const char *path, const char *text)
-{
-	sqlite3 *db;
-
-	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
-	assert_int_equal(sqlite3_exec(db, text, NULL, NULL, NULL), SQLITE_OK);
-	sqlite3_close(db);
 }
 
 static void copy_file(const char *from, const char *to)

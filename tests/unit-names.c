@@ -48,6 +48,12 @@ static void rule(const char *from, const char *to)
 	count++;
 }
 
+static void only_rule(const char *from, const char *to)
+{
+	no_rules();
+	rule(from, to);
+}
+
 static void also_to(const char *to)
 {
 	struct names_rule *last = &rules[count - 1];
@@ -82,6 +88,16 @@ static void leads(const char *rel, const char *live, unsigned number)
 	names_free(names);
 }
 
+/* Of each pair, under the first as the one rule, which changes nothing: the second matches (1) or
+ * does not (0). */
+static void each_stays(const char *const (*pair)[2], size_t pairs, unsigned number)
+{
+	for (size_t i = 0; i < pairs; i++) {
+		only_rule(pair[i][0], "$0");
+		leads(pair[i][1], pair[i][1], number);
+	}
+}
+
 static void leads_nowhere(const char *rel, const char *because)
 {
 	struct names *names = compiled();
@@ -100,8 +116,7 @@ static void wrong(const char *from, const char *to, const char *because)
 {
 	struct reason why = { "" };
 
-	no_rules();
-	rule(from, to);
+	only_rule(from, to);
 	assert_int_equal(names_check(&rules[0], &why), REFUSED);
 	if (!strstr(why.text, because))
 		fail_msg("%s → %s: %s", from, to, why.text);
@@ -128,13 +143,11 @@ static void nothing_leads_anywhere(void **state)
 static void hosts_and_services(void **state)
 {
 	(void)state;
-	no_rules();
-	rule("^web01\\.old/(.*)", "web01/$1");
+	only_rule("^web01\\.old/(.*)", "web01/$1");
 	leads("web01.old/PING.rrd", "web01/PING.rrd", 1);
 	leads("web01xold/PING.rrd", "web01xold/PING.rrd", 0);
 	leads("eu/web01.old/PING.rrd", "eu/web01.old/PING.rrd", 0);
-	no_rules();
-	rule("/Load\\.rrd$", "/check_load.rrd");
+	only_rule("/Load\\.rrd$", "/check_load.rrd");
 	leads("db/Load.rrd", "db/check_load.rrd", 1);
 	leads("db/Load.rrd/x.rrd", "db/Load.rrd/x.rrd", 0);
 }
@@ -142,32 +155,25 @@ static void hosts_and_services(void **state)
 static void what_does_not_match_stays(void **state)
 {
 	(void)state;
-	no_rules();
-	rule("_", "-");
+	only_rule("_", "-");
 	leads("a_b/c_d.rrd", "a-b/c_d.rrd", 1);
-	no_rules();
-	rule("^perfdata/", "");
+	only_rule("^perfdata/", "");
 	leads("perfdata/web/PING.rrd", "web/PING.rrd", 1);
-	no_rules();
-	rule("\\.example\\.org(/|$)", "$1");
+	only_rule("\\.example\\.org(/|$)", "$1");
 	leads("web.example.org/PING.rrd", "web/PING.rrd", 1);
 }
 
 static void groups_and_dollars(void **state)
 {
 	(void)state;
-	no_rules();
-	rule("^(.)(.)(.)(.)(.)(.)(.)(.)(.)/", "$9$8$7$6$5$4$3$2$1/");
+	only_rule("^(.)(.)(.)(.)(.)(.)(.)(.)(.)/", "$9$8$7$6$5$4$3$2$1/");
 	leads("123456789/x.rrd", "987654321/x.rrd", 1);
-	no_rules();
-	rule("^(a|(b))/(.*)\\.rrd$", "$$/[$1][$2]$0");
+	only_rule("^(a|(b))/(.*)\\.rrd$", "$$/[$1][$2]$0");
 	leads("a/x.rrd", "$/[a][]a/x.rrd", 1);
 	leads("b/x.rrd", "$/[b][b]b/x.rrd", 1);
-	no_rules();
-	rule("x", "$0$0");
+	only_rule("x", "$0$0");
 	leads("axb.rrd", "axxb.rrd", 1);
-	no_rules();
-	rule("^a", "$$1");
+	only_rule("^a", "$$1");
 	leads("a.rrd", "$1.rrd", 1);
 }
 
@@ -210,16 +216,8 @@ static void how_an_expression_begins(void **state)
 	};
 
 	(void)state;
-	for (size_t i = 0; i < sizeof(matching) / sizeof(matching[0]); i++) {
-		no_rules();
-		rule(matching[i][0], "$0");
-		leads(matching[i][1], matching[i][1], 1);
-	}
-	for (size_t i = 0; i < sizeof(other) / sizeof(other[0]); i++) {
-		no_rules();
-		rule(other[i][0], "$0");
-		leads(other[i][1], other[i][1], 0);
-	}
+	each_stays(matching, sizeof(matching) / sizeof(matching[0]), 1);
+	each_stays(other, sizeof(other) / sizeof(other[0]), 0);
 }
 
 /* No locale is set here: a daemon has none either. */
@@ -239,22 +237,12 @@ static void beyond_ascii(void **state)
 	};
 
 	(void)state;
-	no_rules();
-	rule("M.ll .", "Muell");
+	only_rule("M.ll .", "Muell");
 	leads("h/Müll ü.rrd", "h/Muell.rrd", 1);
-	no_rules();
-	rule("([äöü])(.)", "$2$1");
+	only_rule("([äöü])(.)", "$2$1");
 	leads("h/Höß.rrd", "h/Hßö.rrd", 1);
-	for (size_t i = 0; i < sizeof(matching) / sizeof(matching[0]); i++) {
-		no_rules();
-		rule(matching[i][0], "$0");
-		leads(matching[i][1], matching[i][1], 1);
-	}
-	for (size_t i = 0; i < sizeof(other) / sizeof(other[0]); i++) {
-		no_rules();
-		rule(other[i][0], "$0");
-		leads(other[i][1], other[i][1], 0);
-	}
+	each_stays(matching, sizeof(matching) / sizeof(matching[0]), 1);
+	each_stays(other, sizeof(other) / sizeof(other[0]), 0);
 }
 
 /* What the C library's own UTF-8 would take minutes for. */
@@ -269,8 +257,7 @@ static void beyond_ascii_costs_no_more(void **state)
 	for (unsigned i = 0; i < (NAMES_MATCH_MAX - 4) / 2; i++)
 		strcat(path, "ü");
 	strcat(path, ".rrd");
-	no_rules();
-	rule(from, "$0");
+	only_rule(from, "$0");
 	leads(path, path, 0);
 }
 
@@ -301,8 +288,7 @@ static void what_is_no_name(void **state)
 	unsigned by;
 
 	(void)state;
-	no_rules();
-	rule("^out/(.*)", "$1");
+	only_rule("^out/(.*)", "$1");
 	leads_nowhere("out/../x.rrd", "rule 1 leads to a path with . or .. in it: ../x.rrd");
 	leads_nowhere("out//etc/x.rrd", "an absolute path");
 	leads_nowhere("out/a//x.rrd", "an empty part");
@@ -380,13 +366,11 @@ static void rules_that_are_wrong(void **state)
 	for (size_t i = 0; i < sizeof(somewhere) / sizeof(*somewhere); i++) {
 		struct reason why = { "" };
 
-		no_rules();
-		rule(somewhere[i][0], somewhere[i][1]);
+		only_rule(somewhere[i][0], somewhere[i][1]);
 		if (names_check(&rules[0], &why))
 			fail_msg("%s → %s: %s", somewhere[i][0], somewhere[i][1], why.text);
 	}
-	no_rules();
-	rule("(a)(b)", "$0$1$2$$");
+	only_rule("(a)(b)", "$0$1$2$$");
 	assert_int_equal(names_check(&rules[0], NULL), 0);
 	static const char *const fine[] = {
 		"^([a-z0-9-]+)\\.(old|new)/(.*)\\.rrd$", "^(web[0-9]{2}\\.){3}", "a{1000}", "a{x",
@@ -396,8 +380,7 @@ static void rules_that_are_wrong(void **state)
 	for (size_t i = 0; i < sizeof(fine) / sizeof(*fine); i++) {
 		struct reason why = { "" };
 
-		no_rules();
-		rule(fine[i], "x.rrd");
+		only_rule(fine[i], "x.rrd");
 		if (names_check(&rules[0], &why) && !strstr(why.text, "is no regular expression"))
 			fail_msg("%s: %s", fine[i], why.text);
 	}
@@ -528,8 +511,7 @@ static void dumps_stand_for_an_rrd(void **state)
 	struct index *index;
 
 	(void)state;
-	no_rules();
-	rule("^old/(.*)\\.rrd$", "new/$1.rrd");
+	only_rule("^old/(.*)\\.rrd$", "new/$1.rrd");
 	index = indexed();
 	index_begin(index);
 	add_as(index, "old/a.xml.gz", "old/a.rrd");
@@ -582,8 +564,7 @@ static void forgotten_after_a_whole_walk(void **state)
 	struct index *index;
 
 	(void)state;
-	no_rules();
-	rule("^old/", "");
+	only_rule("^old/", "");
 	index = indexed();
 	index_begin(index);
 	add(index, "old/a.rrd");
@@ -633,8 +614,7 @@ static void many_from_many_threads(void **state)
 	void *wrong_one;
 
 	(void)state;
-	no_rules();
-	rule("^old-", "");
+	only_rule("^old-", "");
 	index = indexed();
 	atomic_store(&walked, false);
 	for (size_t i = 0; i < 3; i++)
