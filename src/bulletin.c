@@ -289,19 +289,22 @@ static void tell_systemd(const struct bulletin_news *news)
 	const struct tally_sums *sums = &news->sums;
 	char trouble[120] = "";
 
+	if (news->paused)
+		snprintf(trouble, sizeof(trouble), "; paused");
 	if (news->unwatched)
-		snprintf(trouble, sizeof(trouble), "; %zu directories not watched", news->unwatched);
+		snprintf(trouble + strlen(trouble), sizeof(trouble) - strlen(trouble),
+			 "; %zu directories not watched", news->unwatched);
 	if (news->overflows)
 		snprintf(trouble + strlen(trouble), sizeof(trouble) - strlen(trouble),
 			 "; events lost %llu times", (unsigned long long)news->overflows);
 	if (news->missing)
 		notify_status("waiting for the live tree %s", news->conf->live);
-	else
+	else    /* what is under way may still turn something up */
 		notify_status("%s: %zu merged, %zu unchanged, %zu skipped, %zu failed, %zu pending, "
 			      "%zu waiting; backup needed: %s%s", news->busy ? "working" : "idle",
 			      sums->merged, sums->unchanged, sums->skipped, sums->failed,
-			      sums->pending, sums->waiting, news->backup_needed ? "yes" : "no",
-			      trouble);
+			      sums->pending, sums->waiting,
+			      news->backup_needed || news->busy ? "yes" : "no", trouble);
 }
 
 void bulletin_tick(struct bulletin *bulletin, const struct bulletin_news *news)
