@@ -207,6 +207,31 @@ static void test_kept_while_away(void **state)
 	assert_true(live(tally, "b"));
 }
 
+/* Who asks for a file that is done waits for it; where its backup is away, it is done as before. */
+static void test_asked(void **state)
+{
+	struct tally *tally = *state;
+
+	tally_asked(tally, "nothing");
+	assert_sums(tally, 0, 0, 0, 0, 0, 0);
+	finish(tally, "a", &first);
+	tally_asked(tally, "a");
+	assert_sums(tally, 1, 0, 1, 0, 0, 1);
+	assert_false(live(tally, "a"));
+	assert_false(tally_same(tally, "a", &first, false));
+	try_while_away(tally, "a", MERGE_SKIPPED, &first);
+	assert_sums(tally, 1, 0, 1, 0, 0, 0);
+	assert_true(live(tally, "a"));
+	assert_int_equal(tally_sums(tally).unsettled, 0);
+	tell(tally, "b", MERGE_BUSY);
+	live(tally, "b");
+	tell(tally, "b", MERGE_BUSY);
+	assert_int_equal(tally_sums(tally).retried, 1);
+	tally_asked(tally, "b");
+	assert_int_equal(tally_sums(tally).retried, 0);
+	assert_int_equal(tally_sums(tally).pending, 1);
+}
+
 /* Another database, or nobody knows which: it is to be looked at when the backup is back. */
 static void test_not_kept(void **state)
 {
@@ -1058,6 +1083,7 @@ int main(void)
 		TEST(test_cells),
 		TEST(test_settled),
 		TEST(test_kept_while_away),
+		TEST(test_asked),
 		TEST(test_not_kept),
 		TEST(test_same),
 		TEST(test_same_after_a_look),
