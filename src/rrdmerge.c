@@ -12,16 +12,14 @@
 #include <unistd.h>
 
 #include "arguments.h"
-#include "chart.h"
 #include "convert.h"
-#include "gather.h"
 #include "hold.h"
 #include "log.h"
 #include "outcome.h"
 #include "place.h"
 #include "record.h"
 #include "report.h"
-#include "terminal.h"
+#include "showing.h"
 #include "undo.h"
 #include "worker.h"
 
@@ -37,9 +35,7 @@ struct run {
 	atomic_bool interrupted;
 	const char *pair;               /* two files: what NEW was called, else NULL */
 	char *live_dir, *live_name;     /* two files: NEW's directory and name; else NULL */
-	struct chart chart;             /* --show: of NEW as it is planned … */
-	char **giver;                   /* [givers] … and the files beside OLD that it is taken from */
-	unsigned givers;
+	struct showing showing;
 	char *live_real;                /* with a ledger: the live root's own path */
 	struct outcome outcome;
 };
@@ -52,75 +48,6 @@ static void on_file(const char *path, const struct merge_result *result, unsigne
 	struct run *run = arg;
 
 	outcome_file(&run->outcome, run->pair ? run->pair : path, result, tries, will_retry);
-}
-
-static void free_chart(struct run *run)
-{
-	chart_free(&run->chart);
-	for (unsigned n = 0; n < run->givers; n++)
-		free(run->giver[n]);
-	free(run->giver);
-	run->giver = NULL;
-	run->givers = 0;
-}
-
-/* Where OLD itself cannot be used, its dumps may be. */
-static void take_givers(struct run *run, const struct gather *gather)
-{
-	run->giver = calloc(gather->inputs + 1, sizeof(*run->giver));
-	for (; run->giver && run->givers < gather->inputs; run->givers++) {
-		const struct gather_input *input = &gather->input[run->givers];
-		const struct source *source = &run->site.sources.source[input->source];
-		char *path = NULL;
-
-		if (!strcmp(input->file.rel, source->file))
-			path = strdup(run->options->old);
-		else if (asprintf(&path, "%s/%s", source->path, input->file.rel) < 0)
-			path = NULL;
-		if (!path)
-			break;
-		run->giver[run->givers] = path;
-	}
-}
-
-/* The worker's own call; main looks when that has ended. */
-static void on_planned(const struct rrd *live, const struct plan *plan, const struct gather *gather,
-		       void *arg)
-{
-	static const enum timeline_kind kind[PLAN_KINDS] = {
-		[PLAN_EXACT] = TIMELINE_EXACT, [PLAN_SEAM] = TIMELINE_SEAM,
-		[PLAN_CONSOLIDATED] = TIMELINE_CONSOLIDATED, [PLAN_SPREAD] = TIMELINE_SPREAD,
-	};
-	struct run *run = arg;
-	struct chart_run *runs = calloc(plan->runs + 1, sizeof(*runs));
-
-	free_chart(run);
-	if (!runs)
-		return;
-	take_givers(run, gather);
-	for (size_t i = 0; i < plan->runs; i++) {
-		const struct plan_run *at = &plan->run[i];
-
-		runs[i] = (struct chart_run){ at->rra, at->ds, at->source, at->first,
-					      at->count, kind[at->kind] };
-	}
-	chart_make(live, runs, plan->runs, terminal_columns(STDOUT_FILENO), &run->chart);
-	free(runs);
-}
-
-static void show_chart(const struct run *run)
-{
-	char text[CHART_SHARE_SIZE], shown[LOG_PATH_SIZE];
-	const struct chart_share nothing = { .all = 0 };
-
-	if (!run->chart.lines)
-		return;
-	chart_draw(stdout, &run->chart, terminal_columns(STDOUT_FILENO),
-		   terminal_is_utf8(STDOUT_FILENO));
-	for (unsigned n = 0; n < run->givers; n++)
-		printf("%s gives %s\n", log_escape(shown, sizeof(shown), run->giver[n]),
-		       chart_share_text(text, n < run->chart.shares ? &run->chart.share[n]
-								    : &nothing));
 }
 
 static int on_entry(const char *rel, enum io_kind kind, void *arg)
@@ -569,8 +496,10 @@ static int merge(const struct arguments *options, uint64_t started_ns)
 	int status = EXIT_USAGE;
 
 	if (options->show) {
-		run.site.planned = on_planned;
-		run.site.planned_arg = &run;
+		run.showing.old = options->old;
+		run.showing.sources = &run.site.sources;
+		run.site.planned = showing_planned;
+		run.site.planned_arg = &run.showing;
 	}
 	outcome_begin(&run.outcome, options);
 	block_signals();
@@ -588,14 +517,14 @@ static int merge(const struct arguments *options, uint64_t started_ns)
 	}
 	bool recorded = close_ledger(&run);
 	run.site.ledger = NULL;
-	show_chart(&run);
+	showing_print(&run.showing);
 	status = outcome_conclude(&run.outcome, &run.site, atomic_load(&run.interrupted),
 				  (double)(io_now_ns() - started_ns) / 1e9);
 	if (!recorded && status == EXIT_MERGED)
 		status = EXIT_REFUSED;
 out:
 	close_ledger(&run);
-	free_chart(&run);
+	showing_free(&run.showing);
 	free(run.live_real);
 	queue_free(run.queue);
 	source_set_free(&run.site.sources);
