@@ -28,6 +28,7 @@
 #define IDLE_SHARE 300          /* a walk that takes long comes less often: so much longer apart */
 #define MOUNTS_NS (2 * SECOND)  /* how often a look is taken at what is mounted */
 #define LONGEST_NS (600 * SECOND)
+#define NO_ANSWER (-EINPROGRESS)        /* no disk says so */
 #define WANTED_NS SECOND        /* between two walks that are asked for, or … */
 #define WANTED_SHARE 20         /* … so much longer than one takes */
 
@@ -67,6 +68,7 @@ struct backups {
 
 	/* Of the walk under way: the thread's own. */
 	struct backup *now;
+	struct visit *visit;
 	int root, live_root;
 	size_t denied, denied_said;
 	char denied_rel[PATH_MAX];
@@ -79,6 +81,7 @@ struct backups {
 	size_t others;
 	bool other_told;
 
+	pthread_t thread;       /* for who looks at it from outside */
 	struct backup backup[];
 };
 
@@ -210,6 +213,7 @@ static int on_entry(const char *rel, enum io_kind kind, void *arg)
 		: index_rrd_of(backups->root, rel, buffer);
 
 	atomic_store(&backups->moved_ns, io_now_ns());
+	visits_move(backups->visit);
 	if (!enter(backups))
 		return 1;
 	leave(backups);
@@ -292,6 +296,8 @@ static void say_presence(const struct backup *backup, enum presence before, cons
 			      "waiting for it", shown);
 		break;
 	case AWAY:
+		if (error == NO_ANSWER) /* said when that was found out */
+			break;
 		if (error == -EACCES || error == -EPERM)
 			log_message(LOG_WARNING, "backup cannot be read by user %s: %s; waiting for "
 				    "it backup=%s", user.name,
@@ -307,6 +313,24 @@ static void say_presence(const struct backup *backup, enum presence before, cons
 	}
 }
 
+/* What the walk has come to: 0 or -errno. */
+static int walk_into(struct backups *backups, unsigned n)
+{
+	const struct source *source = &backups->set.source[n];
+	struct visit visit;
+
+	if (!visits_enter(source->visits, VISITS_WALK, !backups->set.impatient, &visit))
+		return NO_ANSWER;
+	backups->visit = &visit;
+	backups->root = io_open_root(source->path);
+	int r = backups->root < 0 ? backups->root
+		: io_walk(backups->root, "", on_entry, on_error, backups);
+	if (backups->root >= 0)
+		close(backups->root);
+	visits_leave(source->visits, &visit);
+	return r;
+}
+
 /* Walks one, and notes how it is.  False where we have been let go. */
 static bool walk_one(struct backups *backups, unsigned n)
 {
@@ -318,11 +342,7 @@ static bool walk_one(struct backups *backups, unsigned n)
 	now.partial = false;
 	now.error = 0;
 	backups->now = &now;
-	backups->root = io_open_root(backups->set.source[n].path);
-	int r = backups->root < 0 ? backups->root
-		: io_walk(backups->root, "", on_entry, on_error, backups);
-	if (backups->root >= 0)
-		close(backups->root);
+	int r = walk_into(backups, n);
 	if (!r)
 		r = now.error;
 	backups->now = NULL;
@@ -372,6 +392,25 @@ static void conclude(struct backups *backups, uint64_t began, bool all, bool who
 	atomic_store(&backups->moved_ns, 0);
 }
 
+/* Somebody may hang in it already. */
+static bool expand(const struct backups *backups, char *const *given, size_t givens, char ***ret,
+		   size_t *ret_count)
+{
+	struct visits *visits;
+	struct visit visit;
+	size_t n = 0;
+
+	while (n + 1 < givens && !globs_is(given[n]))
+		n++;
+	visits = visits_of(given[n]);
+	bool in = visits && visits_enter(visits, VISITS_WALK, !backups->set.impatient, &visit);
+	bool good = in && !globs_expand_all(given, givens, ret, ret_count, NULL);
+	if (in)
+		visits_leave(visits, &visit);
+	visits_free(visits);
+	return good;
+}
+
 /* What the patterns stand for now; false where there are none. */
 static bool expand_given(struct backups *backups, char ***ret, size_t *ret_count)
 {
@@ -386,7 +425,7 @@ static bool expand_given(struct backups *backups, char ***ret, size_t *ret_count
 		givens++;
 	good = good && givens == backups->givens;
 	leave(backups);
-	good = good && !globs_expand_all(given, givens, ret, ret_count, NULL);
+	good = good && expand(backups, given, givens, ret, ret_count);
 	globs_free(given, givens);
 	return good;
 }
@@ -517,7 +556,6 @@ int backups_new(const struct source_set *set, const char *live, struct queue *qu
 {
 	struct backups *backups = calloc(1, sizeof(*backups) +
 						     set->count * sizeof(backups->backup[0]));
-	pthread_t thread;
 	int r = 0;
 
 	if (!backups)
@@ -532,12 +570,12 @@ int backups_new(const struct source_set *set, const char *live, struct queue *qu
 	pthread_mutex_init(&backups->mutex, NULL);
 	until_prepare(&backups->wake);
 	if (!r)
-		r = -pthread_create(&thread, NULL, walk_now_and_then, backups);
+		r = -pthread_create(&backups->thread, NULL, walk_now_and_then, backups);
 	if (r) {
 		free_all(backups);
 		return r;
 	}
-	pthread_detach(thread);
+	pthread_detach(backups->thread);
 	*ret = backups;
 	return 0;
 }
@@ -609,6 +647,7 @@ struct backups_state backups_state(struct backups *backups)
 
 	if (moved && now > moved)
 		state.stalled_ns = now - moved;
+	state.held = visits_hold((unsigned long)backups->thread);
 	state.at = atomic_load(&backups->at);
 	pthread_mutex_lock(&backups->mutex);
 	state.walked_ns = backups->walked_ns;

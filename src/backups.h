@@ -40,6 +40,7 @@ void backups_missed(struct backups *backups);
 struct backups_state {
 	bool whole;             /* each was walked, all of it, with RRD files in it */
 	uint64_t walked_ns;     /* when the last whole walk began; 0: never */
+	bool held;              /* the walk under way is by one that does not answer (visits.h) */
 	uint64_t stalled_ns;    /* since when the walk under way has not moved; 0: it does */
 	unsigned at;            /* the backup that it is in, or was in last */
 	unsigned unread;        /* backups that the last walk could not read, or not all of: a right

@@ -188,7 +188,7 @@ static int find_siblings(const struct books *books, const struct source_set *sou
 	return r;
 }
 
-/* What source n has for the file now.  0 or -errno. */
+/* What source n, which we have entered, has for the file now.  0 or -errno. */
 static int record_now(const struct books *books, const struct source_set *sources, unsigned n,
 		      const char *rel, bool siblings, struct source_found *found,
 		      struct record *record)
@@ -228,8 +228,16 @@ static uint64_t digest_now(struct books *books, const char *rel, bool siblings,
 		r = -ENOMEM;
 	for (unsigned n = 0; found && n < sources.count; n++)
 		found[n] = SOURCE_FOUND_NONE;
-	for (unsigned n = 0; n < sources.count && !r; n++)
+	for (unsigned n = 0; n < sources.count && !r; n++) {
+		struct visit visit;
+
+		if (!source_enter(&sources, n, &visit)) {
+			r = -EAGAIN;
+			break;
+		}
 		r = record_now(books, &sources, n, rel, siblings, &found[n], &record);
+		source_leave(&sources, n, &visit);
+	}
 	if (!r) {
 		*ret_sources = record.sources;
 		digest = record_digest(&record, rel);

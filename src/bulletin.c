@@ -245,6 +245,9 @@ static bool say_lost(const struct bulletin_news *news)
 	for (unsigned n = 0; n < news->sources->count && !path && !live; n++) {
 		const struct source *source = &news->sources->source[n];
 
+		/* It is not asked while it hangs: this thread serves all. */
+		if (visits_barred(source->visits) || visits_hang_ns(source->visits, VISITS_WALK))
+			continue;
 		path = suggest_backup(source, news->conf->live, sample, samples);
 		if (!path)
 			live = suggest_live(source, news->conf->live, sample, samples);

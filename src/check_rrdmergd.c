@@ -137,6 +137,11 @@ static void put_summary(const struct ctlstatus *status)
 	if (ctlstatus_number(status, "stalled_seconds"))
 		printf(", a disk has not answered for %llu s",
 		       ctlstatus_number(status, "stalled_seconds"));
+	if (*ctlstatus_text(status, "stalled_backups")) {
+		printf(" (");
+		put_text(ctlstatus_text(status, "stalled_backups"));
+		putchar(')');
+	}
 	printf("; the backup is %s needed", is(status, "backup_needed", "yes") ? "still"
 	       : "no longer");
 }

@@ -3,6 +3,7 @@
 #include "commandsint.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,6 +22,7 @@ struct standing {
 	struct reason ledger;           /* why it does not work */
 	size_t unsynced;                /* merges for which live's disk has failed */
 	bool works, needed, lost;
+	char *hanging;                  /* the backups that do not answer; NULL: all do */
 	bool walking;                   /* over the backups, for a rescan */
 	const char *seen;               /* the backups */
 	char *path;                     /* of the live tree */
@@ -32,6 +34,25 @@ static bool is_busy(const struct commands *c, const struct standing *now)
 {
 	return atomic_load(&c->busy) || now->walking || now->sums.pending || now->queued.due ||
 	       now->queued.in_flight || now->live.scanning || !now->live.scanned;
+}
+
+/* NULL: there is none. */
+static char *list_hanging(const struct source_set *sources)
+{
+	char *list = NULL, *longer;
+
+	for (unsigned n = 0; n < sources->count; n++) {
+		const struct source *source = &sources->source[n];
+
+		if (!visits_hang_ns(source->visits, VISITS_WALK))
+			continue;
+		if (asprintf(&longer, "%s%s%s", list ? list : "", list ? " and " : "",
+			     source->path) < 0)
+			break;
+		free(list);
+		list = longer;
+	}
+	return list;
 }
 
 static void take_standing(struct commands *c, struct standing *ret)
@@ -50,6 +71,7 @@ static void take_standing(struct commands *c, struct standing *ret)
 	/* Where a backup is not there, that is why, and not a path. */
 	ret->lost = backups.whole && bulletin_is_lost(&ret->sums);
 	ret->path = strdup(c->site->live);
+	ret->hanging = list_hanging(&c->site->sources);
 	if (ret->group && ret->sums.refused)
 		ret->groups = tally_groups(c->tally, ret->group, GROUPS, &ret->all_groups);
 	/* What is under way, or waits for resume, may still turn something up. */
@@ -131,6 +153,8 @@ int commands_status(struct control_call *call, int argc, char **argv, void *arg)
 	control_number(call, "watch_overflows", (long long)now.live.overflows);
 	control_number(call, "unwatched_dirs", (long long)now.live.unwatched);
 	control_number(call, "stalled_seconds", (long long)atomic_load(&c->stalled_s));
+	if (now.hanging)
+		control_put(call, "stalled_backups", now.hanging);
 	if (!now.works)
 		control_put(call, "ledger", now.ledger.text);
 	else
@@ -140,6 +164,7 @@ int commands_status(struct control_call *call, int argc, char **argv, void *arg)
 	control_number(call, "unsynced", (long long)now.unsynced);
 	put_groups(call, &now);
 	free(now.path);
+	free(now.hanging);
 	free(now.group);
 	return 0;
 }

@@ -47,10 +47,8 @@ static unsigned default_workers(void)
 	return online > WORKERS_DEFAULT_MAX ? WORKERS_DEFAULT_MAX : (unsigned)online;
 }
 
-static int read_conf(const char *path, bool unseen, struct conf *ret, conf_report_fn *report_fn,
-		     void *arg)
+static int read_conf(struct reading r, struct conf *ret)
 {
-	struct reading r = { .file = path, .unseen = unseen, .report = report_fn, .arg = arg };
 	config_t parsed;
 	int rc;
 
@@ -72,7 +70,7 @@ static int read_conf(const char *path, bool unseen, struct conf *ret, conf_repor
 	if (!r.conf.state_dir || !r.conf.socket)
 		r.no_memory = true;
 	rc = r.no_memory ? -ENOMEM : r.failed ? -EINVAL : 0;
-	if (rc)
+	if (rc && !(r.unseen && rc == -EINVAL))
 		goto out;
 	*ret = r.conf;
 	memset(&r.conf, 0, sizeof(r.conf));
@@ -85,12 +83,20 @@ out:
 
 int conf_read(const char *path, struct conf *ret, conf_report_fn *report, void *arg)
 {
-	return read_conf(path, false, ret, report, arg);
+	return read_conf((struct reading){ .file = path, .report = report, .arg = arg }, ret);
 }
 
 int conf_read_unseen(const char *path, struct conf *ret, conf_report_fn *report, void *arg)
 {
-	return read_conf(path, true, ret, report, arg);
+	return read_conf((struct reading){ .file = path, .unseen = true, .report = report, .arg = arg },
+			 ret);
+}
+
+int conf_read_beside(const char *path, char *const *hanging, size_t count, struct conf *ret,
+		     conf_report_fn *report, void *arg)
+{
+	return read_conf((struct reading){ .file = path, .hanging = hanging, .hangings = count,
+					   .report = report, .arg = arg }, ret);
 }
 
 void conf_free(struct conf *conf)

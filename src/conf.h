@@ -46,8 +46,13 @@ typedef void conf_report_fn(int priority, const char *message, void *arg);
  * alone.  0, or -EINVAL where there was an error, or -errno where the file could not be read. */
 int conf_read(const char *path, struct conf *ret, conf_report_fn *report, void *arg);
 /* The same, but no directory is looked at, as a disk may not answer: none is found missing or
- * within another, and patterns stay what they are, until backups_follow() finds what they match. */
+ * within another, and patterns stay what they are, until backups_follow() finds what they match.
+ * With -EINVAL, too, *ret has what could be read, and is to be freed: begin with it zeroed. */
 int conf_read_unseen(const char *path, struct conf *ret, conf_report_fn *report, void *arg);
+/* The same, but those of these paths that the configuration names (patterns as it has them) are not
+ * looked at. */
+int conf_read_beside(const char *path, char *const *hanging, size_t count, struct conf *ret,
+		     conf_report_fn *report, void *arg);
 void conf_free(struct conf *conf);
 
 /* Do they name the same backups, and lead the same files of them to the same live ones? */

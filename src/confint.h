@@ -31,6 +31,8 @@ struct reading {
 	bool failed;            /* an error was reported */
 	bool no_memory;
 	bool unseen;            /* directories are not looked at */
+	char *const *hanging;   /* [hangings]: nor are these */
+	size_t hangings;
 	struct place live, *given;      /* [conf.givens] */
 	struct conf conf;
 };

@@ -11,10 +11,21 @@
 #include "io.h"
 #include "place.h"
 
+/* It must not be asked anything. */
+static bool hangs(const struct reading *r, const char *path)
+{
+	for (size_t i = 0; i < r->hangings; i++)
+		if (!strcmp(r->hanging[i], path))
+			return true;
+	return false;
+}
+
 static void look_at(struct reading *r, const struct place *place)
 {
 	struct stat st;
 
+	if (hangs(r, place->path))
+		return;
 	if (stat(place->path, &st) == 0) {
 		if (!S_ISDIR(st.st_mode))
 			conf_report(r, LOG_ERR, place->at, "\"%s\" is not a directory: %s; "
@@ -56,9 +67,10 @@ static int relate_names(const char *a, const char *b)
 static void check_apart(struct reading *r, const struct place *a, const struct place *b)
 {
 	const struct place *inner = a, *outer = b;
-	int relation = place_relate(a->path, b->path);
+	bool asked = !hangs(r, a->path) && !hangs(r, b->path);
+	int relation = asked ? place_relate(a->path, b->path) : -EAGAIN;
 
-	if (relation < 0)       /* one of them is not there yet */
+	if (relation < 0)       /* one of them is not there yet, or hangs */
 		relation = relate_names(a->path, b->path);
 	if (relation == IO_HOLDS) {
 		inner = b;
@@ -101,7 +113,8 @@ static void check_backups(struct reading *r, const size_t *from)
 		struct place backup = r->given[from[i]];
 
 		if (globs_is(backup.path) && !strcmp(backup.path, r->conf.backup[i])) {
-			report_no_match(r, &backup);
+			if (!hangs(r, backup.path))
+				report_no_match(r, &backup);
 			continue;
 		}
 		backup.path = r->conf.backup[i];
@@ -125,6 +138,61 @@ static void report_too_many(struct reading *r, const struct place *given)
 	conf_report(r, LOG_ERR, given->at, "\"backup\" stands for %zu directories, and more than %d are "
 		    "too many: %s; name fewer, or narrow the pattern", r->conf.backups,
 		    CONF_BACKUPS_MAX, given->path);
+}
+
+/* Puts what hangs in its place among what the others stand for.  Takes the strings over. */
+static int put_in_place(struct reading *r, char **path, size_t paths, const size_t *from,
+			size_t **ret_from)
+{
+	struct conf *conf = &r->conf;
+	size_t at = 0, nth = 0;         /* of the paths; among those that do not hang */
+
+	conf->backup = calloc(paths + conf->givens + 1, sizeof(*conf->backup));
+	*ret_from = calloc(paths + conf->givens + 1, sizeof(**ret_from));
+	if (!conf->backup || !*ret_from)
+		return -ENOMEM;
+	for (size_t i = 0; i < conf->givens; i++) {
+		bool silent = hangs(r, conf->given[i]);
+		char *copy = silent ? strdup(conf->given[i]) : NULL;
+
+		if (silent && !copy)
+			return -ENOMEM;
+		if (silent) {
+			(*ret_from)[conf->backups] = i;
+			conf->backup[conf->backups++] = copy;
+			continue;
+		}
+		for (; at < paths && from[at] == nth; at++) {
+			(*ret_from)[conf->backups] = i;
+			conf->backup[conf->backups++] = path[at];
+			path[at] = NULL;
+		}
+		nth++;
+	}
+	return 0;
+}
+
+/* What hangs stays what it is.  0 or -ENOMEM. */
+static int expand(struct reading *r, size_t **ret_from)
+{
+	struct conf *conf = &r->conf;
+	size_t count = 0, paths = 0, *from = NULL;
+	char **path = NULL;
+
+	if (!r->hangings)
+		return globs_expand_all(conf->given, conf->givens, &conf->backup, &conf->backups,
+					ret_from);
+	char **given = calloc(conf->givens + 1, sizeof(*given));
+	for (size_t i = 0; given && i < conf->givens; i++)
+		if (!hangs(r, conf->given[i]))
+			given[count++] = conf->given[i];
+	int error = given ? globs_expand_all(given, count, &path, &paths, &from) : -ENOMEM;
+	if (!error)
+		error = put_in_place(r, path, paths, from, ret_from);
+	globs_free(path, paths);
+	free(given);
+	free(from);
+	return error;
 }
 
 static void take_unseen(struct reading *r)
@@ -154,7 +222,7 @@ void conf_check_places(struct reading *r)
 	}
 	if (r->live.path)
 		look_at(r, &r->live);
-	if (globs_expand_all(conf->given, conf->givens, &conf->backup, &conf->backups, &from))
+	if (expand(r, &from))
 		r->no_memory = true;
 	else if (conf->backups > CONF_BACKUPS_MAX)
 		report_too_many(r, &r->given[from[CONF_BACKUPS_MAX]]);

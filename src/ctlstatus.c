@@ -196,9 +196,15 @@ static void print_needs(FILE *to, const struct ctlstatus *status)
 		fprintf(to, "  %6llu merge%s may not be on disk, as live's disk has failed: see the "
 			"kernel's log, keep the backup, and restart the machine before rrdmergd.\n",
 			unsynced, s(unsynced));
-	if (stalled)
+	if (stalled && *ctlstatus_text(status, "stalled_backups")) {
+		fprintf(to, "       A disk has not answered for %llu s, and until it does its backup is "
+			"done without: ", stalled);
+		ctlprint_safe(to, ctlstatus_text(status, "stalled_backups"));
+		fputc('\n', to);
+	} else if (stalled) {
 		fprintf(to, "       A disk has not answered for %llu s, and what lies on it waits; the log "
 			"says where.\n", stalled);
+	}
 	if (unseen)
 		fputs("       A backup is not there, or cannot be read as a whole: is it mounted?  The "
 		      "log names it.\n", to);

@@ -24,40 +24,10 @@
 #define END_NS (600 * MS)       /* for the files in hand when a signal ends us */
 #define CLOSE_NS (280 * MS)     /* after that for the ledger and who asks */
 #define ONCE_CLOSE_NS (600 * SECOND)    /* where no signal came: until all is on disk */
-#define STALL_SHOWN_NS (5 * SECOND)     /* a disk that hangs: to who asks … */
-#define STALLED_NS (30 * SECOND)        /* … and to the log */
 
 enum { STATUS_FINE, STATUS_FAILED, STATUS_CONFIG };
 
 /* ---- how things stand ---- */
-
-/* Feeds systemd's watchdog, unless a worker hangs. */
-static void feed_watchdog(struct daemon *d, uint64_t now)
-{
-	char path[PATH_MAX] = "", shown[LOG_PATH_SIZE];
-	uint64_t watchdog = notify_watchdog_ns();
-	uint64_t stalled = d->crew ? worker_stalled_ns(d->crew->pool, path, sizeof(path)) : 0;
-	struct backups_state walk = backups_state(d->backups);
-
-	if (walk.stalled_ns > stalled) {
-		stalled = walk.stalled_ns;
-		snprintf(path, sizeof(path), "%s", d->conf->backup[walk.at]);
-	}
-	atomic_store(&d->commands.stalled_s,
-		     stalled < STALL_SHOWN_NS ? 0 : (unsigned)(stalled / SECOND));
-	if (stalled < STALLED_NS) {
-		d->stall_said = false;
-	} else if (!d->stall_said) {
-		d->stall_said = true;
-		log_message(LOG_ERR, "a disk has not answered for %llu s: waiting for it file=%s",
-			    (unsigned long long)(stalled / SECOND),
-			    log_escape(shown, sizeof(shown), path));
-	}
-	if (watchdog && stalled < watchdog / 2 && now - d->alive_ns >= watchdog / 4) {
-		d->alive_ns = now;
-		notify_alive();
-	}
-}
 
 static void say_cached(struct daemon *d)
 {
@@ -149,7 +119,7 @@ static bool tick(struct daemon *d)
 		d->ready = true;
 		notify_ready();
 	}
-	feed_watchdog(d, now);
+	daemon_look_at_disks(d, now);
 	return !news.busy && !d->reloading && !d->reread;
 }
 
@@ -272,6 +242,7 @@ static int loop(struct daemon *d)
 			daemon_begin_reload(d);
 		}
 		daemon_left_ended(d, io_now_ns());
+		daemon_pass_by(d);
 		int r = daemon_go_on_reloading(d);
 		if (r) {
 			log_message(LOG_CRIT, "cannot go on after the reload: %s", strerror(-r));

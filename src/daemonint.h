@@ -2,6 +2,7 @@
  *
  *    daemon.c         ticks, signals, the end
  *    daemonreload.c   another configuration
+ *    daemonhang.c     disks that do not answer
  *    daemonparts.c    what it consists of
  *    daemoncrew.c     the workers */
 #ifndef DAEMONINT_H
@@ -60,7 +61,11 @@ struct daemon {
 	struct bulletin bulletin;
 	uint64_t busy_until_ns, alive_ns, walked_ns, reload_ns;
 	uint64_t missed_told;   /* to the backups */
-	bool ready, stall_said, was_root, concluded, reread_said;
+	bool stall_said;
+	bool passing;           /* the crew is to end, and another to begin */
+	uint64_t passing_ns;    /* since when */
+	bool *hanging;          /* [site.sources.count]: that each does not answer was said */
+	bool ready, was_root, concluded, reread_said;
 	bool rushed;            /* many files were to be looked at, since it was idle */
 	bool reloading, reload_again;   /* the file may be another since it was read */
 	struct reread *reread;  /* the configuration is being read again */
@@ -81,6 +86,14 @@ bool daemon_left_ended(struct daemon *d, uint64_t until_ns);
  * Says so; d->crew is NULL then. */
 void daemon_leave_behind(struct daemon *d);
 
+/* ---- daemonhang.c: disks that do not answer; the main thread calls ---- */
+
+/* Says which, and feeds systemd's watchdog, unless a worker hangs. */
+void daemon_look_at_disks(struct daemon *d, uint64_t now);
+/* Whoever a backup holds is left behind with it, and others take his place.  A step of it; waits
+ * for nothing. */
+void daemon_pass_by(struct daemon *d);
+
 /* ---- daemonparts.c: what the daemon consists of ---- */
 
 /* All that there is, by d->conf; the books and what is forgotten only where they are not open yet.
@@ -91,6 +104,9 @@ int daemon_start(struct daemon *d);
 void daemon_drop_all(struct daemon *d);
 /* The backups, by d->conf, and who knows them: there are none yet.  0 or -errno. */
 int daemon_set_sources(struct daemon *d);
+/* Another who walks over the same backups takes the place of the one that there is.  0 or -errno:
+ * nothing has changed. */
+int daemon_walk_anew(struct daemon *d);
 void daemon_drop_sources(struct daemon *d);
 /* Who asks finds what there is now.  Nobody may be asking: the caller holds the commands' lock for
  * writing, or nobody can ask yet. */

@@ -18,6 +18,22 @@ bool daemon_backup_needed(struct daemon *d, const struct tally_sums *sums)
 	       !backups_state(d->backups).whole;
 }
 
+static int begin_walks(struct daemon *d, struct backups **ret)
+{
+	struct backups *backups;
+	int r = backups_new(&d->site.sources, d->site.match == LABELS_NAME ? NULL : d->conf->live,
+			    d->queue, d->tally, &backups);
+
+	if (r)
+		return r;
+	r = backups_follow(backups, d->conf->given, d->conf->givens);
+	if (r)
+		backups_free(backups);
+	else
+		*ret = backups;
+	return r;
+}
+
 int daemon_set_sources(struct daemon *d)
 {
 	struct reason why;      /* none: the rules were checked when they were read */
@@ -29,6 +45,11 @@ int daemon_set_sources(struct daemon *d)
 	};
 	d->site.match = d->conf->match == CONF_MATCH_LABEL ? LABELS_LABEL
 		: d->conf->match == CONF_MATCH_NAME ? LABELS_NAME : LABELS_AUTO;
+	d->site.sources.impatient = !d->options->once;
+	free(d->hanging);
+	d->hanging = calloc(d->conf->backups + 1, sizeof(*d->hanging));
+	if (!d->hanging)
+		return -ENOMEM;
 	for (size_t n = 0; n < d->conf->backups && !r; n++)
 		r = source_add(&d->site.sources, d->conf->backup[n], NULL);
 	if (!r && d->conf->renames)
@@ -37,10 +58,19 @@ int daemon_set_sources(struct daemon *d)
 		r = books_set_sources(d->books, &d->site.sources);
 	if (!r && d->live)
 		r = live_set_sources(d->live, &d->site.sources);
-	if (!r)
-		r = backups_new(&d->site.sources, d->site.match == LABELS_NAME ? NULL : d->conf->live,
-				d->queue, d->tally, &d->backups);
-	return r ? r : backups_follow(d->backups, d->conf->given, d->conf->givens);
+	return r ? r : begin_walks(d, &d->backups);
+}
+
+int daemon_walk_anew(struct daemon *d)
+{
+	struct backups *backups;
+	int r = begin_walks(d, &backups);
+
+	if (r)
+		return r;
+	backups_free(d->backups);
+	d->backups = backups;
+	return 0;
 }
 
 /* What was undone is on record alone. */
@@ -208,6 +238,8 @@ void daemon_drop_sources(struct daemon *d)
 	backups_free(d->backups);
 	d->backups = NULL;
 	source_set_free(&d->site.sources);
+	free(d->hanging);
+	d->hanging = NULL;
 }
 
 void daemon_drop_all(struct daemon *d)

@@ -90,7 +90,10 @@ static void await_reading(struct daemon *d)
 	d->reloading = true;
 	d->reload_ns = io_now_ns();
 	d->reread_said = false;
-	worker_leave(d->crew->pool);
+	d->passing = false;
+	queue_stop(d->queue);
+	if (d->crew)
+		worker_leave(d->crew->pool);
 }
 
 /* Is it the same live tree?  Its path may lead elsewhere by now. */

@@ -273,7 +273,15 @@ static void look_for_hidden(struct gather *gather, const struct gather_request *
 			   refuse_hidden, &hidden);
 }
 
-/* What source n has.  Anything but GATHER_READY ends the try. */
+/* Not there yet, or not now. */
+static enum gather_outcome do_without(struct gather *gather)
+{
+	gather->all_seen = false;
+	gather->missing = true;
+	return GATHER_READY;
+}
+
+/* What source n, which we have entered, has.  Anything but GATHER_READY ends the try. */
 static enum gather_outcome take_source(struct gather *gather, const struct gather_request *request,
 				       unsigned n)
 {
@@ -284,11 +292,8 @@ static enum gather_outcome take_source(struct gather *gather, const struct gathe
 	int r = source_find(request->sources, n, request->rel, files);
 
 	gather_side(request->sources, n, side);
-	if (r == -ENXIO && !request->strict_roots) {
-		gather->all_seen = false;       /* not there yet, or not now */
-		gather->missing = true;
-		return GATHER_READY;
-	}
+	if (r == -ENXIO && !request->strict_roots)
+		return do_without(gather);
 	/* One file was named, and nothing else. */
 	if (!r && !request->sources->source[n].file && request->sidecar && request->sidecar->count)
 		r = source_find_siblings(request->sources, request->sidecar, request->rel, files);
@@ -311,6 +316,7 @@ static enum gather_outcome take_source(struct gather *gather, const struct gathe
 enum gather_outcome gather_read(struct gather *gather, const struct gather_request *request)
 {
 	enum gather_outcome outcome = GATHER_READY;
+	struct visit visit;
 
 	if (!gather->files.file)
 		gather->files = SOURCE_FOUND_NONE;
@@ -321,8 +327,14 @@ enum gather_outcome gather_read(struct gather *gather, const struct gather_reque
 		.newest = INT64_MIN,
 		.all_seen = true,
 	};
-	for (unsigned n = 0; n < request->sources->count && outcome == GATHER_READY; n++)
+	for (unsigned n = 0; n < request->sources->count && outcome == GATHER_READY; n++) {
+		if (!source_enter(request->sources, n, &visit)) {
+			outcome = do_without(gather);
+			continue;
+		}
 		outcome = take_source(gather, request, n);
+		source_leave(request->sources, n, &visit);
+	}
 	if (outcome != GATHER_READY || gather->inputs)
 		return outcome;
 	return gather->why.text[0] ? GATHER_REFUSED : GATHER_NONE;

@@ -8,6 +8,7 @@
 
 #include "io.h"
 #include "log.h"
+#include "kin.h"
 #include "place.h"
 #include "privilege.h"
 
@@ -46,9 +47,7 @@ uint64_t liveroot_missing(struct live *live, int error)
  * is which.  -ENOMEM. */
 static int relate_to_sources(struct live *live, int fd, char *shown)
 {
-	char path[sizeof("/proc/self/fd/") + 3 * sizeof(fd)];
 	struct source_set sources = { 0 };
-	int relation = IO_APART;
 
 	/* Nothing is held while a disk is waited for. */
 	pthread_mutex_lock(&live->mutex);
@@ -56,21 +55,25 @@ static int relate_to_sources(struct live *live, int fd, char *shown)
 	pthread_mutex_unlock(&live->mutex);
 	if (r)
 		return r;
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	for (unsigned n = 0; n < sources.count && relation <= IO_APART; n++) {
-		relation = place_relate(path, sources.source[n].path);
-		if (relation > IO_APART)
-			log_escape(shown, LOG_PATH_SIZE, sources.source[n].path);
-	}
+	r = kin_relate(&sources, fd, shown);
 	source_set_free(&sources);
-	return relation > IO_APART ? relation : IO_APART;
+	return r;
 }
 
-/* To relate asks the backups' disks, and one that hangs must not hang the live files: so a root
- * that was found good is related again only where something has changed. */
+static bool is_answered(struct live *live)
+{
+	pthread_mutex_lock(&live->mutex);
+	bool answered = kin_is_answered(&live->sources);
+	pthread_mutex_unlock(&live->mutex);
+	return answered;
+}
+
+/* To relate asks the backups' disks, which takes its time where one hangs: so a root that was found
+ * good is related again only where something has changed. */
 static bool is_to_relate_again(struct live *live)
 {
-	return atomic_load(&live->relate) || place_mounts() != atomic_load(&live->mounts);
+	return atomic_load(&live->relate) || place_mounts() != atomic_load(&live->mounts) ||
+	       is_answered(live);
 }
 
 /* What came of relating it to the sources that were number `set`, unless they are others by now. */

@@ -15,6 +15,7 @@
 #define ROOT_RETRY_MS 500       /* another live root: until it was found good, or gone */
 #define DENIED_RETRY_MS 2000    /* and longer each time */
 #define SIDECAR_RETRY_MS 10000  /* the same */
+#define LINK_RETRY_MS 10000     /* a source that does not answer: the same */
 #define FUTURE_S 60             /* a clock may be off by so much without a word */
 
 struct merge_scratch *merge_scratch_new(void)
@@ -199,10 +200,17 @@ static int check_live(struct merge_job *job, struct reason *why)
 		reason_set(why, "and backup are the same file");
 		return REFUSED;
 	}
-	if (source_holds_inode(&job->site->sources, &live->stamp)) {
-		reason_set(why, "is a hard link to a file of the backup, which would change too");
+	int linked = source_holds_inode(&job->site->sources, &live->stamp);
+	if (visits_given_up())          /* another has the file in hand by now */
+		linked = -EAGAIN;
+	if (linked < 0)
+		job->result->retry_ms = LINK_RETRY_MS;
+	if (linked)
+		reason_set(why, linked < 0 ? "has several links, and whether a file of a backup is one "
+			   "cannot be known before that backup answers"
+			   : "is a hard link to a file of the backup, which would change too");
+	if (linked)
 		return REFUSED;
-	}
 	return 0;
 }
 
@@ -434,7 +442,7 @@ void merge_end(struct merge_job *job)
 	struct ledger *ledger = job->site->ledger;
 	const char *key = job->scratch->key;
 
-	if (!ledger || job->site->dry_run || job->result->outcome >= MERGE_BUSY ||
+	if (!ledger || job->site->dry_run || visits_given_up() || job->result->outcome >= MERGE_BUSY ||
 	    job->result->outcome == MERGE_HELD)
 		return;
 	int64_t id = ledger_intended(ledger, key, job->undo ? LEDGER_UNDO : LEDGER_MERGE);
@@ -535,7 +543,7 @@ void merge_file(struct merge_scratch *scratch, const struct merge_site *site,
 		if (site->ledger && !site->dry_run)
 			ledger_abandon(site->ledger, scratch->key);
 		struct reason why;
-		bool ready = merge_read_sidecar(&job) && read_sources(&job);
+		bool ready = merge_read_sidecar(&job) && read_sources(&job) && !visits_given_up();
 
 		if (site->ledger && record_sources(&job)) {
 			reason_errno(&why, ENOMEM, "cannot be recorded");

@@ -122,6 +122,19 @@ static enum io_relation relate_beneath(const char *path, const struct spot *othe
 	return found;
 }
 
+/* The paths are true ones. */
+static int relate_spots(const char *a, const struct spot *spot_a, const char *b,
+			const struct spot *spot_b)
+{
+	enum io_relation relation = relate(spot_a, spot_b);
+
+	if (relation == IO_APART && relate_beneath(a, spot_b) != IO_APART)
+		relation = IO_HOLDS;
+	if (relation == IO_APART && relate_beneath(b, spot_a) != IO_APART)
+		relation = IO_INSIDE;
+	return (int)relation;
+}
+
 int place_relate(const char *a, const char *b)
 {
 	char true_a[PATH_MAX], true_b[PATH_MAX];
@@ -135,12 +148,23 @@ int place_relate(const char *a, const char *b)
 	/* Without the kernel's table of mounts there is nothing more to know. */
 	if (find_spot(true_a, &spot_a) || find_spot(true_b, &spot_b))
 		return IO_APART;
-	relation = (int)relate(&spot_a, &spot_b);
-	if (relation == IO_APART && relate_beneath(true_a, &spot_b) != IO_APART)
-		relation = IO_HOLDS;
-	if (relation == IO_APART && relate_beneath(true_b, &spot_a) != IO_APART)
-		relation = IO_INSIDE;
-	return relation;
+	return relate_spots(true_a, &spot_a, true_b, &spot_b);
+}
+
+int place_relate_names(const char *a, const char *b)
+{
+	struct spot spot_a, spot_b;
+	char true_a[PATH_MAX];
+
+	if (!realpath(a, true_a))
+		return -errno;
+	if (!strcmp(true_a, b))
+		return IO_SAME;
+	if (beneath(true_a, b) || beneath(b, true_a))
+		return beneath(true_a, b) ? IO_INSIDE : IO_HOLDS;
+	if (find_spot(true_a, &spot_a) || find_spot(b, &spot_b))
+		return IO_APART;
+	return relate_spots(true_a, &spot_a, b, &spot_b);
 }
 
 /* How often the kernel has told us that the table has changed.  What is unmounted and mounted again

@@ -12,6 +12,10 @@
  * where neither finds anything.  -errno where one cannot be reached. */
 int place_relate(const char *a, const char *b);
 
+/* The same where `b` is not asked, for its disk may hang: what its name and the table of mounts
+ * tell.  A link in its path is not seen through. */
+int place_relate_names(const char *a, const char *b);
+
 /* The one name of a directory, however it was spelt: without symlinks, as far as it is there.  To
  * free; NULL without memory. */
 char *place_name(const char *path);

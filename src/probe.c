@@ -1,78 +1,64 @@
 #include "config.h"
 #include "probe.h"
 
-#include <poll.h>
 #include <signal.h>
-#include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "globs.h"
 #include "io.h"
 
-/* Tells of each path before it is looked at. */
-static _Noreturn void look(int told, char *const *path, size_t count)
-{
-	for (size_t i = 0; i < count; i++) {
-		struct stat st;
-		char **list;
-		size_t found;
-		int error;
+#define MS UINT64_C(1000000)
 
-		if (write(told, &i, sizeof(i)) != sizeof(i))
-			_exit(1);
-		if (stat(path[i], &st) && globs_is(path[i]))
-			(void)globs_expand(path[i], &list, &found, &error);
-	}
+static _Noreturn void look(const char *path)
+{
+	struct stat st;
+	char **list;
+	size_t found;
+	int error;
+
+	if (stat(path, &st) && globs_is(path))
+		(void)globs_expand(path, &list, &found, &error);
 	_exit(0);
 }
 
-/* True when it has ended; false when the time is up.  *ret_last: of which it has told last. */
-static bool follow(int told, uint64_t until_ns, size_t *ret_last)
+/* How many have not ended; ret[i] says which. */
+static size_t count_left(pid_t *child, size_t count, bool *ret)
 {
-	for (;;) {
-		uint64_t now = io_now_ns();
-		struct pollfd poll_fd = { .fd = told, .events = POLLIN };
-		int left_ms = until_ns > now ? (int)((until_ns - now) / 1000000) : 0;
-		int r = poll(&poll_fd, 1, left_ms);
+	size_t left = 0;
 
-		if (r < 0)
-			continue;               /* a signal */
-		if (r == 0)
-			return false;
-		if (read(told, ret_last, sizeof(*ret_last)) != sizeof(*ret_last))
-			return true;
+	for (size_t i = 0; i < count; i++) {
+		if (ret[i])
+			ret[i] = waitpid(child[i], NULL, WNOHANG) == 0;
+		left += ret[i];
 	}
+	return left;
 }
 
-size_t probe_hanging(char *const *path, size_t count, int wait_ms)
+void probe_hanging(char *const *path, size_t count, int wait_ms, bool *ret)
 {
-	uint64_t until_ns = io_now_ns() + (uint64_t)wait_ms * 1000000;
-	size_t last = 0;
-	int pipe_fd[2];
+	const struct timespec nap = { 0, MS };
+	uint64_t until_ns = io_now_ns() + (uint64_t)wait_ms * MS;
+	pid_t *child = calloc(count + 1, sizeof(*child));
 
-	if (pipe(pipe_fd))
-		return count;
-	pid_t child = fork();
+	for (size_t i = 0; i < count; i++) {
+		pid_t pid = child ? fork() : -1;
 
-	if (child == 0) {
-		close(pipe_fd[0]);
-		look(pipe_fd[1], path, count);
+		if (pid == 0)
+			look(path[i]);
+		if (pid > 0)
+			child[i] = pid;
+		ret[i] = pid > 0;
 	}
-	close(pipe_fd[1]);
-	if (child > 0 && follow(pipe_fd[0], until_ns, &last)) {
-		waitpid(child, NULL, 0);
-		last = count;
-	} else if (child > 0) {
-		/* Where the kernel does not let it die it stays, as one that is waiting to be buried. */
-		kill(child, SIGKILL);
-		waitpid(child, NULL, WNOHANG);
-	} else {
-		last = count;
-	}
-	close(pipe_fd[0]);
-	return last;
+	while (child && count_left(child, count, ret) && io_now_ns() < until_ns)
+		nanosleep(&nap, NULL);
+	/* Where the kernel does not let it die it stays, as one that is waiting to be buried. */
+	for (size_t i = 0; i < count; i++)
+		if (ret[i])
+			kill(child[i], SIGKILL);
+	free(child);
 }

@@ -148,44 +148,83 @@ static void hear_nothing(int priority, const char *message, void *arg)
 	(void)arg;
 }
 
-/* The place of a directory of the configuration that does not answer, "" where all do. */
-static void find_hanging(const char *file, char *hanging, size_t size)
+/* Those of the configuration's directories that do not answer. */
+struct hanging {
+	char **path;            /* [count], the live tree's last */
+	size_t count;
+	bool live;              /* it is among them */
+};
+
+static void free_hanging(struct hanging *hanging)
+{
+	for (size_t i = 0; i < hanging->count; i++)
+		free(hanging->path[i]);
+	free(hanging->path);
+}
+
+/* The live tree alone is waited for by who serves it. */
+static void find_hanging(const struct options *options, struct hanging *ret)
 {
 	struct conf conf = { 0 };
 
-	*hanging = 0;
-	if (conf_read_unseen(file, &conf, hear_nothing, NULL))
-		return;                 /* is said when it is read in earnest */
-	size_t place = probe_hanging(conf.backup, conf.backups, ANSWER_MS);
+	/* What is wrong is said when it is read in earnest. */
+	(void)conf_read_unseen(options->file, &conf, hear_nothing, NULL);
+	size_t asked = conf.backups + (options->test && conf.live);
+	char **path = calloc(asked + 1, sizeof(*path));
+	bool *hangs = calloc(asked + 1, sizeof(*hangs));
 
-	if (place < conf.backups)
-		log_escape(hanging, size, conf.backup[place]);
+	if (path && hangs) {
+		for (size_t i = 0; i < conf.backups; i++)
+			path[i] = conf.backup[i];
+		path[conf.backups] = conf.live;
+		probe_hanging(path, asked, ANSWER_MS, hangs);
+	}
+	for (size_t i = 0; path && hangs && i < asked; i++) {
+		path[ret->count] = hangs[i] ? strdup(path[i]) : NULL;
+		if (path[ret->count])
+			ret->count++;
+		ret->live = ret->live || (hangs[i] && i == conf.backups);
+	}
+	ret->path = path;
+	free(hangs);
 	conf_free(&conf);
 }
 
-/* A backup that hangs must not keep the daemon from serving the rest.  What only reads and ends has
- * to wait for it. */
-static int read_first(const struct options *options, struct conf *ret)
+/* A backup that hangs must not keep the daemon from serving the rest, nor who asks whether the
+ * configuration is sound from an answer.  Who merges once has to wait for it. */
+static int read_first(const struct options *options, struct conf *ret, bool *ret_live_hangs)
 {
-	char hanging[LOG_PATH_SIZE];
+	struct hanging hanging = { NULL, 0, false };
+	char shown[LOG_PATH_SIZE];
+	int r;
 
-	find_hanging(options->file, hanging, sizeof(hanging));
-	if (*hanging && !options->test && !options->once) {
-		log_message(LOG_WARNING, "backup has not answered for %d s: starting without a look at "
-			    "the directories; nothing is merged before it answers backup=%s",
-			    ANSWER_MS / 1000, hanging);
-		return conf_read_unseen(options->file, ret, say, NULL);
+	find_hanging(options, &hanging);
+	for (size_t i = 0; i < hanging.count; i++) {
+		bool live = hanging.live && i + 1 == hanging.count;
+
+		log_message(LOG_WARNING, "%s has not answered for %d s: %s %s=%s",
+			    live ? "live tree" : "backup", ANSWER_MS / 1000,
+			    options->test ? "it is not looked at (a warning)"
+			    : options->once ? "waiting for it"
+			    : "starting without a look at it; it is done without until it answers",
+			    live ? "live" : "backup",
+			    log_escape(shown, sizeof(shown), hanging.path[i]));
 	}
-	if (*hanging)
-		log_message(LOG_WARNING, "backup has not answered for %d s: waiting for it backup=%s",
-			    ANSWER_MS / 1000, hanging);
-	return conf_read(options->file, ret, say, NULL);
+	*ret_live_hangs = hanging.live;
+	if (options->once)
+		r = conf_read(options->file, ret, say, NULL);
+	else
+		r = conf_read_beside(options->file, hanging.path, hanging.count, ret, say, NULL);
+	free_hanging(&hanging);
+	return r;
 }
 
 int main(int argc, char **argv)
 {
 	struct options options = { .file = SYSCONFDIR "/rrdmergd.conf" };
 	struct conf conf = { 0 };
+	bool live_hangs;
+
 	io_prepare();
 	signal(SIGHUP, SIG_IGN);        /* until it can be heeded: signals_open() */
 	int status = parse(argc, argv, &options);
@@ -193,11 +232,11 @@ int main(int argc, char **argv)
 	if (status >= 0)
 		return status;
 	log_open("rrdmergd", first_targets(&options), LOG_DAEMON);
-	if (read_first(&options, &conf)) {
+	if (read_first(&options, &conf, &live_hangs)) {
 		log_close();
 		return EXIT_USAGE;
 	}
-	if (!check_user(&conf, &options)) {
+	if (!live_hangs && !check_user(&conf, &options)) {
 		status = EXIT_USAGE;
 	} else if (options.test) {
 		if (!globs_same(conf.given, conf.givens, conf.backup, conf.backups))

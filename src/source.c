@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "dump.h"
@@ -134,6 +135,16 @@ static int add_led(struct source_found *found, const char *path, unsigned rule, 
 static int add_renamed(const char *path, unsigned rule, void *arg)
 {
 	return add_led(arg, path, rule, SOURCE_RENAMED);
+}
+
+bool source_enter(const struct source_set *set, unsigned n, struct visit *visit)
+{
+	return visits_enter(set->source[n].visits, VISITS_READ, !set->impatient, visit);
+}
+
+void source_leave(const struct source_set *set, unsigned n, struct visit *visit)
+{
+	visits_leave(set->source[n].visits, visit);
 }
 
 int source_find(const struct source_set *set, unsigned n, const char *rel,
@@ -304,21 +315,31 @@ static int look_near(const char *path, unsigned rule, void *arg)
 	return search->near;
 }
 
+static void look_near_in(const struct source_set *set, unsigned n, const char *rel,
+			 struct sidecar_search *search)
+{
+	const struct source *source = &set->source[n];
+
+	search->root = io_open_root(source->path);
+	if (search->root < 0)
+		return;
+	if (source->file || index_serves_own(set->index, rel))
+		look_near(source->file ? source->file : rel, 0, search);
+	if (!search->near && !source->file)
+		index_find(set->index, rel, look_near, search);
+	close(search->root);
+}
+
 bool source_has_sidecar(const struct source_set *set, const char *rel)
 {
 	struct sidecar_search search = { .near = false };
+	struct visit visit;
 
 	for (unsigned n = 0; n < set->count && !search.near; n++) {
-		const struct source *source = &set->source[n];
-
-		search.root = io_open_root(source->path);
-		if (search.root < 0)
+		if (!source_enter(set, n, &visit))
 			continue;
-		if (source->file || index_serves_own(set->index, rel))
-			look_near(source->file ? source->file : rel, 0, &search);
-		if (!search.near && !source->file)
-			index_find(set->index, rel, look_near, &search);
-		close(search.root);
+		look_near_in(set, n, rel, &search);
+		source_leave(set, n, &visit);
 	}
 	return search.near;
 }
@@ -355,6 +376,7 @@ int source_walk(const struct source_set *set, unsigned n, io_entry_fn *entry,
 /* ---- hard links ---- */
 
 #define LINKS_FRESH_NS (UINT64_C(60) * 1000000000)
+#define LINKS_WAIT_S 5          /* for another who looks for them, where that is bounded */
 
 struct inode {
 	dev_t dev;
@@ -367,7 +389,9 @@ struct source_links {
 	uint64_t built_ns;      /* 0: never */
 	struct inode *inode;
 	size_t count, capacity;
+	bool whole;             /* all sources have answered */
 	int root;               /* of the source being walked */
+	struct visit visit;     /* there */
 };
 
 static int compare_inodes(const void *a, const void *b)
@@ -384,6 +408,7 @@ static int note_link(const char *rel, enum io_kind kind, void *arg)
 	struct source_links *links = arg;
 	struct stat st;
 
+	visits_move(&links->visit);
 	if (kind != IO_FILE || fstatat(links->root, rel, &st, AT_SYMLINK_NOFOLLOW) ||
 	    st.st_nlink < 2)
 		return 0;
@@ -413,37 +438,56 @@ static void find_links(const struct source_set *set)
 	struct source_links *links = set->links;
 
 	links->count = 0;
+	links->whole = true;
 	for (unsigned n = 0; n < set->count; n++) {
-		links->root = io_open_root(set->source[n].path);
-		if (links->root < 0)
+		if (!source_enter(set, n, &links->visit)) {
+			links->whole = false;
 			continue;
-		if (set->source[n].file)
+		}
+		links->root = io_open_root(set->source[n].path);
+		if (links->root >= 0 && set->source[n].file)
 			note_link(set->source[n].file, IO_FILE, links);
-		else
+		else if (links->root >= 0)
 			io_walk(links->root, "", note_link, ignore_error, links);
-		close(links->root);
+		if (links->root >= 0)
+			close(links->root);
+		source_leave(set, n, &links->visit);
 	}
 	if (links->count)
 		qsort(links->inode, links->count, sizeof(*links->inode), compare_inodes);
-	links->built_ns = io_now_ns();
+	links->built_ns = links->whole ? io_now_ns() : 0;
 }
 
-bool source_holds_inode(const struct source_set *set, const struct io_stamp *live)
+/* Who looks for them may hang, with the lock. */
+static bool lock_links(const struct source_set *set)
+{
+	struct timespec until;
+
+	if (!set->impatient)
+		return !pthread_mutex_lock(&set->links->lock);
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += LINKS_WAIT_S;
+	return !pthread_mutex_timedlock(&set->links->lock, &until);
+}
+
+int source_holds_inode(const struct source_set *set, const struct io_stamp *live)
 {
 	struct source_links *links = set->links;
 	struct inode wanted = { live->dev, live->ino };
 	bool found = false;
 
 	if (live->links < 2 || !links)
-		return false;
-	pthread_mutex_lock(&links->lock);
+		return 0;
+	if (!lock_links(set))
+		return -EAGAIN;
 	if (!links->built_ns || io_now_ns() - links->built_ns > LINKS_FRESH_NS)
 		find_links(set);
 	if (links->count)
 		found = bsearch(&wanted, links->inode, links->count, sizeof(wanted),
 				compare_inodes);
+	bool whole = links->whole;
 	pthread_mutex_unlock(&links->lock);
-	return found;
+	return found ? 1 : whole ? 0 : -EAGAIN;
 }
 
 static struct source_links *links_new(void)
@@ -480,9 +524,11 @@ int source_add(struct source_set *set, const char *path, const char *file)
 	struct source *added = &grown[set->count];
 	added->path = strdup(path);
 	added->file = file ? strdup(file) : NULL;
-	if (!added->path || (file && !added->file)) {
+	added->visits = visits_of(path);
+	if (!added->path || (file && !added->file) || !added->visits) {
 		free(added->path);
 		free(added->file);
+		visits_free(added->visits);
 		return -ENOMEM;
 	}
 	set->count++;
@@ -497,6 +543,7 @@ int source_set_copy(const struct source_set *set, struct source_set *ret)
 	for (unsigned n = 0; n < set->count && !r; n++)
 		r = source_add(&copy, set->source[n].path, set->source[n].file);
 	copy.index = index_ref(set->index);
+	copy.impatient = set->impatient;
 	if (r)
 		source_set_free(&copy);
 	else
@@ -509,6 +556,7 @@ void source_set_free(struct source_set *set)
 	for (unsigned i = 0; i < set->count; i++) {
 		free(set->source[i].path);
 		free(set->source[i].file);
+		visits_free(set->source[i].visits);
 	}
 	free(set->source);
 	index_free(set->index);

@@ -6,15 +6,18 @@
 #include "io.h"
 #include "pnp.h"
 #include "sidecar.h"
+#include "visits.h"
 
 struct source {
 	char *path;             /* of the root, as the administrator wrote it */
 	char *file;             /* NULL for a tree; else the one file in it that is the source */
+	struct visits *visits;  /* shared by all sets that name it */
 };
 
 struct source_set {
 	struct source *source;  /* [count], most trusted first */
 	unsigned count;
+	bool impatient;         /* one that does not answer is done without: source_enter() */
 	struct index *index;            /* where rename rules lead; NULL: nowhere.  One reference */
 	struct source_links *links;     /* source_holds_inode()'s own */
 };
@@ -24,6 +27,11 @@ int source_add(struct source_set *set, const char *path, const char *file);
 /* Another of the same, to be freed like the first.  0 or -ENOMEM. */
 int source_set_copy(const struct source_set *set, struct source_set *ret);
 void source_set_free(struct source_set *set);
+
+/* To be called around all that asks the disk of source `n`.  False where it does not answer just
+ * now, or must not be used yet, and the set is impatient: it is as if it were not there. */
+bool source_enter(const struct source_set *set, unsigned n, struct visit *visit);
+void source_leave(const struct source_set *set, unsigned n, struct visit *visit);
 
 /* How a file of a source came to belong to a live file. */
 enum source_way {
@@ -81,7 +89,7 @@ int source_walk(const struct source_set *set, unsigned n, io_entry_fn *entry,
 
 /* Is the live file a hard link to any file of a source, whatever its name?  Writing to it would
  * change the backup.  Looks only where live has more links than one, and remembers what it
- * found for a minute.  From any thread. */
-bool source_holds_inode(const struct source_set *set, const struct io_stamp *live);
+ * found for a minute.  1: yes; 0: no; -EAGAIN: a source does not answer.  From any thread. */
+int source_holds_inode(const struct source_set *set, const struct io_stamp *live);
 
 #endif

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "visits.h"
+
 #define MS UINT64_C(1000000)
 #define BUSY_MAX_MS 5000
 #define QUIET_TRIES 10          /* minutes without an update: nobody writes the file */
@@ -24,8 +26,9 @@ struct worker {
 	pthread_t thread;
 	bool joined;
 	_Atomic uint64_t moved_ns;      /* when it was last seen to go on; 0: idle */
-	pthread_mutex_t mutex;          /* for path */
-	char path[STALLED_PATH];
+	pthread_mutex_t mutex;          /* for what follows */
+	struct queue_job job;
+	char path[STALLED_PATH];        /* the job's; the thread's own, too, while it has it */
 };
 
 struct worker_pool {
@@ -111,15 +114,20 @@ static void do_file(struct worker_pool *pool, struct merge_scratch *scratch,
 	};
 	struct merge_result result;
 
-	if (pool->calls->glance && !(job->flags & QUEUE_LOOK) &&
-	    job->flags & (QUEUE_GLANCE | QUEUE_REWRITTEN | QUEUE_PROVE | QUEUE_RECALL |
-			  QUEUE_SOURCES) &&
-	    pool->calls->glance(job->path, job->flags, pool->arg)) {
+	bool done = pool->calls->glance && !(job->flags & QUEUE_LOOK) &&
+		job->flags & (QUEUE_GLANCE | QUEUE_REWRITTEN | QUEUE_PROVE | QUEUE_RECALL |
+			      QUEUE_SOURCES) &&
+		pool->calls->glance(job->path, job->flags, pool->arg);
+	if (visits_given_up())                  /* it is another's job by now */
+		return;
+	if (done) {
 		queue_done(pool->queue, job, false, 0);
 		return;
 	}
 	job->flags |= QUEUE_LOOK;               /* what is begun is brought to its end */
 	merge_file(scratch, pool->site, &request, &result);
+	if (visits_given_up())
+		return;
 	spend(pool, &result);
 	if (result.outcome == MERGE_UNCHANGED && job->flags & QUEUE_WROTE)
 		result.outcome = MERGE_MERGED;  /* an earlier try had begun */
@@ -139,10 +147,13 @@ static void do_other(struct worker_pool *pool, struct queue_job *job)
 	queue_done(pool->queue, job, in_ns > 0, io_now_ns() + in_ns);
 }
 
-static void begin(struct worker *worker, const struct queue_job *job)
+/* The queue's own path may go while we are held: what we have in hand may be another's by then. */
+static void begin(struct worker *worker, struct queue_job *job)
 {
 	pthread_mutex_lock(&worker->mutex);
 	snprintf(worker->path, sizeof(worker->path), "%s", job->path);
+	job->path = worker->path;
+	worker->job = *job;
 	pthread_mutex_unlock(&worker->mutex);
 	atomic_store(&worker->moved_ns, io_now_ns());
 }
@@ -174,6 +185,43 @@ void worker_beat(void)
 {
 	if (self)
 		atomic_store(&self->moved_ns, io_now_ns());
+}
+
+bool worker_is_held(const struct worker_pool *pool)
+{
+	bool held = false;
+
+	for (unsigned i = 0; i < pool->started; i++)
+		held = held || (!pool->worker[i].joined &&
+				visits_hold((unsigned long)pool->worker[i].thread));
+	return held;
+}
+
+bool worker_are_held(const struct worker_pool *pool)
+{
+	bool held = true;
+
+	for (unsigned i = 0; i < pool->started; i++)
+		held = held && (pool->worker[i].joined ||
+				visits_hold((unsigned long)pool->worker[i].thread));
+	return held;
+}
+
+void worker_give_up(struct worker_pool *pool)
+{
+	for (unsigned i = 0; i < pool->started; i++) {
+		struct worker *worker = &pool->worker[i];
+
+		if (worker->joined)
+			continue;
+		pthread_mutex_lock(&worker->mutex);
+		struct queue_job job = worker->job;
+
+		job.flags &= ~QUEUE_JUST_WRITTEN;
+		if (visits_give_up((unsigned long)worker->thread))
+			queue_done(pool->queue, &job, true, io_now_ns());
+		pthread_mutex_unlock(&worker->mutex);
+	}
 }
 
 uint64_t worker_stalled_ns(struct worker_pool *pool, char *path, size_t size)

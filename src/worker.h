@@ -49,6 +49,15 @@ bool worker_join_until(struct worker_pool *pool, uint64_t until_ns);
 /* Joins one thread, but not beyond `until_ns`; true where it has ended. */
 bool worker_join_thread(pthread_t thread, uint64_t until_ns);
 
+/* Does a backup that does not answer hold any of the threads?  And: is there none that will end
+ * soon, once it is told to?  (visits.h) */
+bool worker_is_held(const struct worker_pool *pool);
+bool worker_are_held(const struct worker_pool *pool);
+
+/* What those have in hand whom a backup holds goes back into the queue, for others.  Only after
+ * worker_leave(). */
+void worker_give_up(struct worker_pool *pool);
+
 /* From a job that takes long by its nature, now and then: it goes on. */
 void worker_beat(void);
 

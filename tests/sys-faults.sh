@@ -353,8 +353,8 @@ scene_fuse() {
 	want_file live/h2/b.rrd new.rrd 0
 	want_log '^rrdmergd: a disk has not answered: the configuration names it'
 	want_answer
-	# One that names it no more is taken over all the same: who hangs is left behind, with the one
-	# file that he has in hand.
+	# One that names it no more is taken over all the same: who hangs is left behind, and what he has
+	# in hand is done by others.
 	configure live backup 'rescan_interval = 3;'
 	kill -HUP "$daemon"
 	want_log '^rrdmergd: a disk has not answered: what waits for it is left behind '
@@ -362,7 +362,7 @@ scene_fuse() {
 	want_answer
 	cp -p new.rrd x && mv x live/h1/c.rrd
 	want_file live/h1/c.rrd new.want 30
-	want_file live/h2/b.rrd new.rrd 0
+	want_file live/h2/b.rrd new.want 30
 	kill -CONT $bindfs
 	want_file live/h2/b.rrd new.want 30
 	want_answer
@@ -447,8 +447,9 @@ scene_fuse() {
 	want_answer
 	wait_for 'want_answer >/dev/null; grep -q "^       A disk has not answered for [0-9]* s," out' 20 ||
 		fail "status does not say that a disk hangs"
-	want_out '^Work is under way, and something needs a person\.$'
+	want_out ', and something needs a person\.$'
 	want_out '^stalled_seconds: +[1-9]'
+	want_out '^files: +[1-9]'
 	want_file live/h1/a.rrd new.rrd 0
 	kill -CONT $bindfs
 	want_file live/h1/a.rrd new.want 40
