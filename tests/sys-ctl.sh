@@ -452,7 +452,7 @@ want_out '^1 file is to be tried again: '
 want_no_out '^left_seconds:'
 # Nor does the bar say what nobody knows.
 if command -v script >/dev/null && script -qec true /dev/null >/dev/null 2>&1 </dev/null; then
-	run script -qefc "stty cols 80; timeout 2 '$rrdmergctl' -s sock status --wait" /dev/null
+	run script -qefc "stty cols 80; timeout 5 '$rrdmergctl' -s sock status --wait" /dev/null
 	tr '\r' '\n' <out >drawn && cp drawn out
 	want_out '\] +50% 1/2 '
 	want_no_out ' left'
