@@ -17,6 +17,7 @@
 
 #define SECOND UINT64_C(1000000000)
 #define EARLY_NS (SECOND / 2)
+#define CHECK_NS SECOND         /* is the ledger still the one that it was? */
 #define REST_NS (3 * SECOND)         /* longer than what was written waits for its sync */
 #define PROOFS 3                /* times that a file is read to prove it */
 
@@ -26,6 +27,7 @@ struct books {
 	pthread_mutex_t mutex;          /* for the sources, and in callbacks the queue and the live tree */
 	struct ledger *ledger;
 	char *path;
+	uint64_t checked_ns;
 	bool broken_said;
 };
 
@@ -361,11 +363,15 @@ bool books_has_sources(struct books *books, const char *rel)
 void books_tick(struct books *books)
 {
 	char shown[LOG_PATH_SIZE];
+	uint64_t now = io_now_ns();
 	struct reason why;
 
 	if (!books)
 		return;
-	ledger_check(books->ledger);
+	if (now - books->checked_ns >= CHECK_NS) {
+		books->checked_ns = now;
+		ledger_check(books->ledger);
+	}
 	record_rest(REST_NS);
 	if (ledger_notice(books->ledger, &why))
 		log_message(LOG_WARNING, "ledger %s path=%s", why.text,

@@ -16,7 +16,7 @@
 
 #define SECOND UINT64_C(1000000000)
 #define ODDS_MAX 1000           /* that are named, each once */
-#define GATHER_NS (8 * 1000000L)        /* events are taken in handfuls: waking up costs more */
+#define GATHER_MS 12            /* events are taken in handfuls: waking up costs more */
 #define CREATED_NS SECOND       /* a file that was made, unless its CLOSE_WRITE comes first */
 
 /* Set while this thread scans. */
@@ -37,13 +37,11 @@ void liveevents_look(struct live *live, const char *rel, uint64_t due_ns, unsign
 static void on_written(const char *rel, void *arg)
 {
 	struct live *live = arg;
-	bool settled = false;
+	bool wanted = false;
 
-	if (tally_is_own(live->tally, rel, true))
-		return;
-	if (tally_live(live->tally, rel, false, &settled))
+	if (tally_closed(live->tally, rel, &wanted))
 		liveevents_lose(live);
-	else if (!settled)
+	else if (wanted)
 		liveevents_look(live, rel, QUEUE_NOW, QUEUE_JUST_WRITTEN);
 }
 
@@ -64,7 +62,7 @@ static void on_modified(const char *rel, void *arg)
 {
 	struct live *live = arg;
 
-	if (!tally_is_own(live->tally, rel, false))
+	if (!tally_is_own(live->tally, rel))
 		rewritten(live, rel, true);
 }
 
@@ -236,22 +234,21 @@ int liveevents_scan(struct live *live, const char *rel)
 
 static void *read_events(void *arg)
 {
-	static const struct timespec gather = { 0, GATHER_NS };
 	struct live *live = arg;
 	struct pollfd wait[2] = {
 		{ .fd = live->wake, .events = POLLIN },
 		{ .fd = watch_fd(live->watch), .events = POLLIN },
 	};
 
+	bool busy = false;
+
+	/* While they come all the time, nobody asks first whether there are any. */
 	for (;;) {
-		if (poll(wait, 2, -1) < 0 && errno != EINTR)
+		if (poll(wait, busy ? 1 : 2, busy ? GATHER_MS : -1) < 0 && errno != EINTR)
 			liveevents_lose(live);
 		if (wait[0].revents)
 			return NULL;
-		if (wait[1].revents) {
-			watch_dispatch(live->watch);
-			nanosleep(&gather, NULL);
-		}
+		busy = watch_dispatch(live->watch);
 	}
 }
 

@@ -201,6 +201,16 @@ void tally_forget_unless_wanted(struct tally *tally, struct file *file)
 
 /* ---- one live file ---- */
 
+/* Caller holds the mutex. */
+static void set_live(struct tally *tally, struct file *file)
+{
+	if (file->live)
+		return;
+	tally_before(tally, file);
+	file->live = file->pending = true;
+	tally_after(tally, file);
+}
+
 int tally_live(struct tally *tally, const char *rel, bool scanned, bool *ret_settled)
 {
 	int r = -ENOMEM;
@@ -208,14 +218,39 @@ int tally_live(struct tally *tally, const char *rel, bool scanned, bool *ret_set
 	pthread_mutex_lock(&tally->mutex);
 	struct file *file = tally_find_or_add(tally, rel);
 	if (file) {
-		if (!file->live) {
-			tally_before(tally, file);
-			file->live = file->pending = true;
-			tally_after(tally, file);
-		}
+		set_live(tally, file);
 		if (scanned)
 			file->scan = tally->scan;
 		*ret_settled = is_done(file);
+		r = 0;
+	}
+	pthread_mutex_unlock(&tally->mutex);
+	return r;
+}
+
+/* Caller holds the mutex. */
+static bool is_own(struct file *file, bool closed)
+{
+	bool own = file->own_ns && io_now_ns() - file->own_ns < OWN_NS;
+
+	if (closed || !own)
+		file->own_ns = 0;
+	return own;
+}
+
+/* One search: of all that is done for an update, that is the most. */
+int tally_closed(struct tally *tally, const char *rel, bool *ret_look)
+{
+	int r = -ENOMEM;
+
+	pthread_mutex_lock(&tally->mutex);
+	struct file *file = tally_find_or_add(tally, rel);
+	if (file) {
+		bool own = is_own(file, true);
+
+		if (!own)
+			set_live(tally, file);
+		*ret_look = !own && !is_done(file);
 		r = 0;
 	}
 	pthread_mutex_unlock(&tally->mutex);
@@ -251,13 +286,11 @@ void tally_own(struct tally *tally, const char *rel)
 	pthread_mutex_unlock(&tally->mutex);
 }
 
-bool tally_is_own(struct tally *tally, const char *rel, bool closed)
+bool tally_is_own(struct tally *tally, const char *rel)
 {
 	pthread_mutex_lock(&tally->mutex);
 	struct file *file = tally_find(tally, rel);
-	bool own = file && file->own_ns && io_now_ns() - file->own_ns < OWN_NS;
-	if (file && (closed || !own))
-		file->own_ns = 0;
+	bool own = file && is_own(file, false);
 	pthread_mutex_unlock(&tally->mutex);
 	return own;
 }

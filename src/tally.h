@@ -51,8 +51,11 @@ void tally_gone_beneath(struct tally *tally, const char *dir);
 /* We are about to write to it: until its next CLOSE_WRITE (or, where that is lost, for a moment)
  * what is heard of it is our own doing. */
 void tally_own(struct tally *tally, const char *rel);
-/* Something is heard of the file: is it that?  `closed`: it is the CLOSE_WRITE. */
-bool tally_is_own(struct tally *tally, const char *rel, bool closed);
+/* Something is heard of the file, and not its CLOSE_WRITE: is it that? */
+bool tally_is_own(struct tally *tally, const char *rel);
+/* Its CLOSE_WRITE is heard, so it stands in the live tree.  `ret_look`: that was not our own doing,
+ * and there is something to do for it.  0 or -ENOMEM. */
+int tally_closed(struct tally *tally, const char *rel, bool *ret_look);
 
 /* A file that is known was written to, perhaps by us.  Returns in how many seconds to look at it:
  * longer and longer where such looks found nothing to do (an rrdtool that does not map files).

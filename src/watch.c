@@ -13,6 +13,7 @@
 #include "watchint.h"
 
 #define READ_SIZE 65536         /* bytes of events read at once */
+#define EVENT_SIZE_MAX (sizeof(struct inotify_event) + NAME_MAX + 1)
 #define READS_MAX 256           /* then the caller may look at other things */
 
 bool watch_forget(struct watch *watch, const char *rel)
@@ -233,9 +234,10 @@ static void dispatch_event(struct watch *watch, const struct inotify_event *even
 		dispatch_file(watch, event->mask, rel);
 }
 
-void watch_dispatch(struct watch *watch)
+bool watch_dispatch(struct watch *watch)
 {
 	_Alignas(struct inotify_event) char buffer[READ_SIZE];
+	bool any = false;
 
 	for (int reads = 0; watch->fd >= 0 && reads < READS_MAX; reads++) {
 		ssize_t len = read(watch->fd, buffer, sizeof(buffer));
@@ -244,10 +246,15 @@ void watch_dispatch(struct watch *watch)
 		if (len < 0 && errno == EINTR)
 			continue;
 		if (len <= 0)
-			return;
+			break;
+		any = true;
 		for (char *at = buffer; at < buffer + len; at += sizeof(*event) + event->len) {
 			event = (const struct inotify_event *)(void *)at;
 			dispatch_event(watch, event);
 		}
+		/* There was room for one more: that was all. */
+		if ((size_t)len <= sizeof(buffer) - EVENT_SIZE_MAX)
+			break;
 	}
+	return any;
 }

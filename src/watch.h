@@ -63,9 +63,10 @@ void watch_free(struct watch *watch);
 int watch_error(const struct watch *watch);
 /* To poll for reading; -1 where there is no inotify. */
 int watch_fd(const struct watch *watch);
-/* Reads what events there are, and returns.  For one thread at a time.  Does no I/O, does not log,
- * waits for nothing but a moment for the mutex; what is called from here should not either. */
-void watch_dispatch(struct watch *watch);
+/* Reads what events there are; false where there were none.  For one thread at a time.  Does no
+ * I/O, does not log, waits for nothing but a moment for the mutex; what is called from here should
+ * not either. */
+bool watch_dispatch(struct watch *watch);
 
 /* Watches directory `rel` ("" is the root, and the first to be scanned), then lists it: files
  * to `appeared`, subdirectories to `directory`.  From any thread, but a path by one at a time.
