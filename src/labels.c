@@ -499,10 +499,13 @@ static const struct sidecar_ds *find_value(const struct layout_header *head,
 	return i == LAYOUT_NO_DS || twice ? NULL : of[i];
 }
 
-static bool contradicts(const struct sidecar_ds *x, const struct sidecar_ds *y)
+/* `same_file`: the two files have one name, and so one value, where there is one for each. */
+static bool contradicts(const struct sidecar_ds *x, const struct sidecar_ds *y, bool same_file)
 {
-	return x && y && !x->multiple && !y->multiple && *x->name && *y->name &&
-	       (!is_same(x, y) || !same_unit(x, y));
+	bool by_rule = !same_file && x && y && x->multiple && y->multiple;
+
+	return x && y && *x->name && *y->name &&
+	       ((!by_rule && !is_same(x, y)) || !same_unit(x, y));
 }
 
 bool labels_disagree(const struct labels_side *x, const struct labels_side *y,
@@ -510,14 +513,15 @@ bool labels_disagree(const struct labels_side *x, const struct labels_side *y,
 {
 	const struct sidecar_ds **ours = calloc(x->head->ds_cnt, sizeof(*ours));
 	const struct sidecar_ds **theirs = calloc(y->head->ds_cnt, sizeof(*theirs));
-	bool disagree = false;
+	bool same_file = !strcmp(x->file, y->file), disagree = false;
 
 	if (ours && theirs && ask_sidecar(x, "", ours, NULL) == TOLD &&
 	    ask_sidecar(y, "", theirs, NULL) == TOLD)
 		for (uint64_t i = 0; i < x->head->ds_cnt && !disagree; i++) {
 			*ret_number = x->head->ds[i].name;
 			disagree = is_number(*ret_number) &&
-				   contradicts(ours[i], find_value(y->head, theirs, *ret_number));
+				   contradicts(ours[i], find_value(y->head, theirs, *ret_number),
+					       same_file);
 		}
 	free(ours);
 	free(theirs);

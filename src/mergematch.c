@@ -43,6 +43,12 @@ static struct labels_side backup_side(const struct gather_input *input, char rrd
 	};
 }
 
+/* What it says of itself, which is no file of the other storage type. */
+static bool is_witness(const struct gather_input *input)
+{
+	return input->sidecar.bytes && input->file.way != SOURCE_SIBLING;
+}
+
 /* Does any input from `first` on contradict `side`, be it live's or an input's?  `why` says how. */
 static bool is_contradicted(const struct merge_job *job, const struct labels_side *side,
 			    const char *side_name, unsigned first, struct reason *why)
@@ -54,7 +60,8 @@ static bool is_contradicted(const struct merge_job *job, const struct labels_sid
 		const struct labels_side other = backup_side(&gather->input[n], rrd);
 		const char *number;
 
-		if (!side->sidecar || !other.sidecar || !labels_disagree(side, &other, &number))
+		if (!side->sidecar || !is_witness(&gather->input[n]) ||
+		    !labels_disagree(side, &other, &number))
 			continue;
 		gather_side(&job->site->sources, gather->input[n].source, name);
 		reason_set(why, "numbers alone prove nothing: data source %s is another by the "
@@ -74,6 +81,8 @@ static bool numbers_changed(const struct merge_job *job, struct reason *why)
 	for (unsigned n = 0; n < gather->inputs && !changed; n++) {
 		char rrd[PATH_MAX], name[GATHER_SIDE_SIZE];
 
+		if (!is_witness(&gather->input[n]))
+			continue;
 		side = backup_side(&gather->input[n], rrd);
 		gather_side(&job->site->sources, gather->input[n].source, name);
 		changed = is_contradicted(job, &side, name, n + 1, why);

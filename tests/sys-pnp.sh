@@ -131,6 +131,9 @@ live one 'b=@2@'
 second scale 'a=@1@MB'
 backup scale 'a=@1@MB' -n
 live scale 'a=@1@GB'
+second part 'a=@1@MB' -m
+backup part 'a=@1@MB' -m -n
+live part 'a=@1@GB' -m
 second own 'b=@2@ a=@1@'
 backup own 'a=@1@ b=@2@'
 live own 'a=@1@ b=@2@' -n
@@ -577,7 +580,7 @@ for order in second,backup backup,second; do
 	want_err "^rrdmergd: partial reason=\"backup $without: $changed $with than by that of live\" file=h/swap"
 	is_of swap.rrd 1 2
 	is_of swap.rrd 2 1
-	for file in one scale; do
+	for file in one scale part_a; do
 		want_err "^rrdmergd: refused reason=.*backup $without: $changed $with .* file=h/$file.rrd\$"
 		is_untouched $file.rrd
 	done

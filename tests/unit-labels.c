@@ -289,9 +289,20 @@ static void test_disagree(void **state)
 	SAY(&y, "b", "a", "c");                         /* not of this file */
 	assert_null(disagree(&x, &y));
 	layout_free(&y.head);
-	y = gauges(1, "svc_b.rrd");                     /* that has its value in its name */
+	/* One for each value: a rule says that they are the same under two names, but not in MB. */
+	layout_free(&x.head);
+	x = gauges(1, "svc_a.rrd");
+	y = gauges(1, "svc_b.rrd");
+	SAY(&x, "*a|MB");
 	SAY(&y, "*a", "*b");
 	assert_null(disagree(&x, &y));
+	SAY(&y, "*a", "*b|GB");
+	assert_string_equal(disagree(&x, &y), "1");
+	/* What is one value here holds all of another service there. */
+	layout_free(&y.head);
+	y = gauges(2, "svc_a.rrd");
+	say(&y, "svc_a", (const char *[]){ "c", "b", NULL });
+	assert_string_equal(disagree(&x, &y), "1");
 	layout_free(&x.head);
 	layout_free(&y.head);
 }
