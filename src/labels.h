@@ -64,8 +64,8 @@ int labels_map(const struct labels_side *live, const struct labels_side *backup,
 	       struct reason *why);
 
 /* Do the sidecars of two files that have one live path, or are led there, say that a number is not
- * the same value in both, or not of the same scale?  Then no number tells anything where there is no
- * sidecar, be it in a third.  `ret_number` is the first such. */
+ * the same value in both, or not of the same scale?  Then no number tells anything where there is
+ * no sidecar, be it in a third.  `ret_number` is the first such. */
 bool labels_disagree(const struct labels_side *x, const struct labels_side *y,
 		     const char **ret_number);
 
