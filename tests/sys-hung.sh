@@ -8,7 +8,7 @@
 #
 # SCENES="start run" runs those alone; without, they run side by side.
 set -u
-all="start run1 run2 link check"
+all="start run1 run2 walk link kin check"
 if [ -z "${SCENES:-}" ]; then
 	out=$(mktemp -d) || exit 99
 	trap 'rm -rf "$out"' EXIT
@@ -182,6 +182,29 @@ running() {
 scene_run1() { running 1; }
 scene_run2() { running 2; }
 
+# ---- it holds the walk over the backups ----
+
+scene_walk() {
+	serve hung fuse
+	give a
+	configure live fuse,own 'workers = 1; rename = ( { from = "^h9/(.*)"; to = "h1/$1"; } );'
+	start_daemon
+	want_merged a
+	want_log '^rrdmergd: idle merged=1 '
+	hang fuse
+	# Where a rule leads is known by a walk alone.
+	mkdir own/h9 && cp -p own/h1/a.rrd own/h9/led.rrd
+	ctl rescan
+	want_log "^rrdmergd: backup does not answer: it is done without until it does backup=$work/fuse\$" 60
+	give led
+	want_merged led
+	kill -CONT "$server"
+	want_log "^rrdmergd: backup answers again backup=$work/fuse\$" 60
+	give z
+	want_merged z
+	end_daemon 20
+}
+
 # ---- a live file of several links: one of them may lie in the backup that hangs ----
 
 scene_link() {
@@ -197,6 +220,25 @@ scene_link() {
 	want_file_same c
 	kill -CONT "$server"
 	want_merged c
+	end_daemon 20
+}
+
+# ---- when it answers, it proves to be the live tree ----
+
+scene_kin() {
+	serve hung fuse
+	ln -s "$work/live" hung/same
+	configure live fuse/same,own 'workers = 2;'
+	hang fuse
+	give a
+	launch
+	want_merged a
+	kill -CONT "$server"
+	want_log "^rrdmergd: live tree is the backup $work/fuse/same: nothing is written until it does not" 60
+	want_status '^state: +waiting for the live tree$'
+	give d
+	sleep 1
+	want_file_same d
 	end_daemon 20
 }
 
