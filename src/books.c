@@ -86,6 +86,31 @@ size_t books_syncing(struct books *books)
 	return all - failed;
 }
 
+size_t books_unended(struct books *books, struct tally *tally, char **ret_example)
+{
+	const char *first = NULL;
+	size_t paths = 0, count = 0;
+	char **path = NULL;
+
+	*ret_example = NULL;
+	if (!books || ledger_unended(books->ledger, &path, &paths))
+		return 0;
+	for (size_t i = 0; i < paths; i++) {
+		const char *rel = rel_of(books, path[i]);
+
+		if (!rel || !tally_has_live(tally, rel))
+			continue;
+		count++;
+		if (!first || strcmp(rel, first) < 0)
+			first = rel;
+	}
+	*ret_example = first ? strdup(first) : NULL;
+	for (size_t i = 0; i < paths; i++)
+		free(path[i]);
+	free(path);
+	return count;
+}
+
 /* ---- opening ---- */
 
 int books_open(const struct books_options *options, struct books **ret, struct reason *why)

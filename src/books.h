@@ -35,6 +35,10 @@ int books_set_sources(struct books *books, const struct source_set *sources);
 size_t books_syncing(struct books *books);
 size_t books_unsynced(struct books *books);
 
+/* How many of the tally's live files an undo has left undone in part, see ledger_unended();
+ * *ret_example: the path of the first of them, to free, or NULL.  The site must stay meanwhile. */
+size_t books_unended(struct books *books, struct tally *tally, char **ret_example);
+
 struct ledger *books_ledger(struct books *books);
 
 /* For workers: is the file, never looked at since the start, done by the record?  It is the

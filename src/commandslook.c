@@ -21,6 +21,8 @@ struct standing {
 	struct queue_count queued;
 	struct reason ledger;           /* why it does not work */
 	size_t unsynced;                /* merges for which live's disk has failed */
+	size_t unended;                 /* files that an undo has left undone in part … */
+	char *unended_example;          /* … one of them, or NULL */
 	bool works, needed, lost;
 	char *hanging;                  /* the backups that do not answer; NULL: all do */
 	bool walking;                   /* over the backups, for a rescan */
@@ -64,6 +66,7 @@ static void take_standing(struct commands *c, struct standing *ret)
 	ret->queued = queue_count(c->queue);
 	ret->works = !c->books || ledger_ok(books_ledger(c->books), &ret->ledger);
 	ret->unsynced = books_unsynced(c->books);
+	ret->unended = books_unended(c->books, c->tally, &ret->unended_example);
 	struct backups_state backups = backups_state(c->backups);
 	ret->seen = backups.whole ? "yes" : backups.walked_ns ? "no" : "not yet";
 	ret->walking = atomic_load(&c->rescan_ns) > backups.walked_ns &&
@@ -90,7 +93,8 @@ static const char *state_of(const struct commands *c, const struct standing *now
 /* Does nothing want a person? */
 static bool is_well(const struct commands *c, const struct standing *now)
 {
-	return !now->live.missing && now->works && !now->unsynced && !atomic_load(&c->paused) &&
+	return !now->live.missing && now->works && !now->unsynced && !now->unended &&
+	       !atomic_load(&c->paused) &&
 	       !atomic_load(&c->stalled_s) && !now->sums.refused && !now->sums.failed &&
 	       !now->live.unwatched && !now->lost && strcmp(now->seen, "no");
 }
@@ -162,7 +166,11 @@ int commands_status(struct control_call *call, int argc, char **argv, void *arg)
 	control_number(call, "tried_again", (long long)now.sums.retried);
 	control_number(call, "undone", (long long)now.sums.undone);
 	control_number(call, "unsynced", (long long)now.unsynced);
+	control_number(call, "undone_in_part", (long long)now.unended);
+	if (now.unended_example)
+		control_put(call, "undone_in_part_example", now.unended_example);
 	put_groups(call, &now);
+	free(now.unended_example);
 	free(now.path);
 	free(now.hanging);
 	free(now.group);

@@ -177,17 +177,28 @@ static void print_kind(FILE *to, const struct ctlstatus_kind *kind)
 	fputc('\n', to);
 }
 
+static void print_unended(FILE *to, const struct ctlstatus *status, unsigned long long files)
+{
+	fprintf(to, "  %6llu file%s undone in part, for an undo of %s did not come to its end\n"
+		"                e.g. ", files, files == 1 ? " is" : "s are",
+		files == 1 ? "it" : "them");
+	ctlprint_safe(to, ctlstatus_text(status, "undone_in_part_example"));
+	fputs("\n          \"rrdmergctl undo\" again, of a file or --all, takes back the rest; "
+	      "\"rrdmergctl merge\"\n          of a file brings back what was taken\n", to);
+}
+
 static void print_needs(FILE *to, const struct ctlstatus *status)
 {
 	unsigned long long unwatched = ctlstatus_number(status, "unwatched_dirs");
 	unsigned long long lost = ctlstatus_number(status, "watch_overflows");
 
 	unsigned long long unsynced = ctlstatus_number(status, "unsynced");
+	unsigned long long unended = ctlstatus_number(status, "undone_in_part");
 	unsigned long long stalled = ctlstatus_number(status, "stalled_seconds");
 	bool unseen = is(status, "backups_seen", "no"), apart = is(status, "lost", "yes");
 
 	if (!status->kinds && !unwatched && !lost && !unseen && !apart && !stalled &&
-	    !unsynced) {
+	    !unsynced && !unended) {
 		fputs("No file needs a person.\n", to);
 		return;
 	}
@@ -196,6 +207,8 @@ static void print_needs(FILE *to, const struct ctlstatus *status)
 		fprintf(to, "  %6llu merge%s may not be on disk, as live's disk has failed: see the "
 			"kernel's log, keep the backup, and restart the machine before rrdmergd.\n",
 			unsynced, s(unsynced));
+	if (unended)
+		print_unended(to, status, unended);
 	if (stalled && *ctlstatus_text(status, "stalled_backups")) {
 		fprintf(to, "       A disk has not answered for %llu s, and until it does its backup is "
 			"done without: ", stalled);

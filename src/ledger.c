@@ -335,14 +335,14 @@ int ledger_undoable(struct ledger *ledger, char ***ret, size_t *ret_count)
 	return asker ? answered(ledger, ledgerask_undoable(asker, ret, ret_count)) : -EIO;
 }
 
-static int recorded_of(struct ledger *ledger, const char *rel, struct recorded **ret,
-		       size_t *ret_count, int64_t *ret_damaged)
+static int recorded_of(struct ledger *ledger, const char *rel, enum ledger_what what,
+		       struct recorded **ret, size_t *ret_count, int64_t *ret_damaged)
 {
 	int64_t file = number_of(ledger, rel);
 	struct ledgerask *asker = ask(ledger);
 
-	return asker ? answered(ledger, ledgerask_recorded(asker, file, ret, ret_count, ret_damaged))
-		: -EIO;
+	return asker ? answered(ledger, ledgerask_recorded(asker, file, what, ret, ret_count,
+							   ret_damaged)) : -EIO;
 }
 
 /* As if they had not been undone. */
@@ -359,7 +359,7 @@ int ledger_undo(struct ledger *ledger, const char *rel, int64_t id, uint64_t ino
 	struct recorded *merge = NULL;
 	int64_t damaged = 0;
 	size_t count = 0;
-	int r = recorded_of(ledger, rel, &merge, &count, &damaged);
+	int r = recorded_of(ledger, rel, LEDGER_MERGE, &merge, &count, &damaged);
 
 	/* Which cells are another merge's is not known either. */
 	if (r == -EBADMSG) {
@@ -382,11 +382,28 @@ int ledger_spread(struct ledger *ledger, const char *rel, uint64_t ino, uint64_t
 	struct recorded *merge = NULL;
 	int64_t damaged = 0;
 	size_t count = 0;
-	int r = recorded_of(ledger, rel, &merge, &count, &damaged);
+	int r = recorded_of(ledger, rel, LEDGER_MERGE, &merge, &count, &damaged);
 
 	if (r)
 		return r;
 	r = ledgerundo_spread(merge, count, ino, identity, ret);
 	ledgerask_recorded_free(merge, count);
 	return r;
+}
+
+int ledger_begun(struct ledger *ledger, const char *rel, uint64_t ino, uint64_t identity,
+		 struct ledger_begun *ret)
+{
+	struct recorded *merge = NULL, *undo = NULL;
+	size_t merges = 0, undos = 0;
+	int64_t damaged = 0;
+	int r = recorded_of(ledger, rel, LEDGER_MERGE, &merge, &merges, &damaged);
+
+	if (!r)
+		r = recorded_of(ledger, rel, LEDGER_UNDO, &undo, &undos, &damaged);
+	if (!r)
+		r = ledgerunended_begun(merge, merges, undo, undos, ino, identity, ret);
+	ledgerask_recorded_free(merge, merges);
+	ledgerask_recorded_free(undo, undos);
+	return r == -EBADMSG ? REFUSED : r;
 }

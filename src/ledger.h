@@ -30,7 +30,8 @@
  *     durable to then, and after an undo that was interrupted, it is "undone in part".  Such a
  *     merge is undone again from its beginning, or merged over; both are harmless.  An undo ends
  *     by what an undo has found, never by a merge's look at the file; one that is given up is not
- *     done (ledger_abandon()).
+ *     done (ledger_abandon()).  One that was interrupted before it wrote leaves the record when a
+ *     merge finds in the file that it has not (ledger_never_begun()).
  * 10. Numbers of merges rise and are not used twice in one ledger.
  * 11. A ledger that cannot be written takes no intention, so nothing is merged without record.
  * 12. Nothing is undone, and no cell taken for spread, by what is damaged on record: each row that
@@ -257,6 +258,12 @@ int ledger_note(struct ledger *ledger, const char *rel, const struct ledger_stat
 /* False: it was never looked at to the end; *ret is set all the same where something is on record.
  */
 bool ledger_known(struct ledger *ledger, const char *rel, struct ledger_state *ret);
+/* Files of which an undo was interrupted or given up, having perhaps written something, and which
+ * were not undone to the end since, nor merged.  An array to free, with what is in it.  0 or
+ * -ENOMEM. */
+int ledger_unended(struct ledger *ledger, char ***ret, size_t *ret_count);
+/* Is this one of them? */
+bool ledger_is_unended(struct ledger *ledger, const char *rel);
 /* It may be merged again: somebody asked for it. */
 void ledger_release(struct ledger *ledger, const char *rel);
 
@@ -303,6 +310,25 @@ int ledger_sources(struct ledger *ledger, int64_t id, char ***ret, size_t *ret_c
 
 /* Paths of which something can be undone; an array to free, with what is in it. */
 int ledger_undoable(struct ledger *ledger, char ***ret, size_t *ret_count);
+
+/* What the undos of a file that were interrupted were to write. */
+struct ledger_begun {
+	struct ledger_cells cells;      /* an open row: old and new as for a merge */
+	struct ledger_cells before;     /* runs with old values, one of which a cell gets that does
+					 * not become unknown */
+	int64_t last_up;                /* at which the open rows were to be written */
+	int64_t *undo, *merge;          /* the numbers of these undos, and of the file's merges */
+	size_t undos, merges;
+};
+
+/* 0; REFUSED: there is none, or it has written something for certain, or it is another database, or
+ * the record is damaged; -errno. */
+int ledger_begun(struct ledger *ledger, const char *rel, uint64_t ino, uint64_t identity,
+		 struct ledger_begun *ret);
+void ledger_begun_free(struct ledger_begun *begun);
+/* They have written nothing, the file says: they leave the record, and what they were to undo
+ * stands.  0 or -ENOMEM. */
+int ledger_never_begun(struct ledger *ledger, const char *rel, const struct ledger_begun *begun);
 
 /* A run of a merge to be undone, which no later one has written to: does the file still hold it? */
 struct ledger_check {

@@ -229,8 +229,8 @@ int ledgerask_undoable(struct ledgerask *asker, char ***ret, size_t *ret_count)
 	return read_texts(asker, asker->statement[UNDOABLE], ret, ret_count);
 }
 
-int ledgerask_recorded(struct ledgerask *asker, int64_t file, struct recorded **ret,
-		       size_t *ret_count, int64_t *ret_damaged)
+int ledgerask_recorded(struct ledgerask *asker, int64_t file, enum ledger_what what,
+		       struct recorded **ret, size_t *ret_count, int64_t *ret_damaged)
 {
 	sqlite3_stmt *statement = asker->statement[RECORDED];
 	void *array = NULL;
@@ -241,7 +241,7 @@ int ledgerask_recorded(struct ledgerask *asker, int64_t file, struct recorded **
 	while ((code = sqlite3_step(statement)) == SQLITE_ROW && !r) {
 		bool sound = sqlite3_column_int(statement, 8);
 
-		if (sound && sqlite3_column_int(statement, 7) != LEDGER_MERGE)
+		if (sound && sqlite3_column_int(statement, 7) != (int)what)
 			continue;
 		*ret_damaged = sqlite3_column_int64(statement, 0);
 		r = sound ? more(&array, count, sizeof(struct recorded)) : -EBADMSG;

@@ -99,10 +99,31 @@ static void gather(struct ledger *ledger, struct batch *batch)
 	ledger->committing = true;
 }
 
+/* What has become of undos, when all of it is written. */
+static int ask_unended(struct ledger *ledger, const struct batch *batch, struct reason *why)
+{
+	const struct ticket_list *const lists[] = {
+		&batch->fresh, &batch->finished, &batch->dropped
+	};
+	struct ledgerwrite *writer = ledgersql_writer(ledger->sql);
+	struct ticket *ticket;
+	int r = 0;
+
+	for (size_t i = 0; i < sizeof(lists) / sizeof(*lists); i++)
+		TAILQ_FOREACH(ticket, lists[i], link) {
+			pthread_mutex_lock(&ledger->mutex);
+			ticket->asked = ticket->what == LEDGER_UNDO || ticket->entry->unended;
+			pthread_mutex_unlock(&ledger->mutex);
+			if (!r && ticket->asked)
+				r = ledgerwrite_unended(writer, ticket->file, &ticket->unended, why);
+		}
+	return r;
+}
+
 static int write_batch(struct ledger *ledger, const struct batch *batch, struct reason *why)
 {
 	struct ledgerwrite *writer = ledgersql_writer(ledger->sql);
-	const struct ticket *ticket;
+	struct ticket *ticket;
 	int64_t now = now_ms();
 	int r = ledgerwrite_begin(writer, why);
 
@@ -124,6 +145,8 @@ static int write_batch(struct ledger *ledger, const struct batch *batch, struct 
 			r = ledgerwrite_remove(writer, ticket, why);
 	for (size_t i = 0; i < batch->rows && !r; i++)
 		r = ledgerwrite_file(writer, &batch->row[i], why);
+	if (!r)
+		r = ask_unended(ledger, batch, why);
 	if (!r)
 		r = ledgerwrite_commit(writer, why);
 	if (r)
@@ -183,6 +206,15 @@ struct news {
 	bool done;
 };
 
+static void note_unended(struct ledger *ledger, const struct ticket_list *list)
+{
+	struct ticket *ticket;
+
+	TAILQ_FOREACH(ticket, list, link)
+		if (ticket->asked)
+			ledgerunended_set(ledger, ticket->entry, ticket->unended);
+}
+
 /* It is on disk.  Caller holds the mutex.  Returns what is to be told; NULL where there is nothing,
  * or no memory: then the file is looked at again with its next event. */
 static struct news *settle(struct ledger *ledger, struct batch *batch, size_t *ret_count)
@@ -196,6 +228,9 @@ static struct news *settle(struct ledger *ledger, struct batch *batch, size_t *r
 	TAILQ_FOREACH(ticket, &batch->finished, link)
 		count++;
 	news = count ? calloc(count, sizeof(*news)) : NULL;
+	note_unended(ledger, &batch->fresh);
+	note_unended(ledger, &batch->finished);
+	note_unended(ledger, &batch->dropped);
 	while ((ticket = TAILQ_FIRST(&batch->fresh))) {
 		TAILQ_REMOVE(&batch->fresh, ticket, link);
 		ticket->epoch = ledger->epoch;

@@ -39,6 +39,7 @@ static void say(struct ledger *ledger, const struct reason *notice)
 static void record_anew(struct ledger *ledger)
 {
 	ledger->epoch++;
+	ledgerunended_clear(ledger);
 	for (size_t slot = 0; slot < ledger->capacity; slot++) {
 		struct entry *entry = ledger->table[slot];
 
@@ -127,6 +128,15 @@ static int look_for_empty(struct ledger *ledger, struct reason *why)
 	return REFUSED;
 }
 
+static void load_unended(const char *rel, void *arg)
+{
+	struct ledger *ledger = arg;
+	struct entry *entry = ledgertable_find(ledger, rel);
+
+	if (entry)
+		ledgerunended_set(ledger, entry, true);
+}
+
 /* The first time: what is known of each file.  Nobody else uses the table before. */
 static int load(struct ledger *ledger, struct ledgersql *sql, struct reason *why)
 {
@@ -135,6 +145,8 @@ static int load(struct ledger *ledger, struct ledgersql *sql, struct reason *why
 
 	ledger->damaged = 0;
 	int r = ledgersql_load(sql, load_one, ledger, &last_file, &last_merge, why);
+	if (!r)
+		r = ledgersql_unended(sql, load_unended, ledger, why);
 	if (!r && ledger->damaged) {
 		reason_set(&notice, "is damaged in what it says of %zu files: they are looked at again",
 			   ledger->damaged);

@@ -189,6 +189,7 @@ struct ticket {
 	bool dropped;           /*  … superseded or void */
 	bool applied;           /*  … applied (it was durable in a database that is gone) */
 	int error;              /* of its sync */
+	bool asked, unended;    /* its commit has asked; the file's state by then */
 };
 TAILQ_HEAD(ticket_list, ticket);
 
@@ -224,6 +225,8 @@ int ledgerwrite_done(struct ledgerwrite *writer, const struct ticket *ticket, in
 /* Takes it off the record: nothing of it was written. */
 int ledgerwrite_remove(struct ledgerwrite *writer, const struct ticket *ticket,
 		       struct reason *why);
+/* How ledger_unended() has the file after what was written so far. */
+int ledgerwrite_unended(struct ledgerwrite *writer, int64_t file, bool *ret, struct reason *why);
 int ledgerwrite_commit(struct ledgerwrite *writer, struct reason *why);
 void ledgerwrite_rollback(struct ledgerwrite *writer);
 
@@ -243,7 +246,7 @@ int ledgerask_runs(struct ledgerask *asker, int64_t id, struct ledger_cells *ret
 int ledgerask_sources(struct ledgerask *asker, int64_t id, char ***ret, size_t *ret_count);
 int ledgerask_undoable(struct ledgerask *asker, char ***ret, size_t *ret_count);
 
-/* One merge of a file with its runs, for undo. */
+/* One merge or undo of a file with its runs. */
 struct recorded {
 	int64_t id;
 	enum ledger_stage stage;
@@ -252,10 +255,9 @@ struct recorded {
 	bool undone;
 	struct ledger_cells cells;
 };
-/* The file's merges (no undo, no refusal), oldest first.  -EBADMSG: the one with this number is
- * damaged. */
-int ledgerask_recorded(struct ledgerask *asker, int64_t file, struct recorded **ret,
-		       size_t *ret_count, int64_t *ret_damaged);
+/* The file's merges, or its undos, oldest first.  -EBADMSG: the one with this number is damaged. */
+int ledgerask_recorded(struct ledgerask *asker, int64_t file, enum ledger_what what,
+		       struct recorded **ret, size_t *ret_count, int64_t *ret_damaged);
 void ledgerask_recorded_free(struct recorded *merge, size_t count);
 
 /* ---- ledgersql.c: the database, open ----
@@ -285,6 +287,15 @@ int ledgersql_mark(struct ledgersql *sql, struct ledger_mark *ret, struct reason
 typedef int ledgersql_file_fn(const struct file_row *row, void *arg);
 int ledgersql_load(struct ledgersql *sql, ledgersql_file_fn *file, void *arg,
 		   int64_t *ret_last_file, int64_t *ret_last_merge, struct reason *why);
+/* Which files ledger_unended() has, by what is on record. */
+#define LEDGERSQL_UNENDED "SELECT DISTINCT f.path FROM merge m JOIN file f ON f.id = m.file" \
+	" WHERE m.undoing IS NOT NULL AND m.undone IS NULL AND m.what = 0" \
+	" AND (SELECT max(l.id) FROM merge l WHERE l.file = m.file AND l.what = 0)" \
+	" < (SELECT max(u.id) FROM merge u WHERE u.file = m.file AND u.what = 1" \
+	" AND u.state IN (2, 3))"
+typedef void ledgersql_unended_fn(const char *rel, void *arg);
+int ledgersql_unended(struct ledgersql *sql, ledgersql_unended_fn *fn, void *arg,
+		      struct reason *why);
 
 /* Where the log of changes has grown: moves it into the database. */
 void ledgersql_checkpoint(struct ledgersql *sql);
@@ -301,6 +312,15 @@ int ledgerundo_plan(struct recorded *merge, size_t count, int64_t id, uint64_t i
 int ledgerundo_spread(struct recorded *merge, size_t count, uint64_t ino, uint64_t identity,
 		      struct ledger_undo *ret);
 
+/* ---- ledgerunended.c: undos that were begun and did not come to their end ---- */
+
+/* Callers hold the mutex. */
+void ledgerunended_set(struct ledger *ledger, struct entry *entry, bool unended);
+void ledgerunended_clear(struct ledger *ledger);
+/* See ledger_begun(). */
+int ledgerunended_begun(const struct recorded *merge, size_t merges, const struct recorded *undo,
+			size_t undos, uint64_t ino, uint64_t identity, struct ledger_begun *ret);
+
 /* ---- ledgertable.c: files and tickets in memory.  Callers hold the mutex. ---- */
 
 /* One live file, for as long as the ledger is open. */
@@ -314,6 +334,7 @@ struct entry {
 	unsigned unsynced;              /* merges whose data is not on disk for certain */
 	bool dirty;                     /* state is not in the database */
 	bool listed;                    /* … and in the list of those to be written */
+	bool unended;                   /* see ledger_unended() */
 	char path[];
 };
 
@@ -342,6 +363,7 @@ struct ledger {
 	int64_t last_file, last_merge;
 	uint64_t held;                  /* bytes of tickets */
 	size_t unsynced, given_up;      /* merges applied and not done; of them for good */
+	size_t unended;                 /* files */
 
 	struct ticket_list fresh;       /* to be recorded */
 	struct ticket_list applied;     /* to be synced */

@@ -288,6 +288,31 @@ static void read_row(struct ledgersql *sql, sqlite3_stmt *s, struct file_row *re
 	};
 }
 
+int ledgersql_unended(struct ledgersql *sql, ledgersql_unended_fn *fn, void *arg,
+		      struct reason *why)
+{
+	sqlite3_stmt *statement = NULL;
+	/* Of a ledger that has many merges, they are few. */
+	int r = ledgerschema_run(sql->write, "CREATE INDEX IF NOT EXISTS merge_undoing ON merge(file)"
+				 " WHERE undoing IS NOT NULL", why);
+	int code;
+
+	if (!r)
+		r = ledgerschema_prepare(sql->write, LEDGERSQL_UNENDED, &statement, why);
+	if (r)
+		return r;
+	while ((code = sqlite3_step(statement)) == SQLITE_ROW) {
+		const char *rel = (const char *)sqlite3_column_text(statement, 0);
+
+		if (rel)
+			fn(rel, arg);
+	}
+	if (code != SQLITE_DONE)
+		r = ledgerschema_fail(sql->write, code, why);
+	sqlite3_finalize(statement);
+	return r;
+}
+
 int ledgersql_load(struct ledgersql *sql, ledgersql_file_fn *file, void *arg,
 		   int64_t *ret_last_file, int64_t *ret_last_merge, struct reason *why)
 {

@@ -9,6 +9,7 @@
 enum statement {
 	BEGIN, COMMIT, ROLLBACK, PUT_MARK, PUT_BASE, PUT_FILE, PUT_INTENT, PUT_HELD, PUT_ROOT, PUT_SOURCE,
 	PUT_REFUSAL, SET_DONE, SET_UNDOING, SET_UNDONE, UNSET_UNDOING, REMOVE_SOURCES, REMOVE,
+	IS_UNENDED,
 	STATEMENTS
 };
 
@@ -52,6 +53,7 @@ static const char *const statement_text[STATEMENTS] = {
 		LEDGERSEAL_MERGE_SET("state", "undone", "NULL") " WHERE id = ?1 AND undoing = ?2",
 	[REMOVE_SOURCES] = "DELETE FROM source WHERE merge = ?1",
 	[REMOVE] = "DELETE FROM merge WHERE id = ?1",
+	[IS_UNENDED] = LEDGERSQL_UNENDED " AND m.file = ?1",
 };
 
 struct ledgerwrite {
@@ -266,6 +268,21 @@ int ledgerwrite_done(struct ledgerwrite *writer, const struct ticket *ticket, in
 	/* What is undone in part is undone again: invariant 9. */
 	if (!r && outcome->result == LEDGER_DONE)
 		r = put_undoes(writer, ticket, SET_UNDONE, why);
+	return r;
+}
+
+int ledgerwrite_unended(struct ledgerwrite *writer, int64_t file, bool *ret, struct reason *why)
+{
+	sqlite3_stmt *statement = writer->statement[IS_UNENDED];
+	int code, r = 0;
+
+	sqlite3_bind_int64(statement, 1, file);
+	code = sqlite3_step(statement);
+	if (code != SQLITE_ROW && code != SQLITE_DONE)
+		r = ledgerschema_fail(writer->db, code, why);
+	sqlite3_reset(statement);
+	if (!r)
+		*ret = code == SQLITE_ROW;
 	return r;
 }
 

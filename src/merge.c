@@ -359,6 +359,9 @@ static int plan(struct merge_job *job, int fd)
 
 	if (r)
 		return r < 0 ? r : 0;
+	/* Under the lease nothing waits for the ledger's disk. */
+	if (fd < 0)
+		merge_heed_undo(job);
 	note_times(job);
 	r = give_up(&scratch->give, job->site->ledger, scratch->key, fd < 0, scratch->file_id,
 		    &scratch->live);

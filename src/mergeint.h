@@ -83,6 +83,12 @@ bool merge_read_sidecar(struct merge_job *job);
 int merge_match(struct merge_job *job, unsigned input, uint64_t *map, struct labels_verdict *ret,
 		struct reason *why);
 
+/* ---- mergeundo.c ---- */
+
+/* Before a merge writes, with live read: an undo that was interrupted before it wrote anything
+ * leaves the record.  Asks the ledger's disk. */
+void merge_heed_undo(struct merge_job *job);
+
 /* ---- mergeapply.c ---- */
 
 /* Plans and writes until nothing is left. */

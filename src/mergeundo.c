@@ -155,6 +155,22 @@ static int plan(struct merge_job *job, int fd)
 	return 1;
 }
 
+void merge_heed_undo(struct merge_job *job)
+{
+	struct merge_scratch *scratch = job->scratch;
+	struct ledger *ledger = job->site->ledger;
+	struct ledger_begun begun;
+
+	if (!ledger || job->site->dry_run || !ledger_is_unended(ledger, scratch->key) ||
+	    ledger_begun(ledger, scratch->key, scratch->file_id,
+			 record_identity(&scratch->live.head), &begun))
+		return;
+	/* Without memory it is said to be undone in part, as before. */
+	if (record_never_begun(&begun, &scratch->live))
+		ledger_never_begun(ledger, scratch->key, &begun);
+	ledger_begun_free(&begun);
+}
+
 void merge_undo(struct merge_scratch *scratch, const struct merge_site *site, const char *rel,
 		int64_t id, struct merge_result *ret)
 {

@@ -311,6 +311,68 @@ enum record_word record_word(const struct ledger_undo *merged, struct rrd *live)
 	return word;
 }
 
+/* Has a merge found that value in the cell? */
+static bool was_before(const struct ledger_cells *before, const struct ledger_run *cell, int64_t time,
+		       double value)
+{
+	for (size_t i = 0; i < before->runs; i++) {
+		const struct ledger_run *run = &before->run[i];
+
+		if (run->rra == cell->rra && run->ds == cell->ds && run->step == cell->step &&
+		    time >= run->first &&
+		    time < run->first + (int64_t)(run->count * run->step) &&
+		    !memcmp(&run->old[(time - run->first) / run->step], &value, sizeof(value)))
+			return true;
+	}
+	return false;
+}
+
+/* False where a cell may have been written. */
+static bool is_untouched(const struct ledger_begun *begun, const struct ledger_run *run,
+			 struct rrd *live, size_t *ret_seen)
+{
+	if (run->rra >= live->head.rra_cnt || run->ds >= live->head.ds_cnt ||
+	    layout_resolution(&live->head, run->rra) != run->step)
+		return false;
+	struct series rows = series_of(live, run->rra, run->ds);
+	for (uint64_t n = 0; n < run->count; n++) {
+		int64_t time = run->first + (int64_t)(n * run->step);
+
+		if (!series_reaches(&rows, time))
+			continue;
+		double value = series_at(&rows, time);
+		if (isnan(value) || was_before(&begun->before, run, time, value))
+			return false;
+		++*ret_seen;
+	}
+	return true;
+}
+
+static bool is_open_untouched(const struct ledger_begun *begun, const struct ledger_open_row *row,
+			      struct rrd *live)
+{
+	if (live->head.last_up != begun->last_up || row->rra >= live->head.rra_cnt ||
+	    row->ds >= live->head.ds_cnt)
+		return false;
+	double value = layout_cdp_double(&live->head, live->bytes, row->rra, row->ds, CDP_VAL);
+	return !memcmp(&value, &row->old_val, sizeof(value)) &&
+	       row->old_unkn == layout_cdp_count(&live->head, live->bytes, row->rra, row->ds,
+						 CDP_UNKN_PDP_CNT);
+}
+
+bool record_never_begun(const struct ledger_begun *begun, struct rrd *live)
+{
+	size_t seen = 0;
+
+	for (size_t i = 0; i < begun->cells.opens; i++, seen++)
+		if (!is_open_untouched(begun, &begun->cells.open[i], live))
+			return false;
+	for (size_t i = 0; i < begun->cells.runs; i++)
+		if (!is_untouched(begun, &begun->cells.run[i], live, &seen))
+			return false;
+	return seen > 0;
+}
+
 struct ledger_state record_state(enum ledger_verdict verdict, bool settled,
 				 const struct io_stamp *stamp, uint64_t file_id,
 				 uint64_t identity, uint64_t digest, uint64_t cells)

@@ -49,6 +49,11 @@ int record_heed(struct ledger_undo *undo, struct rrd *live, struct reason *why);
 enum record_word { RECORD_MUTE, RECORD_AGREES, RECORD_DIFFERS };
 enum record_word record_word(const struct ledger_undo *merged, struct rrd *live);
 
+/* Has none of these undos written anything into the file?  False too where that cannot be told: as
+ * nothing of what they were to write is in the ring any more, or an update has come since to an
+ * open row of it. */
+bool record_never_begun(const struct ledger_begun *begun, struct rrd *live);
+
 /* As what the file is known from now on. */
 struct ledger_state record_state(enum ledger_verdict verdict, bool settled,
 				 const struct io_stamp *stamp, uint64_t file_id,

@@ -158,6 +158,140 @@ want_rc 1
 want_err '^rrdmergd: unsynced reason="live: Input/output error: '
 want_err "^rrdmergd: live's disk has failed: 5 merges are not done on record; "
 
+# ---- an undo whose daemon is killed ----
+
+# what FILE: of all that is on record, the latest first.
+what() {
+	"$rrdmergctl" -s sock history "$1" | sed -n 's/^what: *//p' | tr '\n' ,
+}
+
+status_is() {
+	"$rrdmergctl" -s sock status | grep -qE "^$1: *$2\$"
+}
+
+# kill_undo WHERE WHAT: the daemon is stopped there while it undoes that, and killed.
+kill_undo() {
+	start_daemon env LD_PRELOAD="$faults" FAULT_STOP="$1"
+	want_log '^rrdmergd: idle '
+	"$rrdmergctl" -s sock undo "$2" >/dev/null 2>&1 &
+	others=($!)
+	wait_for 'grep -q "^State:.*T" /proc/$daemon/status' 20 || fail "undo $2 does not come to $1"
+	kill -9 "$daemon"
+	wait "$daemon" "${others[0]}" 2>/dev/null
+	others=()
+	start_daemon
+	want_log '^rrdmergd: idle '
+	ctl status
+}
+
+mkdir -p cut.live cut.old
+for i in 1 2 3 4; do
+	cp new.rrd cut.live/$i.rrd
+	cp -p many.old/$i.rrd cut.old/$i.rrd
+done
+rm -rf state
+configure cut.live cut.old
+start_daemon
+want_log '^rrdmergd: idle merged=4 '
+status_is undone_in_part 0 && pass "nothing is undone in part" || fail "undone in part"
+wait_for '[ "$(intended)" = 0 ]' 10
+end_daemon
+# Before it writes anything: after a merge nobody says that something was taken back.
+kill_undo lease:1:1.rrd 1.rrd
+want_out '^undone_in_part: +1$'
+want_out '^undone_in_part_example: +1\.rrd$'
+want_out '^ +1 file is undone in part, '
+want_out '^ +e\.g\. 1\.rrd$'
+want_out 'something needs a person'
+want_same "interrupted" "$(what 1.rrd)" "undo interrupted,merged,"
+cmp -s cut.live/1.rrd want.rrd && pass "nothing is taken back" || fail "something is taken back"
+ctl show 1.rrd
+want_out '; undone in part by 5$'
+ctl merge 1.rrd
+want_rc 0
+wait_for '[ "$(what 1.rrd)" = merged, ]' 10
+want_same "interrupted, and merged: on record" "$(what 1.rrd)" "merged,"
+ctl show 1.rrd
+want_no_out 'undone'
+want_same "… by the view" "$(sqlite3 -readonly state/ledger.db "SELECT state FROM merges
+	WHERE file LIKE '%/1.rrd'")" done
+ctl --json status
+grep -q '"undone_in_part":0[,}]' out && pass "JSON: none" || fail "JSON: not none"
+cmp -s cut.live/1.rrd want.rrd && pass "as it was merged" || fail "not as it was merged"
+ctl undo 1.rrd
+want_rc 0
+cmp -s cut.live/1.rrd new.rrd && pass "undone after all" || fail "not undone"
+ctl merge 1.rrd
+wait_for 'cmp -s cut.live/1.rrd want.rrd && [ "$(intended)" = 0 ]' 10
+end_daemon
+# When it has written a part: that stays on record, and nothing waits for anybody after a merge.
+kill_undo pwrite:2:2.rrd 2.rrd
+want_out '^undone_in_part: +1$'
+cmp -s cut.live/2.rrd want.rrd && fail "nothing is taken back" || pass "a part is taken back"
+ctl merge 2.rrd
+want_rc 0
+wait_for 'cmp -s cut.live/2.rrd want.rrd && status_is undone_in_part 0' 10
+cmp -s cut.live/2.rrd want.rrd && pass "merged again" || fail "not merged again"
+status_is undone_in_part 0 && pass "whole again" || fail "undone in part for ever"
+wait_for '[ "$(what 2.rrd)" = "merged,undo interrupted,merged," ]' 10
+want_same "undone in part, and merged: on record" "$(what 2.rrd)" "merged,undo interrupted,merged,"
+ctl show 2.rrd
+want_out '; undone in part by '
+wait_for '[ "$(intended)" = 2 ]' 10             # these two
+end_daemon
+start_daemon
+want_log '^rrdmergd: idle '
+status_is undone_in_part 0 && pass "after a restart too" || fail "undone in part after a restart"
+end_daemon
+# All of them, and undone again.
+kill_undo lease:1:3.rrd --all
+want_out '^undone_in_part: +4$'
+want_out '^undone_in_part_example: +1\.rrd$'
+want_out '^ +4 files are undone in part, '
+ctl merge 4.rrd
+wait_for 'status_is undone_in_part 3 && [ "$(what 4.rrd)" = merged, ]' 10
+status_is undone_in_part 3 && pass "three are left" || fail "not three are left"
+want_same "merged, of all" "$(what 4.rrd)" "merged,"
+ctl undo --all
+want_rc 0
+ctl status
+want_out '^undone_in_part: +0$'
+want_no_out '^undone_in_part_example'
+for i in 1 2 3 4; do
+	cmp -s cut.live/$i.rrd new.rrd && pass "undone: $i" || fail "not undone: $i"
+done
+end_daemon
+
+# A row that live knew from its own part, and an open row.
+shape=(DS:x:GAUGE:8640:U:U RRA:AVERAGE:0.5:1:700 RRA:AVERAGE:0.5:60:20 RRA:MAX:0.5:120:20)
+rm -rf state cut.live cut.old && mkdir cut.live cut.old
+make_rrd cut.old/5.rrd 0 484 "${shape[@]}" && make_rrd 5.before 487 585 "${shape[@]}"
+touch -d '1 hour ago' cut.old/5.rrd && cp 5.before cut.live/5.rrd
+configure cut.live cut.old 'seam = "rebuild";'
+start_daemon
+want_log '^rrdmergd: idle merged=1 '
+wait_for '[ "$(intended)" = 0 ]' 10
+cp 5.before 5.healed && "$rrdmerge" cut.old/5.rrd 5.healed >/dev/null
+cmp -s cut.live/5.rrd 5.healed && fail "no row is rebuilt: no test" || pass "rebuilt"
+cp cut.live/5.rrd 5.merged
+end_daemon
+kill_undo lease:1:5.rrd 5.rrd
+ctl merge 5.rrd
+wait_for '[ "$(what 5.rrd)" = merged, ]' 10
+want_same "with what was known before: on record" "$(what 5.rrd)" "merged,"
+cmp -s cut.live/5.rrd 5.merged && pass "as it was merged" || fail "not as it was merged"
+end_daemon
+kill_undo pwrite:2:5.rrd 5.rrd
+cmp -s cut.live/5.rrd 5.merged && fail "nothing of it is taken back" || pass "a part of it"
+ctl merge 5.rrd
+wait_for '[ "$(what 5.rrd)" = "merged,undo interrupted,merged," ]' 10
+want_same "a part of it: on record" "$(what 5.rrd)" "merged,undo interrupted,merged,"
+cmp -s cut.live/5.rrd 5.merged && pass "merged again" || fail "not merged again"
+ctl undo 5.rrd
+want_out '^open_rows: +[1-9]'
+cmp -s cut.live/5.rrd 5.before && pass "undone" || fail "not undone"
+end_daemon
+
 # ---- another ledger is put in its place ----
 
 mkdir live few.old

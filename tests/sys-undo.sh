@@ -720,7 +720,7 @@ cp out plain
 want_same "keys" "$(sed -n 's/^\([a-z_]*\):.*/\1/p' out | tr '\n' ' ')" "state well live files \
 merged unchanged skipped failed refused pending waiting forgotten unproven cells backup_needed \
 needed_by backups_seen lost paused watch_overflows unwatched_dirs \
-stalled_seconds ledger tried_again undone unsynced "
+stalled_seconds ledger tried_again undone unsynced undone_in_part "
 want_value live "$work/live"
 want_value files 5
 want_value failed 0
