@@ -190,15 +190,13 @@ static void print_unended(FILE *to, const struct ctlstatus *status, unsigned lon
 static void print_needs(FILE *to, const struct ctlstatus *status)
 {
 	unsigned long long unwatched = ctlstatus_number(status, "unwatched_dirs");
-	unsigned long long lost = ctlstatus_number(status, "watch_overflows");
-
 	unsigned long long unsynced = ctlstatus_number(status, "unsynced");
 	unsigned long long unended = ctlstatus_number(status, "undone_in_part");
 	unsigned long long stalled = ctlstatus_number(status, "stalled_seconds");
 	bool unseen = is(status, "backups_seen", "no"), apart = is(status, "lost", "yes");
 
-	if (!status->kinds && !unwatched && !lost && !unseen && !apart && !stalled &&
-	    !unsynced && !unended) {
+	if (!status->kinds && !unwatched && !unseen && !apart && !stalled && !unsynced &&
+	    !unended) {
 		fputs("No file needs a person.\n", to);
 		return;
 	}
@@ -234,9 +232,16 @@ static void print_needs(FILE *to, const struct ctlstatus *status)
 	if (unwatched)
 		fprintf(to, "  %6llu director%s not watched: raise fs.inotify.max_user_watches\n",
 			unwatched, unwatched == 1 ? "y is" : "ies are");
+}
+
+/* It has made up for it already, and all may be well. */
+static void print_overflows(FILE *to, const struct ctlstatus *status)
+{
+	unsigned long long lost = ctlstatus_number(status, "watch_overflows");
+
 	if (lost)
-		fprintf(to, "  %6llu time%s events were lost, and all was looked through again: raise "
-			"fs.inotify.max_queued_events\n", lost, s(lost));
+		fprintf(to, "Events were lost %llu time%s, and all was looked through again: a higher "
+			"fs.inotify.max_queued_events saves that.\n", lost, s(lost));
 }
 
 static void print_backup(FILE *to, const struct ctlstatus *status)
@@ -278,6 +283,7 @@ void ctlstatus_print(FILE *to, const struct ctlstatus *status)
 	print_well(to, status);
 	print_progress(to, status);
 	print_needs(to, status);
+	print_overflows(to, status);
 	print_backup(to, status);
 	fputc('\n', to);
 	for (size_t i = 0; i < status->fields; i++)

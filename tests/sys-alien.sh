@@ -108,6 +108,15 @@ for answer in "state: idle\n$all\nok\n" "state: idle\n$all\nunwatched_dirs: few\
 	want_out '^RRDMERGD UNKNOWN - rrdmergd does not say how it is'
 done
 
+# What the daemon has made up for needs nobody.
+alien "state: idle\nwell: yes\nfiles: 2\n${all%0}3\nunwatched_dirs: 0\nbackup_needed: no\nok\n"
+ctl status
+want_rc 0
+want_out '^All is well'
+want_out '^No file needs a person\.$'
+want_no_out '^What needs a person'
+want_out '^Events were lost 3 times, and all was looked through again'
+
 # ---- nobody speaks ----
 
 alien ''
