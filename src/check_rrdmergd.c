@@ -98,7 +98,7 @@ static enum state judge(const struct options *o, const struct ctlstatus *status)
 		worsen(&state, STATE_CRITICAL);
 	if (is(status, "paused", "yes") || is(status, "lost", "yes") ||
 	    is(status, "backups_seen", "no") || ctlstatus_number(status, "stalled_seconds") ||
-	    ctlstatus_number(status, "unwatched_dirs"))
+	    ctlstatus_number(status, "undone_in_part") || ctlstatus_number(status, "unwatched_dirs"))
 		worsen(&state, STATE_WARNING);
 	if (!strncmp(now, "waiting for", 11) || /* the live tree, or the ledger */
 	    ctlstatus_number(status, "unsynced"))
@@ -128,6 +128,8 @@ static void put_summary(const struct ctlstatus *status)
 	if (ctlstatus_number(status, "unsynced"))
 		printf(", %llu may not be on disk as live's disk has failed",
 		       ctlstatus_number(status, "unsynced"));
+	if (ctlstatus_number(status, "undone_in_part"))
+		printf(", %llu undone in part", ctlstatus_number(status, "undone_in_part"));
 	if (unwatched)
 		printf(", %llu directories not watched", unwatched);
 	if (is(status, "lost", "yes"))
@@ -244,9 +246,10 @@ static void usage(FILE *to)
 		"  -V, --version           the version\n"
 		"\n"
 		"A paused daemon, a backup that was never seen whole, a live tree of which\n"
-		"nothing has a counterpart, a disk that does not answer, and directories that\n"
-		"are not watched are warnings; a ledger that does not work, a live tree that is\n"
-		"not there, or a disk of it that has failed, is critical.\n"
+		"nothing has a counterpart, a disk that does not answer, an undo that did not\n"
+		"come to its end, and directories that are not watched are warnings; a ledger\n"
+		"that does not work, a live tree that is not there, or a disk of it that has\n"
+		"failed, is critical.\n"
 		"RANGE is [@]start:end, as plugins have it.\n",
 		WIRE_SOCKET, TIMEOUT_S);
 }

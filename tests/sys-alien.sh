@@ -12,7 +12,7 @@ cd "$work" || exit 99
 # alien ANSWER: answers so whatever it is asked, in the place of the one before.  An empty one: never.
 alien() {
 	[ -z "$daemon" ] || { kill "$daemon"; wait "$daemon" 2>/dev/null; }
-	rm -f sock
+	rm -f sock listening
 	printf '%b' "$1" >answer
 	perl -MIO::Socket::UNIX -e '
 		local $/;
@@ -20,13 +20,14 @@ alien() {
 		my $answer = <$file>;
 		$SIG{PIPE} = "IGNORE";
 		my $server = IO::Socket::UNIX->new(Local => "sock", Listen => 5) or die;
+		open(my $listening, ">", "listening") or die;   # the name is there a little before
 		while (my $peer = $server->accept) {
 			sysread($peer, my $request, 4096);
 			length($answer) ? print $peer $answer : sleep(60);
 			close($peer);
 		}' &
 	daemon=$!
-	wait_for '[ -S sock ]' 10
+	wait_for '[ -e listening ]' 10
 }
 
 # What a terminal heeds: control characters, but for the end of a line.
@@ -108,6 +109,10 @@ for answer in "state: idle\n$all\nok\n" "state: idle\n$all\nunwatched_dirs: few\
 	want_out '^RRDMERGD UNKNOWN - rrdmergd does not say how it is'
 done
 
+alien "state: idle\n$all\nunwatched_dirs: 0\nundone_in_part: 2\nok\n"
+run "$plugin" -s sock
+want_rc 1
+want_out '^RRDMERGD WARNING - idle, 1 merged, 1 unchanged, 2 undone in part; '
 # What the daemon has made up for needs nobody.
 alien "state: idle\nwell: yes\nfiles: 2\n${all%0}3\nunwatched_dirs: 0\nbackup_needed: no\nok\n"
 ctl status
