@@ -30,13 +30,29 @@ static struct gather_input *next_input(struct gather *gather)
 		memset(grown + gather->capacity, 0,
 		       (capacity - gather->capacity) * sizeof(*grown));
 		gather->input = grown;
-		gather->capacity = capacity;
+		while (gather->capacity < capacity)
+			gather->input[gather->capacity++].fd = -1;
 	}
 	return &gather->input[gather->inputs];
 }
 
+void gather_end(struct gather *gather, bool done)
+{
+	for (unsigned i = 0; i < gather->inputs; i++) {
+		struct gather_input *input = &gather->input[i];
+
+		if (input->fd < 0)
+			continue;
+		if (done)
+			posix_fadvise(input->fd, 0, 0, POSIX_FADV_DONTNEED);
+		close(input->fd);
+		input->fd = -1;
+	}
+}
+
 void gather_free(struct gather *gather)
 {
+	gather_end(gather, false);
 	for (unsigned i = 0; i < gather->capacity; i++) {
 		rrd_free(&gather->input[i].db);
 		free(gather->input[i].file.rel);
@@ -125,13 +141,27 @@ static enum gather_outcome later(struct gather *gather, enum gather_outcome outc
 	return outcome;
 }
 
-/* Opens and reads one, and judges whether it is sound.  `ret_changing`: it may be in a moment. */
+/* May more live files than one take from it? */
+static bool serves_others(const struct gather_request *request, const struct source_file *file)
+{
+	const struct index *index = request->sources->index;
+	char live[NAMES_SIZE];
+	struct reason why;
+	unsigned rule;
+
+	return file->way == SOURCE_SIBLING ||
+	       (index && (file->dump || names_apply(index_names(index), file->rel, 1, live, &rule,
+						    &why) != -ENOENT));
+}
+
+/* Opens and reads one, and judges whether it is sound.  `ret_fd` is set where its pages are there for
+ * us alone.  `ret_changing`: it may be in a moment. */
 static int read_file(const struct gather_request *request, int root,
-		     const struct source_file *file, struct rrd *db, bool *ret_changing,
-		     struct reason *why)
+		     const struct source_file *file, struct rrd *db, int *ret_fd,
+		     bool *ret_changing, struct reason *why)
 {
 	int64_t age = INT64_MAX;
-	bool torn = false;
+	bool torn = false, cached = false;
 	int fd = -1, r = io_open_file(root, file->rel, O_RDONLY, &fd, NULL, why);
 
 	if (!r) {
@@ -141,8 +171,8 @@ static int read_file(const struct gather_request *request, int root,
 			struct io_stamp stamp = io_stamp_of(&st);
 			age = age_ms(&stamp);
 		}
+		cached = io_is_cached(fd);
 		r = file->dump ? dump_read(db, fd, why) : rrd_read(db, fd, why);
-		close(fd);
 		torn = !r && rrd_is_torn(db, why);
 		/* A daemon has time: what is no database yet may be half of one. */
 		torn = torn || (r == REFUSED && request->rest_s);
@@ -150,6 +180,10 @@ static int read_file(const struct gather_request *request, int root,
 			r = REFUSED;
 	}
 	*ret_changing = r == -ESTALE || r == -EAGAIN || (torn && age >= 0 && age < TORN_S * 1000);
+	if (!r && (request->again || !cached) && !serves_others(request, file))
+		*ret_fd = fd;
+	else if (fd >= 0)
+		close(fd);
 	return r;
 }
 
@@ -179,8 +213,10 @@ static int read_sidecar(const struct gather *gather, const struct gather_request
 }
 
 static void count_in(struct gather *gather, struct gather_input *input, unsigned n,
-		     struct source_file *file)
+		     struct source_file *file, int *fd)
 {
+	input->fd = *fd;
+	*fd = -1;
 	free(input->file.rel);
 	input->source = n;
 	input->file = *file;
@@ -200,9 +236,10 @@ static void refuse(struct gather *gather, const char *side, int error, const str
 	gather->retry_ms = REFUSED_RETRY_MS;
 }
 
-/* Takes the file at that place of the list of source n in.  Anything but GATHER_READY ends the try. */
-static enum gather_outcome take(struct gather *gather, const struct gather_request *request,
-				unsigned n, unsigned at)
+/* As take().  `fd` is open afterwards where the file does not count. */
+static enum gather_outcome take_or_leave(struct gather *gather,
+					 const struct gather_request *request, unsigned n,
+					 unsigned at, int *fd)
 {
 	struct gather_input *input = next_input(gather);
 	struct source_file *file = &gather->files.file[at];
@@ -215,7 +252,8 @@ static enum gather_outcome take(struct gather *gather, const struct gather_reque
 	if (!input)
 		r = reason_errno(&why, ENOMEM, "cannot be read");
 	else
-		r = read_file(request, gather->files.root, file, &input->db, &changing, &why);
+		r = read_file(request, gather->files.root, file, &input->db, fd, &changing,
+			      &why);
 	if (!r)
 		r = read_sidecar(gather, request, input, file, &why);
 	if (r == -ENOENT || r == -ENOTDIR)      /* since it was found */
@@ -236,8 +274,20 @@ static enum gather_outcome take(struct gather *gather, const struct gather_reque
 		reason_set(&why, "changed a moment ago: left to rest");
 		return later(gather, GATHER_RESTING, left, side, &why);
 	}
-	count_in(gather, input, n, file);
+	count_in(gather, input, n, file, fd);
 	return GATHER_READY;
+}
+
+/* Takes the file at that place of the list of source n in.  Anything but GATHER_READY ends the try. */
+static enum gather_outcome take(struct gather *gather, const struct gather_request *request,
+				unsigned n, unsigned at)
+{
+	int fd = -1;
+	enum gather_outcome outcome = take_or_leave(gather, request, n, at, &fd);
+
+	if (fd >= 0)
+		close(fd);
+	return outcome;
 }
 
 struct hidden {

@@ -24,6 +24,7 @@ struct gather_input {
 	struct source_file file;
 	struct sidecar sidecar; /* its own; all zero: none */
 	struct reason useless;  /* one stands there and is of no use; "": none does */
+	int fd;                 /* open until gather_end(): cached for us alone; or -1 */
 };
 
 struct gather_request {
@@ -33,6 +34,7 @@ struct gather_request {
 	unsigned rest_s;        /* a source must have rested so long, seconds; 0: need not */
 	bool strict_roots;      /* a source's root that is not there is an error, not a wait */
 	bool last_try;          /* a source that keeps changing is done without */
+	bool again;             /* we have read the same for the same live file a moment ago */
 	uint64_t memo;          /* of the try before, or 0 */
 };
 
@@ -56,6 +58,9 @@ struct gather {
 
 /* Reads what each source holds for request->rel. */
 enum gather_outcome gather_read(struct gather *gather, const struct gather_request *request);
+/* `done`: the live file will not need them again.  What the page cache holds of them gives way to
+ * the live files then, but for what it held before and what other live files may need. */
+void gather_end(struct gather *gather, bool done);
 void gather_free(struct gather *gather);
 
 /* "backup", or "backup 2" where there are several.  Returns `buffer`. */

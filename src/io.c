@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
@@ -73,6 +74,14 @@ int io_pread(int fd, void *buffer, size_t size, uint64_t offset)
 		offset += (uint64_t)n;
 	}
 	return 0;
+}
+
+bool io_is_cached(int fd)
+{
+	char byte;
+	struct iovec first = { &byte, 1 };
+
+	return preadv2(fd, &first, 1, 0, RWF_NOWAIT) == 1;
 }
 
 int io_pwrite(int fd, const void *buffer, size_t size, uint64_t offset)

@@ -29,6 +29,8 @@ int io_unchanged(int fd, const struct stat *before, struct io_stamp *ret_now, st
 /* Reads exactly `size` bytes at `offset`, or returns -errno: -ENODATA where the file ends
  * before. */
 int io_pread(int fd, void *buffer, size_t size, uint64_t offset);
+/* Is what it begins with in the page cache?  False, too, where that cannot be told. */
+bool io_is_cached(int fd);
 /* Writes all of it, or returns -errno. */
 int io_pwrite(int fd, const void *buffer, size_t size, uint64_t offset);
 

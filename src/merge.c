@@ -153,6 +153,8 @@ static bool read_sources(struct merge_job *job)
 		.rest_s = job->site->rest_s,
 		.strict_roots = job->site->strict_roots,
 		.last_try = job->request->last_try,
+		.again = job->site->ledger &&
+			 ledger_intended(job->site->ledger, job->scratch->key, LEDGER_MERGE),
 		.memo = job->request->memo,
 	};
 	enum gather_outcome outcome = gather_read(gather, &request);
@@ -555,6 +557,7 @@ void merge_file(struct merge_scratch *scratch, const struct merge_site *site,
 		}
 		if (ready)
 			merge_apply(&job);
+		gather_end(&scratch->gather, ret->settled && ret->outcome <= MERGE_UNCHANGED);
 		merge_end(&job);
 	}
 	if (job.root >= 0)
