@@ -256,11 +256,20 @@ int merge_read_live(struct merge_job *job, int fd)
 	return r ? 1 : 0;
 }
 
-/* Of seven backups, each may have the same to say. */
-static void add_once(struct reason *all, const struct reason *why)
+/* Of seven backups, each may have the same to say: the first of them is named, but where live alone
+ * is at fault. */
+static void add_once(const struct merge_job *job, struct reason *all,
+		     const struct gather_input *input, const struct reason *why)
 {
-	if (!strstr(all->text, why->text))
+	const struct source_set *sources = &job->site->sources;
+	char side[GATHER_SIDE_SIZE];
+
+	if (strstr(all->text, why->text))
+		return;
+	if (sources->count == 1 || !strncmp(why->text, "live ", 5))
 		reason_add(all, "%s", why->text);
+	else
+		reason_add(all, "%s: %s", gather_side(sources, input->source, side), why->text);
 }
 
 /* Others may come that prove what these do not.  Of a backup's no event tells, and its RRD is the same
@@ -297,7 +306,8 @@ static int plan_sources(struct merge_job *job, struct reason *refusals)
 		if (r == -ENOMEM)
 			return reason_errno(refusals, ENOMEM, "cannot plan");
 		if (r || verdict.refused || verdict.useless)
-			add_once(verdict.refused || verdict.useless ? refusals : &apart, &why);
+			add_once(job, verdict.refused || verdict.useless ? refusals : &apart,
+				 input, &why);
 		if (verdict.refused && verdict.told)
 			wait_for_sidecars(job);
 		if (r == REFUSED)
@@ -306,7 +316,7 @@ static int plan_sources(struct merge_job *job, struct reason *refusals)
 		*source = (struct plan_source){ &input->db, map, n };
 		r = plan_fill(&scratch->plan, live, source, options, &why);
 		if (r == REFUSED)
-			reason_add(&apart, "%s", why.text);
+			add_once(job, &apart, input, &why);
 		else if (r)
 			return reason_errno(refusals, -r, "cannot plan");
 		else

@@ -96,7 +96,7 @@ int merge_match(struct merge_job *job, unsigned n, uint64_t *map, struct labels_
 	struct merge_scratch *scratch = job->scratch;
 	const struct gather_input *input = &scratch->gather.input[n];
 	const struct labels_side live = live_side(job);
-	char rrd[PATH_MAX], side[GATHER_SIDE_SIZE];
+	char rrd[PATH_MAX];
 	const struct labels_side backup = backup_side(input, rrd);
 	int r = labels_map(&live, &backup, input->file.way == SOURCE_SIBLING ? LABELS_LABEL
 			   : job->site->match, map, ret, why);
@@ -110,8 +110,7 @@ int merge_match(struct merge_job *job, unsigned n, uint64_t *map, struct labels_
 	scratch->numbers_asked = true;
 	if (!scratch->changed.text[0])
 		return 0;
-	gather_side(&job->site->sources, input->source, side);
-	reason_set(why, "%s: %s", side, scratch->changed.text);
+	*why = scratch->changed;
 	*ret = (struct labels_verdict){ .refused = live.head->ds_cnt, .told = true };
 	return REFUSED;
 }

@@ -584,7 +584,8 @@ for order in second,backup backup,second; do
 		want_err "^rrdmergd: refused reason=.*backup $without: $changed $with .* file=h/$file.rrd\$"
 		is_untouched $file.rrd
 	done
-	want_err "^rrdmergd: refused reason=\"backup 1: $changed 2 than by that of backup 1; .* file=h/own"
+	want_err "^rrdmergd: refused reason=\"backup 1: $changed 2 than by that of backup 1\" file=h/own.rrd"
+	want_err "backup $with: labels differ: live has b and backup has a[;\"].*file=h/one.rrd\$"
 	is_untouched own.rrd
 	is_of more.rrd 1 1
 	is_of more.rrd 2 2
