@@ -14,6 +14,7 @@
 #include "commandlist.h"
 #include "commandsint.h"
 #include "log.h"
+#include "takeback.h"
 
 #define SECOND UINT64_C(1000000000)
 #define UNDO_NS (60 * SECOND)           /* for one file that others keep open */
@@ -204,36 +205,41 @@ int commands_history(struct control_call *call, int argc, char **argv, void *arg
 struct undoing {
 	const char *rel;
 	int64_t id;             /* which merge; 0: all of them */
-	bool ended;
+	bool ended, hangs;
 	struct merge_result result;
 };
 
-/* One try.  0: it has ended, or is to be tried again; -ENOMEM. */
-static int try_undo(struct commands *c, struct undoing *file, struct merge_scratch *scratch)
+/* One try.  0: it has ended, or is to be tried again; -ETIMEDOUT: live's disk hangs; -ENOMEM. */
+static int try_undo(struct commands *c, struct undoing *file)
 {
-	struct queue_job job;
-	int r;
+	struct takeback *takeback;
 
+	/* Nothing is held while the disk is waited for. */
 	pthread_rwlock_rdlock(&c->lock);
-	r = queue_claim(c->queue, QUEUE_FILE, file->rel, &job);
-	if (!r) {
-		merge_undo(scratch, c->site, file->rel, file->id, &file->result);
-		queue_done(c->queue, &job, false, 0);
-	}
+	const struct takeback_site at = { c->site, c->queue, &c->left };
+	int r = takeback_begin(&at, file->rel, file->id, &file->result, &takeback);
 	pthread_rwlock_unlock(&c->lock);
+	bool begun = !r;
+	if (begun)
+		r = takeback_end(takeback, &file->result);
 	file->ended = !r && file->result.outcome != MERGE_BUSY
 		&& file->result.outcome != MERGE_RECORDING;
-	return r == -ENOMEM ? r : 0;
+	if (r == -ETIMEDOUT || r == -EAGAIN) {
+		reason_set(&file->result.why, "live does not answer: its disk hangs");
+		file->hangs = r == -ETIMEDOUT;
+		return -ETIMEDOUT;
+	}
+	return r == -EBUSY ? 0 : r;
 }
 
 /* One round.  *ret_left: how many have not ended; *ret_recording: … wait for their record. */
-static int try_all(struct commands *c, struct undoing *file, size_t files,
-		   struct merge_scratch *scratch, size_t *ret_left, size_t *ret_recording)
+static int try_all(struct commands *c, struct undoing *file, size_t files, size_t *ret_left,
+		   size_t *ret_recording)
 {
 	size_t left = 0, recording = 0;
 
 	for (size_t i = 0; i < files; i++) {
-		int r = file[i].ended ? 0 : try_undo(c, &file[i], scratch);
+		int r = file[i].ended ? 0 : try_undo(c, &file[i]);
 
 		if (r)
 			return r;
@@ -255,7 +261,8 @@ static void give_up(struct commands *c, const struct undoing *file, size_t files
 	struct queue_job job;
 
 	for (size_t i = 0; i < files; i++) {
-		int r = file[i].ended && file[i].result.outcome == MERGE_MERGED ? 0 : -EBUSY;
+		bool done = file[i].ended && file[i].result.outcome == MERGE_MERGED;
+		int r = done || file[i].hangs ? 0 : -EBUSY;     /* who hangs does so himself */
 
 		while (r == -EBUSY) {
 			pthread_rwlock_rdlock(&c->lock);
@@ -279,25 +286,23 @@ static void give_up(struct commands *c, const struct undoing *file, size_t files
 static int undo_files(struct control_call *call, struct commands *c, struct undoing *file,
 		      size_t files)
 {
-	struct merge_scratch *scratch = merge_scratch_new();
 	uint64_t until = io_now_ns() + UNDO_NS;
 	size_t left = files, recording = 0;
-	int r = scratch ? 0 : -ENOMEM;
+	int r = 0;
 
 	for (size_t i = 0; i < files; i++)
 		file[i].result = (struct merge_result){ .outcome = MERGE_BUSY };
 	while (!r && left && io_now_ns() < until) {
-		r = try_all(c, file, files, scratch, &left, &recording);
+		r = try_all(c, file, files, &left, &recording);
 		if (r || !left)
 			break;
 		if (recording)
 			ledger_flush(books_ledger(c->books), io_now_ns() + RECORD_NS);
 		r = control_wait(call, recording ? 0 : RETRY_MS);
 		/* What is on record by now is not left half done. */
-		if (r && recording && try_all(c, file, files, scratch, &left, &recording))
+		if (r && recording && try_all(c, file, files, &left, &recording))
 			break;
 	}
-	merge_scratch_free(scratch);
 	give_up(c, file, files);
 	return r;
 }
@@ -310,7 +315,10 @@ static int tell_undone(struct control_call *call, struct commands *c, const stru
 	const struct merge_result *result = &file->result;
 	char shown[LOG_PATH_SIZE];
 
-	if (!file->ended)
+	if (file->hangs)
+		reason_set(why, "%s: %s; \"rrdmergctl history\" tells, when it answers, whether it "
+			   "is undone", file->rel, result->why.text);
+	else if (!file->ended)
 		reason_set(why, "%s: %s; it is not undone%s: try again later", file->rel,
 			   result->why.text[0] ? result->why.text : "it is being merged all the time",
 			   merge_wrote(result) ? ", but a part of it was taken back" : "");
@@ -346,7 +354,7 @@ static int undo_file(struct control_call *call, struct commands *c, const char *
 	struct undoing file = { .rel = rel, .id = id };
 	int r = undo_files(call, c, &file, 1);
 
-	return r && !file.ended ? r : tell_undone(call, c, &file, why);
+	return r && r != -ETIMEDOUT && !file.ended ? r : tell_undone(call, c, &file, why);
 }
 
 /* The next of `path`, as many as go together.  Those of another live tree, which was served before
@@ -382,7 +390,8 @@ static int undo_all(struct control_call *call, struct commands *c, size_t *ret_u
 		r = undo_files(call, c, file, files);
 		for (size_t i = 0; i < files; i++) {
 			struct reason text = { "" };
-			int told = r && !file[i].ended ? r : tell_undone(call, c, &file[i], &text);
+			int told = r && r != -ETIMEDOUT && !file[i].ended ? r
+				: tell_undone(call, c, &file[i], &text);
 
 			if (told == REFUSED && !failed++)
 				first = text;
@@ -396,7 +405,7 @@ static int undo_all(struct control_call *call, struct commands *c, size_t *ret_u
 	free(path);
 	free(file);
 	*ret_undone = count - failed;
-	if (!r && failed) {
+	if ((!r || r == -ETIMEDOUT) && failed) {
 		reason_set(why, "%zu of %zu files could not be undone: %s%s", failed, count,
 			   first.text, failed > 1 ? "; ..." : "");
 		r = REFUSED;

@@ -32,6 +32,7 @@ struct commands {
 	atomic_uint stalled_s;          /* so long a disk has not answered; 0: all do */
 	atomic_llong left_s;            /* as bulletin_left_s() has it */
 	atomic_ullong rescan_ns;        /* when a rescan was asked for last; 0: never */
+	atomic_uint left;               /* undos under way: see takeback.h */
 	/* How often a reload was done, and how often the configuration was not taken over. */
 	atomic_uint reloaded, stayed;
 };

@@ -298,7 +298,8 @@ int daemon_run(const struct daemon_options *options, struct conf *conf)
 		end(&d, status);
 	reread_drop(d.reread);
 	conf_free(&d.next);
-	if (!control_stop(d.control, until) || !books_close(d.books, until)) {
+	if (!control_stop(d.control, until) || atomic_load(&d.commands.left) ||
+	    !books_close(d.books, until)) {
 		notify_close();
 		log_close();
 		_exit(status);  /* a disk hangs, and a thread still uses all that would be freed */

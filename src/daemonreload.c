@@ -109,7 +109,8 @@ static bool workers_are_off(struct daemon *d)
 {
 	bool same_live = is_same_live(d);
 
-	if (daemon_workers_ended(d, io_now_ns()) && (same_live || daemon_left_ended(d, io_now_ns())))
+	if (daemon_workers_ended(d, io_now_ns()) &&
+	    (same_live || (daemon_left_ended(d, io_now_ns()) && !atomic_load(&d->commands.left))))
 		return true;
 	if (io_now_ns() - d->reload_ns < RELOAD_NS)
 		return false;
@@ -194,6 +195,11 @@ int daemon_go_on_reloading(struct daemon *d)
 		await_reading(d);
 	if (!d->reloading || !workers_are_off(d) || pthread_rwlock_trywrlock(&d->commands.lock))
 		return 0;
+	/* An undo of the old live tree may have begun since. */
+	if (!is_same_live(d) && atomic_load(&d->commands.left)) {
+		pthread_rwlock_unlock(&d->commands.lock);
+		return 0;
+	}
 	r = finish_reload(d);
 	daemon_set_commands(d);
 	atomic_fetch_add(&d->commands.reloaded, 1);

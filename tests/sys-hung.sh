@@ -8,7 +8,7 @@
 #
 # SCENES="start run" runs those alone; without, they run side by side.
 set -u
-all="start run1 run2 walk link kin check"
+all="start run1 run2 walk link kin check undo late"
 if [ -z "${SCENES:-}" ]; then
 	out=$(mktemp -d) || exit 99
 	trap 'rm -rf "$out"' EXIT
@@ -277,6 +277,68 @@ scene_check() {
 	run timeout 60 "$rrdmergd" -t -f conf.backup
 	want_rc 0
 	want_no_err 'has not answered'
+}
+
+# ---- a live file that does not answer to who undoes it holds up no reload ----
+
+scene_undo() {
+	can_trace || { echo "# not tried: an undo that hangs: no strace, or it may not trace here"; return; }
+	give a
+	configure live own
+	start_daemon
+	want_merged a
+	want_log '^rrdmergd: idle merged=1 '
+	end_daemon 20
+	start_traced -P "$work/live/h1/a.rrd" -e trace=pread64 -e inject=pread64:delay_enter=120s
+	want_log '^rrdmergd: idle merged=0 unchanged=1 ' 60
+	"$rrdmergctl" -s "$work/sock" undo h1/a.rrd >undo.out 2>undo.err &
+	local undo=$!
+	wait_for '[ -s trace ]' 60 || fail "the undo does not read the file"
+	configure live own 'rescan_interval = 100;'
+	kill -HUP "$daemon"
+	want_log '^rrdmergd: reloaded ' 30
+	give d
+	want_merged d
+	wait $undo
+	want_differ "the exit code of an undo that hangs" $? 0
+	run cat undo.err
+	want_out 'h1/a\.rrd: live does not answer: its disk hangs; "rrdmergctl history" tells'
+	if [ -s trace ] && ! grep -qE 'resumed|= [0-9]' trace; then pass "it hung"; else
+		fail "it did not hang"; fi
+	kill -TERM "$daemon"
+	# strace keeps the thread that hangs; of the process, nothing else is left.
+	if wait_for '! grep -q "^State:[^Z]*$" /proc/$daemon/status 2>/dev/null' 20; then
+		pass "ends while an undo hangs"
+	else
+		fail "waits for an undo that hangs"
+	fi
+	kill -9 "$daemon" "$tracer" 2>/dev/null
+	wait "$tracer" 2>/dev/null
+	daemon=
+}
+
+# The same, and it answers after all: what was begun is abandoned, and can be begun anew.
+scene_late() {
+	can_trace || { echo "# not tried: an undo that answers late: no strace, or it may not trace"; return; }
+	give a
+	configure live own
+	start_daemon
+	want_merged a
+	want_log '^rrdmergd: idle merged=1 '
+	strace -f -qq -o trace -p "$daemon" -P "$work/live/h1/a.rrd" -e trace=pread64 \
+		-e inject=pread64:delay_enter=120s &
+	local tracer=$!
+	others+=($tracer)
+	wait_for 'grep -q "^TracerPid:.*[1-9]" /proc/$daemon/status' 20
+	run "$rrdmergctl" -s "$work/sock" undo h1/a.rrd
+	want_rc 1
+	want_err 'h1/a\.rrd: live does not answer: its disk hangs; "rrdmergctl history" tells'
+	kill -TERM $tracer              # which lets it go
+	wait $tracer 2>/dev/null
+	if wait_for 'ctl undo h1/a.rrd; [ "$rc" = 0 ]' 60; then pass "undone after all"; else
+		fail "is not undone"; show_last; fi
+	want_file_same a
+	end_daemon 20
 }
 
 before=$(tree_sum hung)
