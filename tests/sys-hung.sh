@@ -64,7 +64,7 @@ serve() {
 # What the kernel remembers of it is forgotten in a moment.
 hang() {
 	kill -STOP "$server"
-	wait_for "! timeout -s KILL 1 stat $1 >/dev/null 2>&1" 20 2>/dev/null ||
+	wait_for "! timeout -s KILL 4 stat $1 >/dev/null 2>&1" 20 2>/dev/null ||
 		fail "$1 answers all the same"
 }
 
@@ -256,7 +256,7 @@ scene_check() {
 	configure live "fuse,own,own/h1,f*e"
 	cp conf conf.twice
 	kill -STOP "${servers[@]}"
-	wait_for "! timeout -s KILL 1 stat fuse fuselive >/dev/null 2>&1" 20 2>/dev/null
+	wait_for "! timeout -s KILL 4 stat fuse fuselive >/dev/null 2>&1" 20 2>/dev/null
 	run timeout 60 "$rrdmergd" -t -f conf.backup
 	want_rc 0
 	want_err "^rrdmergd: backup has not answered for 5 s: it is not looked at \(a warning\) backup=$work/fuse\$"
