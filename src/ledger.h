@@ -67,6 +67,7 @@ enum ledger_kind {
 };
 
 #define LEDGER_SAMPLES 8
+#define LEDGER_BEFORE 7         /* old values of a cell that are told apart */
 
 /* Cells of one DS in consecutive rows of one RRA. */
 struct ledger_run {
@@ -338,6 +339,10 @@ struct ledger_check {
 	struct {
 		int64_t time;           /* the row's end */
 		uint8_t sample;         /* of its value, unless it is unknown */
+		/* Of what merges have found there: an undo that did not come to its end, or is not
+		 * at its end yet, may have put that back. */
+		uint8_t before[LEDGER_BEFORE];
+		uint8_t befores;
 	} at[LEDGER_SAMPLES];
 };
 

@@ -29,7 +29,7 @@ static const char *const statement_text[STATEMENTS] = {
 		" JOIN file f ON f.id = m.file WHERE s.merge = ?1 ORDER BY s.n",
 	/* One that is damaged may have been any. */
 	[RECORDED] = "SELECT id, state, ino, identity, last_up, undone IS NOT NULL, runs, what, "
-		LEDGERSEAL_MERGE_SOUND " FROM merge WHERE file = ?1 ORDER BY id",
+		LEDGERSEAL_MERGE_SOUND ", undoing IS NOT NULL FROM merge WHERE file = ?1 ORDER BY id",
 	[UNDOABLE] = "SELECT path FROM file WHERE id IN"
 		" (SELECT m.file FROM merge m JOIN file f ON f.id = m.file WHERE m.what = 0"
 		" AND m.undone IS NULL AND (coalesce(f.ino, 0) = 0"
@@ -256,6 +256,7 @@ int ledgerask_recorded(struct ledgerask *asker, int64_t file, enum ledger_what w
 		merge->identity = number(statement, 3);
 		merge->last_up = sqlite3_column_int64(statement, 4);
 		merge->undone = sqlite3_column_int(statement, 5) != 0;
+		merge->undoing = sqlite3_column_int(statement, 9) != 0;
 		r = read_runs(statement, 6, &merge->cells);
 		if (r)
 			break;

@@ -253,6 +253,7 @@ struct recorded {
 	uint64_t ino, identity;
 	int64_t last_up;
 	bool undone;
+	bool undoing;           /* an undo has begun with it: nobody knows how far it came */
 	struct ledger_cells cells;
 };
 /* The file's merges, or its undos, oldest first.  -EBADMSG: the one with this number is damaged. */

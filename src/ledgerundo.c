@@ -315,6 +315,27 @@ static bool is_overwritten(const struct site *site, size_t n, const struct ledge
 	return false;
 }
 
+/* What merge `n`, which has overwritten the cell, and those before it have found there.  False: that
+ * is too much to be told. */
+static bool find_before(const struct site *site, size_t n, const struct ledger_run *run, int64_t time,
+			uint8_t *ret, uint8_t *ret_count)
+{
+	uint8_t count = 0;
+
+	for (size_t below = n + 1; below-- > 0; ) {
+		const double *old = is_same(&site->merge[below], site->ino, site->identity)
+			? find_old(&site->merge[below].cells, run, time) : NULL;
+
+		if (!old || memchr(ret, ledger_sample(*old), count))
+			continue;
+		if (count == LEDGER_BEFORE)
+			return false;
+		ret[count++] = ledger_sample(*old);
+	}
+	*ret_count = count;
+	return true;
+}
+
 static void make_check(const struct site *site, size_t n, const struct ledger_run *run,
 		       struct ledger_check *check)
 {
@@ -327,7 +348,10 @@ static void make_check(const struct site *site, size_t n, const struct ledger_ru
 		uint64_t cell = ledger_sampled(run->count, k);
 		int64_t time = run->first + (int64_t)(cell * run->step);
 
-		if (is_overwritten(site, n, run, time))
+		if (is_overwritten(site, n, run, time) ||
+		    (run->old && !find_before(site, n, run, time,
+					      check->at[check->samples].before,
+					      &check->at[check->samples].befores)))
 			continue;
 		check->at[check->samples].time = time;
 		check->at[check->samples++].sample = run->sample[k];
@@ -426,14 +450,15 @@ static int copy_spread(const struct ledger_cells *from, struct ledger_cells *to)
 	return r;
 }
 
-/* Takes away what a later merge has put in its place.  One that may not have come that far leaves
- * the cell as one that may be spread; where both spread it, it counts once. */
+/* Takes away what a later merge has put in its place.  One that may not have come that far, or may
+ * have been undone there, leaves the cell as one that may be spread; where both spread it, it counts
+ * once. */
 static int take_replaced(struct ledger_cells *cells, const struct recorded *later)
 {
 	struct ledger_cells spread = { NULL, 0, 0, NULL, 0, 0 };
 	int r;
 
-	if (later->stage == LEDGER_IS_DONE)
+	if (later->stage == LEDGER_IS_DONE && !later->undoing)
 		return ledgercells_subtract(cells, &later->cells);
 	r = copy_spread(&later->cells, &spread);
 	if (!r)

@@ -247,14 +247,14 @@ static bool is_held(struct rrd *live, const struct ledger_check *check, size_t *
 		if (!series_reaches(&rows, check->at[k].time))
 			continue;
 		double value = series_at(&rows, check->at[k].time);
+		uint8_t sample = ledger_sample(value);
 
-		/* Not written yet, or taken back before. */
-		if (isnan(value))
+		if (isnan(value))       /* not written yet, or taken back before */
 			continue;
-		if (ledger_sample(value) == check->at[k].sample)
+		if (sample == check->at[k].sample)
 			good++;
-		else
-			wrong++;
+		else if (!memchr(check->at[k].before, sample, check->at[k].befores))
+			wrong++;        /* nor what was there before, and was put back */
 	}
 	*ret_known += good >= wrong && good > 0;
 	return good >= wrong;

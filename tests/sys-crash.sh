@@ -172,6 +172,50 @@ die_everywhere undo 6 "$most" ledger.db "$rrdmerge" --undo ledger.db 1 2 3
 [ ! -d undo.result ] || diff -r undo.result/now tree.before/now >/dev/null && pass "undone" ||
 	fail "undone is not as it was before"
 
+# ---- an undo that dies after it has put back what an earlier merge had spread ----
+
+make_rrd full.rrd 0 184 DS:x:GAUGE:8640:U:U RRA:AVERAGE:0.3:1:300 RRA:AVERAGE:0.3:10:200
+make_rrd coarse.rrd 0 184 DS:x:GAUGE:8640:U:U RRA:AVERAGE:0.3:10:200
+make_rrd none.rrd 192 252 DS:x:GAUGE:8640:U:U RRA:AVERAGE:0.3:1:300 RRA:AVERAGE:0.3:10:200
+mkdir generations && cd generations || exit 99
+spread() {
+	rm -f ledger.db*
+	cp ../none.rrd live.rrd
+	"$rrdmerge" --ledger ledger.db ../coarse.rrd live.rrd >/dev/null
+	cp live.rrd first.rrd
+	"$rrdmerge" --ledger ledger.db ../full.rrd live.rrd >/dev/null
+	cp live.rrd second.rrd
+}
+spread
+cmp -s first.rrd second.rrd && fail "nothing gives way: no test"
+with_faults FAULT_TRACE="$work/generations/trace" "$rrdmerge" --undo ledger.db 2 >out
+same_file "the second generation undone" live.rrd first.rrd
+wrote=$(sed -n 's/^\([0-9]*\) pwrite.*live\.rrd$/\1/p' trace | tail -n 1)
+want_differ "where it writes to the file" "$wrote" ""
+for then in "2" "1 2" "2 1" merge; do
+	spread
+	with_faults FAULT_DIE_AT="$wrote" FAULT_AFTER=1 "$rrdmerge" --undo ledger.db 2 >out 2>err
+	want_same "before $then: killed" $? 137
+	same_file "before $then: put back" live.rrd first.rrd
+	case $then in
+	merge)
+		run "$rrdmerge" --ledger ledger.db ../full.rrd live.rrd
+		want_rc 0
+		same_file "merged after it: what was spread gives way" live.rrd second.rrd
+		;;
+	*)
+		# shellcheck disable=SC2086
+		run "$rrdmerge" --undo ledger.db $then
+		want_rc 0
+		want_silent_err
+		want=../none.rrd
+		[ "$then" != 2 ] || want=first.rrd
+		same_file "undone after it: $then" live.rrd "$want"
+		;;
+	esac
+done
+cd ..
+
 cp -r tree.before daemon.before
 wait_for "[ \$SECONDS -ge $rested ]" 12         # the daemon lets a backup rest
 die_everywhere daemon 8 "${CRASHES:-60}" state.d/ledger.db "$rrdmergd" --once -e -f conf
