@@ -17,6 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#define BEAT_BYTES (1u << 20)
 #define WALK_DEPTH_MAX 64       /* perfdata is one or two deep; a loop must end somewhere */
 
 static int64_t ns_of(struct timespec t)
@@ -56,12 +57,32 @@ int io_unchanged(int fd, const struct stat *before, struct io_stamp *ret_now, st
 	return -ESTALE;
 }
 
+/* See io_beat_to(). */
+static _Thread_local _Atomic uint64_t *beat_to;
+
+_Atomic uint64_t *io_beat_to(_Atomic uint64_t *at_ns)
+{
+	_Atomic uint64_t *before = beat_to;
+
+	beat_to = at_ns;
+	return before;
+}
+
+static void beat(void)
+{
+	if (beat_to)
+		atomic_store(beat_to, io_now_ns());
+}
+
 int io_pread(int fd, void *buffer, size_t size, uint64_t offset)
 {
 	uint8_t *at = buffer;
 
 	while (size) {
-		ssize_t n = pread(fd, at, size, (off_t)offset);
+		/* A large file on a slow disk takes long, and does not hang. */
+		size_t most = beat_to && size > BEAT_BYTES ? BEAT_BYTES : size;
+		ssize_t n = pread(fd, at, most, (off_t)offset);
+
 		if (n < 0) {
 			if (errno == EINTR)
 				continue;
@@ -72,6 +93,7 @@ int io_pread(int fd, void *buffer, size_t size, uint64_t offset)
 		at += n;
 		size -= (size_t)n;
 		offset += (uint64_t)n;
+		beat();
 	}
 	return 0;
 }
@@ -228,6 +250,7 @@ int io_open_file(int root, const char *rel, int flags, int *ret_fd, struct stat 
 	struct stat st;
 	int r = look_at(root, rel, &st, why);
 
+	beat();
 	if (r)
 		return r;
 	int fd = open_beneath(root, rel, flags | O_NONBLOCK | O_NOCTTY);
@@ -296,6 +319,8 @@ int io_list(int root, const char *rel, io_entry_fn *entry, void *arg)
 	for (;;) {
 		errno = 0;
 		struct dirent *e = readdir(dir);
+
+		beat();
 		if (!e) {
 			r = -errno;
 			break;

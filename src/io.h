@@ -2,6 +2,7 @@
 #ifndef IO_H
 #define IO_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -25,6 +26,10 @@ bool io_stamp_equal(const struct io_stamp *a, const struct io_stamp *b);
 /* Is the file that was read still as it was `before`?  0, -ESTALE or -errno; ret_now is set unless
  * it cannot be looked at. */
 int io_unchanged(int fd, const struct stat *before, struct io_stamp *ret_now, struct reason *why);
+
+/* From now on what this thread reads here, each time that a disk has answered, is noted at `at_ns`
+ * as io_now_ns() has it.  NULL: nowhere.  Returns where it was noted before. */
+_Atomic uint64_t *io_beat_to(_Atomic uint64_t *at_ns);
 
 /* Reads exactly `size` bytes at `offset`, or returns -errno: -ENODATA where the file ends
  * before. */

@@ -101,6 +101,8 @@ static bool enter(struct visits *visits, enum visits_kind kind, bool patient, bo
 		visits->visit = visit;
 	}
 	pthread_mutex_unlock(&mutex);
+	if (in)
+		visit->before = io_beat_to(&visit->moved_ns);
 	return in;
 }
 
@@ -123,6 +125,7 @@ void visits_leave(struct visits *visits, struct visit *visit)
 {
 	struct visit **at;
 
+	io_beat_to(visit->before);
 	pthread_mutex_lock(&mutex);
 	for (at = &visits->visit; *at != visit; at = &(*at)->next)
 		;

@@ -21,7 +21,8 @@ enum visits_kind { VISITS_READ, VISITS_WALK };
 /* One stay, the visitor's own; on his stack. */
 struct visit {
 	struct visit *next;
-	_Atomic uint64_t moved_ns;      /* when he was last seen to go on */
+	_Atomic uint64_t moved_ns;      /* when he was last seen to go on: io_beat_to() */
+	_Atomic uint64_t *before;       /* the thread's, outside of it */
 	enum visits_kind kind;
 	unsigned long thread;
 	bool given_up;

@@ -7,7 +7,9 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <fcntl.h>
 #include <pthread.h>
+#include <unistd.h>
 
 #include "../src/io.h"
 #include "../src/visits.h"
@@ -18,6 +20,36 @@
 static void hold(struct visit *visit, uint64_t ns)
 {
 	atomic_store(&visit->moved_ns, io_now_ns() - ns);
+}
+
+/* A disk that answers, however slowly, does not hang. */
+static void who_reads_goes_on(void **state)
+{
+	struct visits *visits = visits_of("/a");
+	struct visit first, second;
+	struct reason why;
+	char byte;
+	int fd, root = io_open_root("/proc/self");
+
+	(void)state;
+	assert_true(root >= 0);
+	assert_true(visits_enter(visits, VISITS_READ, false, &first));
+	hold(&first, VISITS_HANG_NS + SECOND);
+	assert_false(visits_enter(visits, VISITS_READ, false, &second));
+	assert_int_equal(io_open_file(root, "maps", O_RDONLY, &fd, NULL, &why), 0);
+	assert_true(visits_enter(visits, VISITS_READ, false, &second));
+	hold(&first, VISITS_HANG_NS + SECOND);
+	hold(&second, 0);
+	visits_leave(visits, &second);
+	/* It is his again. */
+	assert_true(visits_hang_ns(visits, VISITS_READ) > 0);
+	assert_int_equal(io_pread(fd, &byte, 1, 0), 0);
+	assert_int_equal(visits_hang_ns(visits, VISITS_READ), 0);
+	visits_leave(visits, &first);
+	assert_int_equal(io_pread(fd, &byte, 1, 0), 0);
+	close(fd);
+	close(root);
+	visits_free(visits);
 }
 
 static unsigned long self(void)
@@ -139,6 +171,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(who_is_held_keeps_others_out),
+		cmocka_unit_test(who_reads_goes_on),
 		cmocka_unit_test(a_walk_holds_up_walks),
 		cmocka_unit_test(one_that_is_barred),
 		cmocka_unit_test(who_is_given_up_is_told),
