@@ -44,6 +44,7 @@ void tally_free(struct tally *tally)
 	if (!tally)
 		return;
 	tdestroy(tally->index, empty_file);
+	free(tally->bucket);
 	blocks_free(&tally->blocks);
 	pthread_mutex_destroy(&tally->mutex);
 	free(tally);
@@ -61,29 +62,61 @@ static struct file *make(struct tally *tally, const char *rel)
 	return file;
 }
 
-/* As tfind(3) calls it: the key, which is no more than a path, comes first. */
-static int key_to_file(const void *key, const void *file)
+/* Where the file stands, or would.  There are buckets. */
+static struct file **place(struct tally *tally, const char *rel)
 {
-	return strcmp(key, ((const struct file *)file)->rel);
+	uint64_t hash = UINT64_C(14695981039346656037);
+
+	for (const char *c = rel; *c; c++)              /* FNV-1a */
+		hash = (hash ^ (uint8_t)*c) * UINT64_C(1099511628211);
+	struct file **file = &tally->bucket[(hash ^ hash >> 32) & (tally->buckets - 1)];
+	while (*file && strcmp((*file)->rel, rel))
+		file = &(*file)->next;
+	return file;
+}
+
+/* Room for one more.  False: no memory. */
+static bool grow(struct tally *tally)
+{
+	size_t count = tally->buckets, more = count ? count * 2 : 64;
+	struct file **was = tally->bucket, **bucket;
+
+	if (tally->files < count)
+		return true;
+	bucket = calloc(more, sizeof(struct file *));
+	if (!bucket)
+		return false;
+	tally->bucket = bucket;
+	tally->buckets = more;
+	for (size_t i = 0; i < count; i++)
+		for (struct file *file = was[i], *next; file; file = next) {
+			next = file->next;
+			file->next = NULL;
+			*place(tally, file->rel) = file;
+		}
+	free(was);
+	return true;
 }
 
 struct file *tally_find(struct tally *tally, const char *rel)
 {
-	void *node = tfind(rel, &tally->index, key_to_file);
-
-	return node ? *(struct file **)node : NULL;
+	return tally->buckets ? *place(tally, rel) : NULL;
 }
 
 struct file *tally_find_or_add(struct tally *tally, const char *rel)
 {
 	struct file *file = tally_find(tally, rel);
 
-	if (file)
+	if (file || !grow(tally))
 		return file;
 	file = make(tally, rel);
 	if (file && !tsearch(file, &tally->index, by_rel)) {
 		blocks_put(&tally->blocks, file);
 		file = NULL;
+	}
+	if (file) {
+		*place(tally, rel) = file;
+		tally->files++;
 	}
 	return file;
 }
@@ -194,6 +227,8 @@ void tally_forget_unless_wanted(struct tally *tally, struct file *file)
 {
 	if (file->live || file->backup)
 		return;
+	*place(tally, file->rel) = file->next;
+	tally->files--;
 	tdelete(file, &tally->index, by_rel);
 	empty_file(file);
 	blocks_put(&tally->blocks, file);

@@ -39,6 +39,7 @@ struct file {
 	int64_t ctime_ns;
 	uint64_t own_ns;        /* since when what is heard of it is our own doing; 0: it is not */
 	char *why;              /* the refusal; NULL: none */
+	struct file *next;      /* in its bucket */
 	TAILQ_ENTRY(file) line;
 	TAILQ_ENTRY(file) turn;
 	char rel[];
@@ -47,7 +48,12 @@ struct file {
 struct tally {
 	pthread_mutex_t mutex;
 	struct blocks blocks;   /* the files' memory */
-	void *index;            /* tsearch(3) over struct file, by rel */
+	void *index;            /* tsearch(3) over struct file, by rel: all of them in order */
+	/* The same by a hash of rel: each event asks for one, and on a large site a search of the
+	 * tree would be most of what it costs. */
+	struct file **bucket;   /* [buckets] */
+	size_t buckets;         /* a power of 2, or 0 */
+	size_t files;
 	TAILQ_HEAD(, file) unsaid;
 	TAILQ_HEAD(, file) recalled;
 	size_t live, waiting, pending, retried, refused, unsaid_count, unsettled, paired,
