@@ -17,7 +17,8 @@ struct mark {
 	int wd;
 	struct dir *dir;        /* NULL: doomed */
 	bool queued;            /* in the list of the doomed; stays there when it is adopted */
-	struct mark *next;
+	struct mark *next;      /* in that list */
+	struct mark *beside;    /* in its bucket */
 };
 
 struct dir {
@@ -33,7 +34,9 @@ struct dir {
 struct dirs {
 	struct dir *root;
 	void *names;            /* tsearch(3): struct dir by parent and name */
-	void *marks;            /* tsearch(3): struct mark by wd */
+	struct mark **bucket;   /* [buckets], by wd: each event asks for one */
+	size_t buckets;         /* a power of 2, or 0 */
+	size_t marks;
 	struct mark *doomed;
 	size_t watched, unwatched;
 	uint64_t scans;         /* begun so far */
@@ -46,13 +49,6 @@ static int compare_names(const void *left, const void *right)
 	if (a->parent != b->parent)
 		return (uintptr_t)a->parent < (uintptr_t)b->parent ? -1 : 1;
 	return strcmp(a->name, b->name);
-}
-
-static int compare_marks(const void *left, const void *right)
-{
-	const struct mark *a = left, *b = right;
-
-	return (a->wd > b->wd) - (a->wd < b->wd);
 }
 
 /* ---- directories ---- */
@@ -186,12 +182,42 @@ static struct dir *make_path(struct dirs *dirs, const char *rel)
 
 /* ---- watches ---- */
 
+/* Where the mark stands, or would.  There are buckets.  The kernel counts wd up: no hash is better. */
+static struct mark **place(const struct dirs *dirs, int wd)
+{
+	struct mark **mark = &dirs->bucket[(unsigned)wd & (dirs->buckets - 1)];
+
+	while (*mark && (*mark)->wd != wd)
+		mark = &(*mark)->beside;
+	return mark;
+}
+
 static struct mark *find_mark(const struct dirs *dirs, int wd)
 {
-	const struct mark key = { .wd = wd };
-	void *found = tfind(&key, &dirs->marks, compare_marks);
+	return dirs->buckets ? *place(dirs, wd) : NULL;
+}
 
-	return found ? *(struct mark **)found : NULL;
+/* Room for one more.  False: no memory. */
+static bool grow(struct dirs *dirs)
+{
+	size_t count = dirs->buckets, more = count ? count * 2 : 64;
+	struct mark **was = dirs->bucket, **bucket;
+
+	if (dirs->marks < count)
+		return true;
+	bucket = calloc(more, sizeof(struct mark *));
+	if (!bucket)
+		return false;
+	dirs->bucket = bucket;
+	dirs->buckets = more;
+	for (size_t i = 0; i < count; i++)
+		for (struct mark *mark = was[i], *beside; mark; mark = beside) {
+			beside = mark->beside;
+			mark->beside = NULL;
+			*place(dirs, mark->wd) = mark;
+		}
+	free(was);
+	return true;
 }
 
 static struct dir *find_wd(const struct dirs *dirs, int wd)
@@ -215,16 +241,14 @@ static struct mark *make_mark(struct dirs *dirs, int wd)
 {
 	struct mark *mark = find_mark(dirs, wd);
 
-	if (mark)
+	if (mark || !grow(dirs))
 		return mark;
 	mark = calloc(1, sizeof(*mark));
 	if (!mark)
 		return NULL;
 	mark->wd = wd;
-	if (!tsearch(mark, &dirs->marks, compare_marks)) {
-		free(mark);
-		return NULL;
-	}
+	*place(dirs, wd) = mark;
+	dirs->marks++;
 	queue_doomed(dirs, mark);
 	return mark;
 }
@@ -283,7 +307,12 @@ void dirs_free(struct dirs *dirs)
 {
 	if (!dirs)
 		return;
-	tdestroy(dirs->marks, free);
+	for (size_t i = 0; i < dirs->buckets; i++)
+		for (struct mark *mark = dirs->bucket[i], *beside; mark; mark = beside) {
+			beside = mark->beside;
+			free(mark);
+		}
+	free(dirs->bucket);
 	tdestroy(dirs->names, free);
 	free(dirs->root);
 	free(dirs);
@@ -432,7 +461,8 @@ int dirs_doomed(struct dirs *dirs)
 			continue;       /* adopted meanwhile */
 
 		int wd = mark->wd;
-		tdelete(mark, &dirs->marks, compare_marks);
+		*place(dirs, wd) = mark->beside;
+		dirs->marks--;
 		free(mark);
 		return wd;
 	}
