@@ -5,6 +5,7 @@
 #   BENCH_FILES  files in the live tree (100000)   BENCH_SECONDS  of updates (30)
 #   BENCH_RATE   updates a second (1700)           BENCH_NEW      new files (300)
 #   BENCH_DIR    where the trees go (TMPDIR)
+#   BENCH_STRIDE how far the next file to be updated is: 1, in the order of directories (61803)
 #
 # The files are small: what is measured does not depend on their size, but for the first merge.
 set -u
@@ -13,6 +14,7 @@ files=${BENCH_FILES:-100000}
 seconds=${BENCH_SECONDS:-30}
 rate=${BENCH_RATE:-1700}
 new=${BENCH_NEW:-300}
+stride=${BENCH_STRIDE:-61803}
 rrdmergd=${top_builddir:-.}/rrdmergd
 
 die() {
@@ -82,12 +84,12 @@ peak=$(status VmHWM)
 before=$(ticks)
 began=$(date +%s%N)
 perl -MTime::HiRes=time,sleep -e '
-	my ($dir, $files, $rate, $seconds, $at) = @ARGV;
+	my ($dir, $files, $rate, $seconds, $at, $stride) = @ARGV;
 	my ($begin, $n) = (time, 0);
 	$| = 1;
 	while ((my $gone = time - $begin) < $seconds) {
 		while ($n < $gone * $rate) {
-			my $i = $n % $files;
+			my $i = $n * $stride % $files;
 			printf "update %s/live/%d/%d.rrd %d:%d\n", $dir, $i / 100, $i % 100,
 				$at + 60 * int($n / $files), $n % 89;
 			$n++;
@@ -95,7 +97,8 @@ perl -MTime::HiRes=time,sleep -e '
 		sleep 0.01;
 	}
 	print STDERR "$n\n";
-' "$dir" "$((files / 100 * 100))" "$rate" "$seconds" $((now - 2900)) 2>"$dir/updates" |
+' "$dir" "$((files / 100 * 100))" "$rate" "$seconds" $((now - 2900)) "$stride" \
+	2>"$dir/updates" |
 	rrdtool - >"$dir/update.out"
 took=$(($(date +%s%N) - began))
 used=$(($(ticks) - before))
