@@ -18,6 +18,7 @@
 #define LISTED 500
 #define BUSY_TRIES 200
 #define BUSY_NS 50000000L
+#define AT_ONCE 200             /* merges that are undone together */
 
 static void on_durable(const char *rel, int64_t id, void *arg)
 {
@@ -37,78 +38,157 @@ static void on_done(const char *path, int64_t id, int error, void *arg)
 			    "file=%s", strerror(-error), log_escape(shown, sizeof(shown), path));
 }
 
-/* Undoes merge `id` of the file that stands at `path`.  False where it could not, and said. */
-static bool undo_merge(struct ledger *ledger, const char *path, int64_t id)
+/* One merge to be undone. */
+struct job {
+	int64_t id;
+	char *path;             /* NULL: that was said to be impossible */
+	struct merge_result result;     /* counts over all tries */
+	bool ended;
+};
+
+/* One try, which hands in what it intends, or applies it when that is on disk. */
+static void try_once(struct ledger *ledger, struct merge_scratch *scratch, struct job *job)
+{
+	struct merge_site site = { .ledger = ledger, .record_now = true };
+	char *slash = strrchr(job->path, '/');
+
+	*slash = '\0';
+	site.live = job->path;
+	merge_undo(scratch, &site, slash + 1, job->id, &job->result);
+	*slash = '/';
+	job->ended = job->result.outcome != MERGE_BUSY && job->result.outcome != MERGE_RECORDING;
+}
+
+/* All of them together: so the intentions of many files cost one sync, not one each. */
+static void undo_jobs(struct ledger *ledger, struct merge_scratch *scratch, struct job *job,
+		      size_t jobs)
 {
 	const struct timespec nap = { 0, BUSY_NS };
-	struct merge_site site = { .ledger = ledger, .record_now = true };
-	struct merge_scratch *scratch = merge_scratch_new();
-	struct merge_result result = { .outcome = MERGE_FAILED };       /* counts over all tries */
-	char *dir = strdup(path), *slash = dir ? strrchr(dir, '/') : NULL;
+
+	for (unsigned try = 0; try < BUSY_TRIES; try++) {
+		bool busy = false, recording = false;
+
+		for (size_t i = 0; i < jobs; i++) {
+			if (job[i].ended)
+				continue;
+			try_once(ledger, scratch, &job[i]);
+			busy |= job[i].result.outcome == MERGE_BUSY;
+			recording |= job[i].result.outcome == MERGE_RECORDING;
+		}
+		if (!busy && !recording)
+			break;
+		if (recording && ledger_flush(ledger, io_now_ns() + RECORD_NS))
+			break;
+		if (busy)
+			nanosleep(&nap, NULL);
+	}
+	/* Nobody goes on with these. */
+	for (size_t i = 0; i < jobs; i++)
+		if (job[i].path && job[i].result.outcome != MERGE_MERGED)
+			ledger_abandon(ledger, job[i].path);
+}
+
+/* What came of it.  False where it could not be undone. */
+static bool say(const struct job *job)
+{
+	const struct merge_result *result = &job->result;
 	char shown[LOG_PATH_SIZE];
 
-	if (!scratch || !slash) {
-		reason_set(&result.why, "out of memory");
-		goto out;
-	}
-	*slash = '\0';
-	site.live = dir;
-	for (unsigned try = 0; try < BUSY_TRIES; try++) {
-		merge_undo(scratch, &site, slash + 1, id, &result);
-		if (result.outcome == MERGE_BUSY)
-			nanosleep(&nap, NULL);
-		else if (result.outcome != MERGE_RECORDING ||
-			 ledger_flush(ledger, io_now_ns() + RECORD_NS))
-			break;
-	}
-	/* Nobody goes on with it. */
-	if (result.outcome != MERGE_MERGED)
-		ledger_abandon(ledger, path);
-out:
-	merge_scratch_free(scratch);
-	free(dir);
-	log_escape(shown, sizeof(shown), path);
-	if (result.outcome == MERGE_MERGED) {
-		printf("undone id=%lld cells=%llu open=%llu file=%s\n", (long long)id,
-		       (unsigned long long)result.counts.cells,
-		       (unsigned long long)result.counts.opens, shown);
-		if (result.healed)
+	if (!job->path)
+		return false;
+	log_escape(shown, sizeof(shown), job->path);
+	if (result->outcome == MERGE_MERGED) {
+		printf("undone id=%lld cells=%llu open=%llu file=%s\n", (long long)job->id,
+		       (unsigned long long)result->counts.cells,
+		       (unsigned long long)result->counts.opens, shown);
+		if (result->healed)
 			log_message(LOG_NOTICE, "%llu open rows stay completed, as updates have come "
-				    "since file=%s", (unsigned long long)result.healed, shown);
-		if (result.why.text[0])
-			log_message(LOG_NOTICE, "%s file=%s", result.why.text, shown);
+				    "since file=%s", (unsigned long long)result->healed, shown);
+		if (result->why.text[0])
+			log_message(LOG_NOTICE, "%s file=%s", result->why.text, shown);
 		return true;
 	}
-	log_message(LOG_ERR, "merge %lld is not undone: %s file=%s", (long long)id,
-		    result.outcome == MERGE_GONE ? "the file is not there any more"
-		    : result.why.text, shown);
+	log_message(LOG_ERR, "merge %lld is not undone: %s file=%s", (long long)job->id,
+		    result->outcome == MERGE_GONE ? "the file is not there any more"
+		    : result->why.text, shown);
 	return false;
 }
 
-static bool undo_one(struct ledger *ledger, const char *text)
+/* Which merge of which file; where there is none, that is said, and it has no path. */
+static void find_job(struct ledger *ledger, const char *text, struct job *ret)
 {
 	struct ledger_entry *entry;
 	char *end;
 	long long id = strtoll(text, &end, 10);
-	bool undone;
 
+	*ret = (struct job){ .id = id, .ended = true, .result = { .outcome = MERGE_FAILED } };
 	if (*end || id <= 0) {
 		log_message(LOG_ERR, "%s is no number of a merge", text);
-		return false;
+		return;
 	}
 	int r = id < LLONG_MAX ? ledger_get(ledger, id, &entry) : -ENOENT;
 	if (r) {
 		log_message(LOG_ERR, "merge %lld: %s", id, r == -ENOENT ? "is not on record"
 			    : strerror(-r));
-		return false;
+		return;
 	}
-	undone = entry->what == LEDGER_MERGE && undo_merge(ledger, entry->rel, id);
 	if (entry->what != LEDGER_MERGE)
 		log_message(LOG_ERR, "merge %lld is not undone: it is %s", id,
 			    entry->what == LEDGER_UNDO ? "an undo; merging anew brings the values back"
 						       : "a refusal, and nothing was written");
+	else if (!strchr(entry->rel, '/') || !(ret->path = strdup(entry->rel)))
+		log_message(LOG_ERR, "merge %lld is not undone: out of memory", id);
+	ret->ended = !ret->path;
 	ledger_entries_free(entry, 1);
-	return undone;
+}
+
+/* Those of one file are undone one after the other. */
+static bool is_among(const struct job *job, size_t jobs, const char *path)
+{
+	for (size_t i = 0; path && i < jobs; i++)
+		if (job[i].path && !strcmp(job[i].path, path))
+			return true;
+	return false;
+}
+
+static bool end_jobs(struct ledger *ledger, struct merge_scratch *scratch, struct job *job,
+		     size_t jobs)
+{
+	bool all = true;
+
+	undo_jobs(ledger, scratch, job, jobs);
+	for (size_t i = 0; i < jobs; i++) {
+		all = say(&job[i]) && all;
+		free(job[i].path);
+	}
+	return all;
+}
+
+static bool undo_all(struct ledger *ledger, char *const *id, size_t ids)
+{
+	struct merge_scratch *scratch = merge_scratch_new();
+	struct job *job = calloc(AT_ONCE, sizeof(*job)), next;
+	size_t jobs = 0;
+	bool all = true;
+
+	if (!scratch || !job) {
+		log_message(LOG_ERR, "nothing is undone: out of memory");
+		all = false;
+		ids = 0;
+	}
+	for (size_t i = 0; i < ids; i++) {
+		find_job(ledger, id[i], &next);
+		if (jobs == AT_ONCE || is_among(job, jobs, next.path)) {
+			all = end_jobs(ledger, scratch, job, jobs) && all;
+			jobs = 0;
+		}
+		job[jobs++] = next;
+	}
+	if (jobs)
+		all = end_jobs(ledger, scratch, job, jobs) && all;
+	merge_scratch_free(scratch);
+	free(job);
+	return all;
 }
 
 static const char *what_of(const struct ledger_entry *entry)
@@ -204,8 +284,7 @@ bool undo_merges(const char *path, char *const *id, size_t ids)
 			    why.text, shown);
 		return false;
 	}
-	for (size_t i = 0; i < ids; i++)
-		all = undo_one(ledger, id[i]) && all;
+	all = undo_all(ledger, id, ids);
 	if (!ledger_ok(ledger, &why) || ledger_flush(ledger, io_now_ns() + RECORD_NS)) {
 		log_message(LOG_ERR, "the ledger does not work: %s path=%s", why.text, shown);
 		all = false;

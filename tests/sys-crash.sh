@@ -172,6 +172,24 @@ die_everywhere undo 6 "$most" ledger.db "$rrdmerge" --undo ledger.db 1 2 3
 [ ! -d undo.result ] || diff -r undo.result/now tree.before/now >/dev/null && pass "undone" ||
 	fail "undone is not as it was before"
 
+# ---- many undone at once cost a few syncs, and not some for each ----
+
+mkdir -p many/old many/now
+for ((n = 1; n <= 20; n++)); do
+	cp old/a.rrd many/old/$n.rrd
+	cp pair.before/now/a.rrd many/now/$n.rrd
+done
+cp -r many/now many/before
+run "$rrdmerge" --ledger many/ledger.db many/old many/now
+want_summary 20 0 0 0
+# shellcheck disable=SC2046
+run with_faults FAULT_TRACE="$work/many/trace" "$rrdmerge" --undo many/ledger.db $(seq 20)
+want_rc 0
+want_same "undone at once" "$(grep -c '^undone ' out)" 20
+want_same "all are as they were" "$(diff -r many/before many/now)" ""
+syncs=$(grep -cE ' (fsync|fdatasync|syncfs) ' many/trace)
+[ "$syncs" -lt 30 ] && pass "$syncs syncs" || fail "an undo of twenty files costs $syncs syncs"
+
 # ---- an undo that dies after it has put back what an earlier merge had spread ----
 
 make_rrd full.rrd 0 184 DS:x:GAUGE:8640:U:U RRA:AVERAGE:0.3:1:300 RRA:AVERAGE:0.3:10:200
