@@ -2,6 +2,7 @@
 #include "worker.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -18,7 +19,7 @@
 
 #define RATE_CREDIT_MS 100
 
-#define STALLED_PATH 4096
+#define LONGEST_PATH (PATH_MAX + NAME_MAX + 1)  /* what is in a directory that can be opened */
 
 /* One thread, and what it has in hand. */
 struct worker {
@@ -28,7 +29,7 @@ struct worker {
 	_Atomic uint64_t moved_ns;      /* when it was last seen to go on; 0: idle */
 	pthread_mutex_t mutex;          /* for what follows */
 	struct queue_job job;
-	char path[STALLED_PATH];        /* the job's; the thread's own, too, while it has it */
+	char path[LONGEST_PATH];        /* the job's; the thread's own, too, while it has it */
 };
 
 struct worker_pool {
