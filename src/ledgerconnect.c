@@ -153,6 +153,7 @@ static int load(struct ledger *ledger, struct ledgersql *sql, struct reason *why
 		say(ledger, &notice);
 	}
 	if (r) {
+		ledgerunended_clear(ledger);
 		ledgertable_free(ledger);
 		return r;
 	}

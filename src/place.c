@@ -188,17 +188,20 @@ static uint64_t changes(void)
 	return now;
 }
 
+/* Without stdio, of which exit() disposes while a thread that is left behind may be here. */
 uint64_t place_mounts(void)
 {
-	uint64_t told = changes();      /* first: what changes meanwhile is told the next time */
-	FILE *in = fopen("/proc/self/mountinfo", "re");
-	uint64_t hash = UINT64_C(14695981039346656037) ^ told;      /* FNV-1a */
-	int c;
+	uint64_t hash = UINT64_C(14695981039346656037);     /* FNV-1a */
+	uint8_t buffer[4096];
+	ssize_t got;
 
-	while (in && (c = getc_unlocked(in)) != EOF)
-		hash = (hash ^ (uint64_t)c) * UINT64_C(1099511628211);
-	if (in)
-		fclose(in);
+	hash ^= changes();      /* first: what changes meanwhile is told the next time */
+	int fd = open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC);
+	while (fd >= 0 && (got = read(fd, buffer, sizeof(buffer))) > 0)
+		for (ssize_t i = 0; i < got; i++)
+			hash = (hash ^ buffer[i]) * UINT64_C(1099511628211);
+	if (fd >= 0)
+		close(fd);
 	return hash;
 }
 
